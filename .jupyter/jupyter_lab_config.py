@@ -1,0 +1,15 @@
+"""How `make lab` starts JupyterLab. LAB_ARGS overrides it: make lab LAB_ARGS="--no-browser --ServerApp.ip=0.0.0.0"."""
+
+import os
+
+c = get_config()  # noqa: F821 - Jupyter defines it
+
+c.ServerApp.ip = "127.0.0.1"  # only this machine; the token stays on, as is the default
+c.ServerApp.allow_root = hasattr(os, "geteuid") and os.geteuid() == 0  # containers often have no other user
+c.LabApp.default_url = "/lab/tree/notebooks/00_the_puzzle.ipynb"
+
+# Nothing that asks the network or interrupts the first minute. The question about news comes from the page itself:
+# labconfig/page_config.json beside this file turns that part of it off.
+c.LabApp.news_url = None
+c.LabApp.check_for_updates_class = "jupyterlab.NeverCheckForUpdate"
+c.LabApp.extension_manager = "readonly"

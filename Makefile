@@ -1,0 +1,61 @@
+# Quantization Lab. Each target sets up what it needs; works with GNU make 3.81 (macOS) and newer.
+#
+#   make lab        open the course in JupyterLab      LAB_ARGS="--no-browser --port=8899" passes options on
+#   make test       run every test                     TEST_ARGS="-k calibration" passes options on
+#   make test-fast  run the tests that take under a minute
+#   make notebooks  re-execute and clean notebooks     NOTEBOOKS="notebooks/00_the_puzzle.ipynb" chooses
+#   make data       build the models and the speech again, from nothing (hours)
+#   make bench      measure, and print, what tests must not depend on
+#   make lock       resolve requirements.lock again from pyproject.toml
+#   make clean      remove the environments, the caches and what was built (not your progress)
+#
+# PYTHON=/path/to/python3.12 chooses the interpreter for the environment.
+
+LAB_ARGS =
+TEST_ARGS =
+NOTEBOOKS =
+PYTHON_IN_VENV = .venv/bin/python
+SETUP = PYTHON="$(PYTHON)" sh .ci/setup
+
+.PHONY: help setup lab test test-fast browser notebooks data bench lock clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+setup:
+	@$(SETUP) .venv
+
+lab: setup
+	@JUPYTER_CONFIG_PATH="$$(pwd)/.jupyter" JUPYTER_PREFER_ENV_PATH=1 $(PYTHON_IN_VENV) -m jupyterlab $(LAB_ARGS)
+
+test: setup browser
+	@$(PYTHON_IN_VENV) -m pytest $(TEST_ARGS)
+
+test-fast: setup
+	@$(PYTHON_IN_VENV) -m pytest -m "not slow and not notebook and not browser" $(TEST_ARGS)
+
+browser:
+	@sh .ci/browser
+
+notebooks: setup
+	@$(PYTHON_IN_VENV) -m tests.notebooks.execute $(NOTEBOOKS)
+
+data:
+	@command -v espeak-ng >/dev/null && command -v flite >/dev/null || sh .ci/apt espeak-ng flite || \
+		{ echo "data: espeak-ng and flite speak the sentences: install both (Debian: apt install espeak-ng flite)" >&2; exit 1; }
+	@$(SETUP) .venv-data data/build/requirements.txt
+	@.venv-data/bin/python -m data.build
+
+bench: setup
+	@for file in tests/bench/bench_*.py; do \
+		test ! -e "$$file" || $(PYTHON_IN_VENV) -m "tests.bench.$$(basename "$$file" .py)" || exit 1; \
+	done
+
+lock: setup
+	@test -x .venv-lock/bin/uv || { $(PYTHON_IN_VENV) -m venv .venv-lock && .venv-lock/bin/python -m pip install --quiet uv; }
+	@.venv-lock/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
+		--fork-strategy fewest --extra dev pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf .venv .venv-data .venv-lock .artifacts .pytest_cache .ruff_cache .hypothesis build ./*.egg-info
+	find . -name .git -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +

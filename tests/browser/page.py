@@ -1,0 +1,196 @@
+"""A notebook open in JupyterLab in a real browser: run it, type into it, move its sliders, read what it shows."""
+
+import shutil
+from pathlib import Path
+
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+ARTEFACTS = Path(__file__).resolve().parents[2] / ".artifacts"
+SWITCHES = (
+    "--headless=new",
+    "--no-sandbox",  # chromium refuses to run as root with it
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-default-apps",
+    "--disable-extensions",
+    "--disable-sync",
+    "--no-first-run",
+    "--no-proxy-server",
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",  # a page that asks the network fails here too
+    "--window-size=1400,1200",
+)
+
+WIDGET_STDERR = '.jupyter-widgets [data-mime-type="application/vnd.jupyter.stderr"]'
+
+# The notebook in front, whether its page has finished opening, and what its kernel does.
+OPENED = """
+const panel = window.jupyterapp?.shell.currentWidget;
+return Boolean(panel?.context?.isReady && panel.context.path === arguments[0]
+               && panel.sessionContext.isReady && panel.sessionContext.session?.kernel?.status === 'idle');
+"""
+RUN_ALL = """
+const done = arguments[arguments.length - 1];
+window.jupyterapp.commands.execute('notebook:run-all-cells').then(() => done(null), error => done(String(error)));
+"""
+BUSY = """
+const panel = window.jupyterapp.shell.currentWidget;
+const cells = [...panel.content.model.cells].filter(cell => cell.type === 'code');
+return panel.sessionContext.session.kernel.status !== 'idle'
+    || cells.some(cell => cell.executionState === 'running' || cell.executionState === 'pending');
+"""
+CLOSE = """
+const done = arguments[arguments.length - 1];
+const panel = window.jupyterapp?.shell.currentWidget;
+if (!panel?.context) { done(); }
+else { panel.context.save().then(() => panel.sessionContext.shutdown()).then(() => done(), () => done()); }
+"""
+CELLS = "return [...window.jupyterapp.shell.currentWidget.content.model.cells].map(cell => cell.toJSON());"
+ACTIVATE = """
+const notebook = window.jupyterapp.shell.currentWidget.content;
+notebook.activeCellIndex = arguments[0];
+notebook.mode = 'edit';
+const editor = notebook.activeCell.editor;
+editor.focus();
+editor.setSelection({start: {line: 0, column: 0}, end: editor.getPositionAt(editor.model.sharedModel.source.length)});
+"""
+
+
+def browser_programs():
+    """Paths of the browser and its driver, None where absent. Named, so that selenium fetches nothing."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return next(filter(None, map(shutil.which, names)), None), shutil.which("chromedriver")
+
+
+def start_browser(log_path):
+    """A headless browser that keeps every message of the console."""
+    browser, driver = browser_programs()
+    options = webdriver.ChromeOptions()
+    options.binary_location = browser
+    for switch in SWITCHES:
+        options.add_argument(switch)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    service = webdriver.ChromeService(executable_path=driver, log_output=str(log_path))
+    return webdriver.Chrome(options=options, service=service)
+
+
+class Page:
+    """One notebook in one tab. Cells are counted from 0, Markdown cells too."""
+
+    def __init__(self, driver, server):
+        self.driver, self.server = driver, server
+
+    def wait(self, condition, what, seconds=30):
+        """Until condition() is true; TimeoutException says what was waited for."""
+        return WebDriverWait(self.driver, seconds, poll_frequency=0.05).until(
+            lambda _: condition(), f"{what}, not within {seconds} s"
+        )
+
+    def open(self, name):
+        """Open notebooks/NAME, and wait until its kernel is idle."""
+        self.driver.get(f"{self.server.url}lab/tree/notebooks/{name}?token={self.server.token}&reset")
+        self.wait(lambda: self.driver.execute_script(OPENED, f"notebooks/{name}"), f"{name} to open", 60)
+        return self
+
+    def close(self):
+        """Save the copy, end its kernel, leave the page: nothing is left that could ask or compute."""
+        self.driver.execute_async_script(CLOSE)
+        self.driver.get("about:blank")
+
+    def run_all(self, seconds=90):
+        """Run every cell in order, and wait until the kernel is idle again."""
+        self.driver.set_script_timeout(seconds)
+        error = self.driver.execute_async_script(RUN_ALL)
+        if error:
+            raise RuntimeError(f"JupyterLab could not run the cells: {error}")
+        return self.wait_idle(seconds)
+
+    def run_cell(self, index, seconds=30):
+        """Run one cell as Shift+Enter does."""
+        self.driver.execute_script(ACTIVATE, index)
+        self.driver.switch_to.active_element.send_keys(Keys.CONTROL, Keys.ENTER)
+        return self.wait_idle(seconds)
+
+    def wait_idle(self, seconds=30):
+        """Until nothing runs or waits to run."""
+        self.wait(lambda: not self.driver.execute_script(BUSY), "the kernel to become idle", seconds)
+        return self
+
+    def cells(self):
+        """The cells as JupyterLab holds them now: nbformat's dictionaries."""
+        return self.driver.execute_script(CELLS)
+
+    def cell_with(self, text):
+        """The index of the first cell whose source holds `text`."""
+        return next(index for index, cell in enumerate(self.cells()) if text in "".join(cell["source"]))
+
+    def element(self, index):
+        """The cell's element in the page, scrolled into view."""
+        element = self.driver.find_elements(By.CSS_SELECTOR, ".jp-Notebook .jp-Cell")[index]
+        self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+        return element
+
+    def output_text(self, index):
+        """What a reader sees below cell `index`, as text."""
+        return "\n".join(area.text for area in self.element(index).find_elements(By.CSS_SELECTOR, ".jp-OutputArea"))
+
+    def wait_for_text(self, index, text, seconds=30):
+        """Until `text` stands below cell `index`."""
+        self.wait(lambda: text in self.output_text(index), f"{text!r} below cell {index}", seconds)
+        return self
+
+    def figures(self, index):
+        """The addresses of the figures below cell `index`, those of a widget too, each loaded by the browser."""
+        images = self.element(index).find_elements(By.CSS_SELECTOR, ".jp-OutputArea img")
+        self.wait(lambda: all(map(self._is_drawn, images)), f"the figures below cell {index}")
+        return [image.get_attribute("src") for image in images]
+
+    def _is_drawn(self, image):
+        return self.driver.execute_script("return arguments[0].complete && arguments[0].naturalWidth > 0", image)
+
+    def type_into(self, index, code):
+        """Replace the source of cell `index` by typing, through DevTools: no auto-indent, no closing of brackets."""
+        self.element(index)
+        self.driver.execute_script(ACTIVATE, index)
+        self.driver.execute_cdp_cmd("Input.insertText", {"text": code})
+        self.wait(lambda: "".join(self.cells()[index]["source"]) == code, f"cell {index} to hold what was typed")
+        return self
+
+    def move_slider(self, index, *, key=Keys.ARROW_RIGHT, presses=1, number=0):
+        """Move slider `number` below cell `index` by its keyboard: an arrow is one step, HOME and END are its ends."""
+        handle = self.element(index).find_elements(By.CSS_SELECTOR, ".noUi-handle")[number]
+        for _ in range(presses):
+            handle.send_keys(key)
+        return self
+
+    def click_button(self, index, label):
+        """Click the button of a widget below cell `index` that bears `label`."""
+        buttons = self.element(index).find_elements(By.CSS_SELECTOR, "button.jupyter-button")
+        next(button for button in buttons if label in button.text).click()
+        return self
+
+    def errors(self):
+        """Error outputs in cells, and tracebacks shown by widgets, as sentences."""
+        found = [
+            f"cell {index}: {output['ename']}: {output['evalue']}"
+            for index, cell in enumerate(self.cells())
+            for output in cell.get("outputs", ())
+            if output["output_type"] == "error"
+        ]
+        shown = self.driver.find_elements(By.CSS_SELECTOR, WIDGET_STDERR)
+        return found + [element.text for element in shown if "Traceback" in element.text]
+
+    def console_errors(self):
+        """Errors that the page wrote to the browser's console since this was last asked."""
+        return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] == "SEVERE"]
+
+    def screenshot(self, name):
+        """Keep a picture of the window in .artifacts/NAME.png, which git ignores. -> its path"""
+        ARTEFACTS.mkdir(exist_ok=True)
+        path = ARTEFACTS / f"{name}.png"
+        self.driver.save_screenshot(str(path))
+        return path

@@ -1,0 +1,28 @@
+"""What holds for every test: nothing of the reader's is read or written, and figures need no screen.
+
+Set here, before any test imports qlab, and inherited by every kernel, server and command that a test starts.
+"""
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+_HOME = Path(tempfile.mkdtemp(prefix="qlab-tests-"))
+atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
+
+os.environ.update(
+    QLAB_CACHE=str(_HOME / "cache"),
+    QLAB_PROGRESS=str(_HOME / "progress.json"),
+    QLAB_FAST="1",  # notebooks: fewer rounds and clips
+    QLAB_TEST="1",  # a false mathematical claim raises
+    MPLBACKEND="Agg",
+    IPYTHONDIR=str(_HOME / "ipython"),
+    JUPYTER_CONFIG_DIR=str(_HOME / "jupyter" / "config"),
+    JUPYTER_DATA_DIR=str(_HOME / "jupyter" / "data"),
+    JUPYTER_RUNTIME_DIR=str(_HOME / "jupyter" / "runtime"),
+    JUPYTER_PLATFORM_DIRS="1",
+)
+
+collect_ignore_glob = ["bench/*"]  # programs to run, not modules to import

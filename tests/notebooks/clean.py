@@ -1,0 +1,64 @@
+"""Make an executed notebook fit to be committed: nothing in it that differs between two equal runs, small pictures."""
+
+import base64
+import copy
+import io
+import re
+
+from nbformat import NotebookNode
+from PIL import Image
+
+from tests.notebooks.problems import WIDGET_VIEW, code_cells, fingerprint
+
+KEPT_CELL_METADATA = {"qlab", "tags", "jupyter"}
+PROGRESS_BAR = re.compile(r"\d+%\|.*\||^\d+it \[")
+
+
+def clean(notebook):
+    """A cleaned copy.
+
+    1. Notebook metadata: the python3 kernel, the language, and the fingerprint of the executed code; no widget state.
+    2. Cell metadata: only what the course reads.
+    3. Outputs: widget views dropped (blank without a kernel), progress bars dropped, metadata dropped but for the
+       sizes of pictures and qlab's own facts.
+    4. PNG: compressed again without loss, and without the drawing program's version.
+    """
+    cleaned = copy.deepcopy(notebook)
+    cleaned.metadata = NotebookNode(
+        kernelspec=NotebookNode(display_name="Python 3 (ipykernel)", language="python", name="python3"),
+        language_info=NotebookNode(name="python"),
+        qlab=NotebookNode(executed=fingerprint(notebook)),
+    )
+    for cell in cleaned.cells:
+        cell.metadata = NotebookNode({key: cell.metadata[key] for key in KEPT_CELL_METADATA & set(cell.metadata)})
+    for _, cell in code_cells(cleaned):
+        cell.outputs = [_clean_output(output) for output in cell.outputs if not _dropped(output)]
+    return cleaned
+
+
+def _dropped(output):
+    if output.output_type == "stream" and output.name == "stderr":
+        lines = [line for line in re.split(r"[\r\n]+", output.text) if line.strip()]
+        return all(PROGRESS_BAR.search(line) for line in lines)
+    return WIDGET_VIEW in output.get("data", {})
+
+
+def _clean_output(output):
+    if "metadata" in output:
+        kept = {key: value for key, value in output.metadata.items() if key == "qlab" or key.startswith("image/")}
+        output.metadata = NotebookNode(kept)
+    if "image/png" in output.get("data", {}):
+        output.data["image/png"] = _compressed(output.data["image/png"])
+    return output
+
+
+def _compressed(png_base64):
+    """The same pixels in fewer bytes."""
+    before = base64.b64decode(png_base64)
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(before)) as image:
+        opaque = image.mode == "RGBA" and image.getextrema()[3] == (255, 255)
+        pixels = image.convert("RGB") if opaque else image.copy()
+        pixels.info.clear()
+        pixels.save(buffer, "png", optimize=True)
+    return base64.b64encode(min(before, buffer.getvalue(), key=len)).decode()

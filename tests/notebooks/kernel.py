@@ -1,0 +1,117 @@
+"""Execute a copy of a notebook in one fresh kernel, and keep all that came out, in cells and in widgets."""
+
+import copy
+import os
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_output
+
+from tests.notebooks.exercises import exercises
+
+CELL_LIMIT_S = 120
+_CONTROLS = Path(__file__).parent / "controls.py"
+
+# A cell of the harness that keeps the reader's names, and one that restores them after an answer was tried.
+_KEEP = "_harness_kept = {name: value for name, value in globals().items() if name != '_harness_kept'}"
+_RESTORE = """
+for _name in set(globals()) - set(_harness_kept) - {"_harness_kept", "_name"}:
+    del globals()[_name]
+globals().update(_harness_kept)
+"""
+
+
+class Run(NamedTuple):
+    """What one kernel did with one notebook.
+
+    notebook: the executed copy. controls: outputs of moving every control. widget_state: {model id: state}.
+    answers: {exercise id: {answer's name: outputs of the check cell}}. seconds: the notebook's own cells only.
+    """
+
+    notebook: NotebookNode
+    controls: list
+    widget_state: dict
+    answers: dict
+    seconds: float
+
+
+def _record_error(cell, cell_index, execute_reply):
+    """Some errors reach stderr only, an ExceptionGroup's among them: the reply tells of every one."""
+    reply = execute_reply["content"]
+    if reply["status"] == "error" and not any(output.output_type == "error" for output in cell.outputs):
+        cell.outputs.append(new_output("error", ename=reply["ename"], evalue=reply["evalue"], traceback=[]))
+
+
+class Kernel:
+    """One fresh python3 kernel on a copy of a notebook."""
+
+    def __init__(self, notebook, folder):
+        self.notebook = copy.deepcopy(notebook)
+        for cell in self.notebook.cells:
+            if cell.cell_type == "code":
+                cell.outputs, cell.execution_count = [], None
+        self.client = NotebookClient(
+            self.notebook,
+            kernel_name="python3",
+            timeout=CELL_LIMIT_S,
+            allow_errors=True,  # they are read from the outputs, all of them
+            on_cell_executed=_record_error,
+            extra_arguments=["--IPKernelApp.log_level=ERROR"],
+            record_timing=False,
+            coalesce_streams=True,
+            resources={"metadata": {"path": str(folder)}},
+        )
+
+    @contextmanager
+    def started(self, **environment):
+        """The kernel runs inside. A variable that is None is taken away; so is MPLBACKEND, which would hide figures."""
+        variables = {**os.environ, "MPLBACKEND": None, **environment}
+        with self.client.setup_kernel(env={name: value for name, value in variables.items() if value is not None}):
+            yield self
+
+    def execute(self, index):
+        """Execute cell `index` of the copy in place."""
+        self.client.execute_cell(self.notebook.cells[index], index)
+
+    def outputs_of(self, source):
+        """Execute code that stands in no cell of the notebook; its outputs."""
+        self.notebook.cells.append(new_code_cell(source))
+        try:
+            self.execute(len(self.notebook.cells) - 1)
+            return self.notebook.cells[-1].outputs
+        finally:
+            self.notebook.cells.pop()
+
+    def answer(self, exercise, code):
+        """Put `code` in the stub's place and check it: the outputs of both. The names of before are back afterwards."""
+        self.outputs_of(_KEEP)
+        outputs = self.outputs_of(code) + self.outputs_of(self.notebook.cells[exercise.check].source)
+        self.outputs_of(_RESTORE)
+        return outputs
+
+
+def run(notebook, folder, wrong=None, **environment):
+    """Execute the notebook; try every answer where its exercise stands; move every control at the end. -> Run
+
+    wrong: {exercise id: [Wrong, ...]}. The stub runs blank, as for a reader who skips the exercise, and no name of a
+    tried answer is left to the cells that follow.
+    """
+    by_check = {exercise.check: exercise for exercise in exercises(notebook)}
+    answers, seconds = {}, 0.0
+    kernel = Kernel(notebook, folder)
+    with kernel.started(**environment):
+        for index in range(len(kernel.notebook.cells)):
+            start = time.perf_counter()
+            kernel.execute(index)
+            seconds += time.perf_counter() - start
+            if exercise := by_check.get(index):
+                answers[exercise.id] = {"blank": kernel.notebook.cells[index].outputs}
+                for listed in (wrong or {}).get(exercise.id, []):
+                    answers[exercise.id][listed.name] = kernel.answer(exercise, listed.code)
+                answers[exercise.id]["solution"] = kernel.answer(exercise, exercise.solution)
+        controls = kernel.outputs_of(f"import runpy\nrunpy.run_path({str(_CONTROLS)!r})['press_every_control']()")
+        return Run(kernel.notebook, controls, kernel.client.widget_state, answers, seconds)

@@ -1,0 +1,77 @@
+"""Every notebook as it is committed, and one kernel run of each: cells, controls, exercises."""
+
+import nbformat
+import pytest
+
+from qlab.course import exercises as checks
+from tests.notebooks import kernel
+from tests.notebooks.exercises import FOLDER, choices, exercises, paths, wrong_answers
+from tests.notebooks.problems import FOLDER_LIMIT_BYTES, file_problems, run_problems, verdict
+
+pytestmark = pytest.mark.notebook
+
+
+def read(path):
+    """The notebook as committed."""
+    return nbformat.read(path, as_version=4)
+
+
+@pytest.fixture(scope="module", params=paths(), ids=lambda path: path.stem)
+def path(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def run(path, tmp_path_factory):
+    """The one kernel run that all tests of a notebook share."""
+    progress = tmp_path_factory.mktemp(path.stem) / "progress.json"
+    return kernel.run(read(path), FOLDER, wrong_answers(path), QLAB_PROGRESS=str(progress))
+
+
+def test_the_course_has_its_first_notebook():
+    assert "00_the_puzzle" in [path.stem for path in paths()]
+
+
+def test_the_folder_of_notebooks_stays_small():
+    assert sum(file.stat().st_size for file in FOLDER.rglob("*") if file.is_file()) <= FOLDER_LIMIT_BYTES
+
+
+def test_notebooks_checks_and_wrong_answers_have_the_same_exercises():
+    in_notebooks = [exercise.id for path in paths() for exercise in exercises(read(path))]
+    assert in_notebooks == list(checks.ids())
+    assert set(in_notebooks) == {name for path in paths() for name in wrong_answers(path)}
+
+
+def test_the_committed_file_is_executed_and_clean(path):
+    assert file_problems(read(path)) == []
+
+
+def test_it_runs_and_no_control_raises(run):
+    assert run_problems(run) == []
+
+
+def test_a_blank_answer_is_not_yet(run):
+    assert {name: verdict(said["blank"], name)[0] for name, said in run.answers.items()} == dict.fromkeys(
+        run.answers, "not yet"
+    )
+
+
+def test_the_folded_solution_passes(run):
+    said = {name: verdict(answers["solution"], name) for name, answers in run.answers.items()}
+    assert {name: text for name, (status, text) in said.items() if status != "passed"} == {}
+
+
+def test_an_exercise_has_at_least_three_wrong_answers_or_every_option(path):
+    listed = wrong_answers(path)
+    for exercise in exercises(read(path)):
+        names = {wrong.name for wrong in listed[exercise.id]}
+        assert len(names) == len(listed[exercise.id])
+        assert not names & {"blank", "solution"}
+        assert len(names) >= (1 if exercise.id in choices(path) else 3), exercise.id
+
+
+def test_a_wrong_answer_is_refused_with_the_message_that_names_its_mistake(path, run):
+    for name, listed in wrong_answers(path).items():
+        for wrong in listed:
+            status, text = verdict(run.answers[name][wrong.name], name)
+            assert (status, wrong.says in text) == ("almost", True), f"{name}, {wrong.name}: {text}"
