@@ -1,0 +1,114 @@
+"""What this machine is good at, found by experiment: the machine card.
+
+>>> from qlab import machine
+>>> card = machine.card("x86-avx512-vnni")  # a reference card; machine.card() measures and remembers this machine's own
+>>> card.fastest
+'u8s8'
+
+CPU flags and names mislead: their readers miss some chips, and a virtual machine shortens the name. Two probes do not:
+time the four sign pairs of an integer matrix product against float32, and multiply 255 by 127 to see whether u8 x s8
+saturates.
+"""
+
+import hashlib
+import json
+import os
+import sys
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+from qlab.machine.cards import SIGN_PAIRS, Card
+
+__all__ = ["SIGN_PAIRS", "Card", "cache_folder", "card"]
+
+REFERENCE_FOLDER = Path(__file__).resolve().parents[2] / "data" / "machines"
+
+
+def card(name=None):
+    """The machine card of this machine, or the reference card called `name`.
+
+    Without a name: measured in under 5 s the first time, then read from `cache_folder()`. A cached card belongs to one
+    CPU and one version of the runtime; on another CPU, with another onnxruntime or from a damaged file it is measured.
+    With a name: read from data/machines/, to explain another machine's figures beside one's own.
+    Raises FileNotFoundError if no such reference card is there.
+    """
+    if name is not None:
+        return _reference(name)
+    path = _cached_path()
+    try:
+        return Card.from_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # none yet, unreadable, or damaged: all three are mended by measuring
+        measured = _measure()
+    _remember(measured, path)
+    return measured
+
+
+def cache_folder():
+    """The one folder, created if need be, where qlab keeps what is costly to make: cards, filled models, int8 models.
+
+    `QLAB_CACHE` names it; otherwise it is "quantization-lab" in the platform's own cache folder for this user.
+    """
+    if configured := os.environ.get("QLAB_CACHE"):
+        folder = Path(configured).expanduser()
+    elif sys.platform == "win32":
+        local = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+        folder = Path(local) / "quantization-lab" / "Cache"
+    elif sys.platform == "darwin":
+        folder = Path.home() / "Library" / "Caches" / "quantization-lab"
+    else:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "quantization-lab"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"cannot make the cache folder {folder} ({error}); set QLAB_CACHE to one you may write"
+        ) from error
+    return folder
+
+
+@cache  # also where the cache folder cannot be written: a card that changed between two calls would confuse
+def _measure():
+    from qlab.machine import probes  # loads onnx and onnxruntime, which reading a card does not need
+
+    return probes.measure()
+
+
+def _cached_path():
+    import numpy
+    import onnxruntime
+
+    from qlab.machine import identity
+
+    parts = {
+        "format": Card.FORMAT,
+        "cpu": identity.cpu_fingerprint(),
+        "cores": identity.usable_cores(),
+        "onnxruntime": onnxruntime.__version__,
+        "numpy": numpy.__version__,
+    }
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return cache_folder() / f"machine-{digest[:16]}.json"
+
+
+def _remember(measured, path):
+    """Write beside and rename, so that nobody meets half a card. Where that fails, the card lasts for this process."""
+    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        beside.write_text(measured.to_json(), encoding="utf-8")
+        beside.replace(path)
+    except OSError:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+
+
+def _reference(name):
+    path = REFERENCE_FOLDER / f"{name}.json"
+    known = sorted(file.stem for file in REFERENCE_FOLDER.glob("*.json"))
+    if name not in known:
+        what = f"there are: {', '.join(known)}" if known else f"{REFERENCE_FOLDER} holds none"
+        raise FileNotFoundError(
+            f"no reference machine card {name!r}: {what}. The cards come with the course's repository, not with the "
+            "wheel: work from a clone, or restore them there with `git checkout -- data/machines`"
+        )
+    return Card.from_json(path.read_text(encoding="utf-8"))

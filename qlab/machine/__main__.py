@@ -1,0 +1,26 @@
+"""Print this machine's card; `--save NAME` measures it anew and keeps it as a reference card in data/machines/.
+
+python -m qlab.machine --save x86-avx512-vnni
+"""
+
+import argparse
+
+from qlab.machine import REFERENCE_FOLDER, card, probes
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python -m qlab.machine", description=__doc__.splitlines()[0])
+    parser.add_argument("--save", metavar="NAME", help="name of the reference card: the instruction set, e.g. x86-avx2")
+    parser.add_argument("--note", default="", help="a remark to keep in the card")
+    arguments = parser.parse_args()
+    if arguments.save is None:
+        print(card())
+        return
+    measured = probes.measure(arguments.save, arguments.note)
+    REFERENCE_FOLDER.mkdir(parents=True, exist_ok=True)
+    (REFERENCE_FOLDER / f"{arguments.save}.json").write_text(measured.to_json(), encoding="utf-8")
+    print(measured)
+
+
+if __name__ == "__main__":
+    main()

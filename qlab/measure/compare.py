@@ -1,0 +1,92 @@
+"""Time models against each other, fairly, and say how much of each other's answers they keep."""
+
+import math
+import os
+from collections.abc import Mapping
+
+import numpy as np
+
+from qlab.machine.runtime import open_session
+from qlab.measure.comparison import Comparison, Row
+from qlab.measure.feeds import as_feeds, check_feed
+from qlab.measure.files import RANDOM_WEIGHTS, has_random_weights, size_mb
+from qlab.measure.latency import time_models
+from qlab.measure.outputs import check_outputs, output_quality
+from qlab.measure.verdict import judge, speedup_interval
+
+FAST_ROUNDS = 7
+
+
+def compare(models, feed, *, threads=1, rounds=30):
+    """Latency, size and closeness of several ONNX models that do the same; the first is the reference.
+
+    >>> measure.compare({"fp32": "model.onnx", "int8": "model.int8.onnx"}, {"x": x})  # doctest: +SKIP
+    model  size MB    ms  speed-up          95 %  SQNR dB  verdict
+    fp32     143.5  97.2      1.00                         reference
+    int8      41.0  35.1      2.77  2.74 to 2.80     57.3  faster
+    medians of 30 interleaved rounds, 1 feed, 1 thread; SQNR of the worst float output; a verdict needs more than 2 %
+
+    models   {name: path}, at least two, with the same inputs and outputs
+    feed     {input name: array}, or several of them; a model's time is the mean over the feeds
+    threads  threads inside an operator; rounds, how often each model is timed (QLAB_FAST=1: 7 at most)
+
+    Each round runs every model once, in an order drawn anew, so that what slows the machine slows all of them. Times
+    are medians over the rounds; the interval of the speed-up is a paired bootstrap over the rounds. SQNR is that of the
+    float outputs over all feeds, against the reference; the table has the worst, `.sqnr_by_output` has all.
+    Raises ValueError where models or feed do not fit together, FileNotFoundError for a path that is not there.
+    """
+    _check_request(models, rounds)
+    feeds = as_feeds(feed)
+    sessions = {name: open_session(path, threads=threads) for name, path in models.items()}
+    for name, session in sessions.items():
+        for one in feeds:
+            check_feed(session, one, name)
+    quality, notes = _qualities(sessions, feeds)
+    seconds = time_models(sessions, feeds, min(rounds, FAST_ROUNDS) if os.environ.get("QLAB_FAST") == "1" else rounds)
+    rows = [_row(name, models[name], seconds, quality[name], notes[name]) for name in models]
+    return Comparison(rows, quality, {name: 1e3 * values for name, values in seconds.items()}, threads, len(feeds))
+
+
+def _check_request(models, rounds):
+    if not isinstance(models, Mapping) or len(models) < 2:
+        raise ValueError(f"models is {models!r}; expected {{name: path}}, at least two, the reference first")
+    if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1:
+        raise ValueError(f"rounds is {rounds!r}; expected a whole number from 1 up, such as 30")
+
+
+def _qualities(sessions, feeds):
+    """SQNR and remarks of every model against the first. Also a warm-up: each model sees each feed once."""
+    quality, notes, reference_name, reference = {}, {}, next(iter(sessions)), None
+    for name, session in sessions.items():
+        answers = [_answers(session, feed, name) for feed in feeds]
+        reference = answers if reference is None else reference
+        check_outputs(reference, answers, reference_name, name)
+        quality[name], notes[name] = output_quality(reference, answers)
+        if has_random_weights(session):
+            notes[name].insert(0, RANDOM_WEIGHTS)
+    return quality, notes
+
+
+def _answers(session, feed, name):
+    try:
+        values = session.run(None, dict(feed))
+    except Exception as error:  # onnxruntime's exceptions share no base class
+        raise ValueError(f"model {name!r} does not run on this feed: {error}") from error
+    return dict(zip((output.name for output in session.get_outputs()), values, strict=True))
+
+
+def _row(name, path, seconds, quality, notes):
+    reference = next(iter(seconds))
+    speedup, low, high = speedup_interval(seconds[reference], seconds[name])
+    return Row(
+        name=name,
+        size_mb=size_mb(path),
+        median_ms=1e3 * float(np.median(seconds[name])),
+        speedup=speedup,
+        speedup_low=low,
+        speedup_high=high,
+        sqnr_db=min(quality.values(), default=float("nan"), key=lambda db: -math.inf if math.isnan(db) else db),
+        verdict=judge(low, high, rounds=len(seconds[name])),
+        is_reference=name == reference,
+        note="; ".join(notes),
+    )

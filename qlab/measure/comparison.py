@@ -1,0 +1,139 @@
+"""The result of a comparison: its table and its figure."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from qlab import palette
+from qlab.measure.files import RANDOM_WEIGHTS
+from qlab.measure.verdict import MARGIN
+
+_COLOURS = {"faster": palette.INTEGER, "slower": palette.ERROR, "cannot tell": palette.FP32}
+_TICKS = (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10, 20)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model's line. Times in milliseconds a feed, sizes in 10^6 bytes, the speed-up's interval at 95 %.
+
+    verdict is "faster", "slower" or "cannot tell"; note says what limits the line, such as
+    "random weights: latency only".
+    The reference against itself: speed-up 1, SQNR infinite, "cannot tell".
+    """
+
+    name: str
+    size_mb: float
+    median_ms: float
+    speedup: float
+    speedup_low: float
+    speedup_high: float
+    sqnr_db: float
+    verdict: str
+    is_reference: bool = False
+    note: str = ""
+
+    @property
+    def interval(self):
+        """The speed-up's 95 % interval as text."""
+        return f"{_ratio(self.speedup_low)} to {_ratio(self.speedup_high)}"
+
+
+@dataclass(frozen=True, repr=False)
+class Comparison:
+    """What `compare` found. `rows` has one Row a model, the reference first; printing it gives the table.
+
+    sqnr_by_output  {model: {float output: dB}}
+    times_ms        {model: float64 [rounds]}, round i of one model paired with round i of another
+    """
+
+    rows: list[Row]
+    sqnr_by_output: dict[str, dict[str, float]]
+    times_ms: dict[str, np.ndarray]
+    threads: int
+    feeds: int
+
+    def __repr__(self):
+        head = ["model", "size MB", "ms", "speed-up", "95 %", "SQNR dB", "verdict"]
+        notes = any(row.note for row in self.rows)
+        table = [head + ["note"] * notes, *(_cells(row) + [row.note] * notes for row in self.rows)]
+        widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
+        to_left = (0, 6, 7)
+        lines = [
+            "  ".join(
+                cell.ljust(width) if column in to_left else cell.rjust(width)
+                for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+            ).rstrip()
+            for line in table
+        ]
+        return "\n".join([*lines, self._method()])
+
+    def _method(self):
+        rounds = len(next(iter(self.times_ms.values())))
+        counts = {"interleaved round": rounds, "feed": self.feeds, "thread": self.threads}
+        setting = ", ".join(f"{count} {what}{'s' if count != 1 else ''}" for what, count in counts.items())
+        margin = f"a verdict needs more than {100 * (MARGIN - 1):.0f} %"
+        return f"medians of {setting}; SQNR of the worst float output; {margin}"
+
+    @palette.style()
+    def plot(self):
+        """A figure of the speed-ups with their intervals, on a log axis: twice as fast and half as fast look alike."""
+        reference, *others = self.rows
+        figure, axes = palette.figure(height=1.5 + 0.45 * len(self.rows))
+        for position, row in enumerate(self.rows):
+            colour = palette.FP32 if row.is_reference else _COLOURS[row.verdict]
+            reach = [[row.speedup - row.speedup_low], [row.speedup_high - row.speedup]]
+            axes.errorbar(row.speedup, position, xerr=np.maximum(reach, 0), fmt="o", color=colour, capsize=4)
+            label = f"{row.median_ms:.3g} ms" if row.is_reference else f"{_ratio(row.speedup)}x, {row.median_ms:.3g} ms"
+            place = {"xytext": (8, 0), "textcoords": "offset points", "va": "center"}
+            axes.annotate(label, (row.speedup_high, position), color=colour, **place)
+        axes.axvline(1.0, color=palette.FP32, linewidth=1)
+        axes.set_yticks(range(len(self.rows)), [row.name for row in self.rows])
+        axes.set_ylim(len(self.rows) - 0.5, -0.5)
+        axes.set_xscale("log", base=2)
+        axes.set_xlim(*_limits(self.rows))
+        axes.xaxis.set_major_locator(FixedLocator(_TICKS))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}x"))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xlabel(_axis_label(self.rows))
+        axes.set_title(_finding(reference, others))
+        return figure
+
+
+def _cells(row):
+    cells = [row.name, f"{row.size_mb:.3g}" if row.size_mb < 10 else f"{row.size_mb:.1f}", f"{row.median_ms:.3g}"]
+    if row.is_reference:
+        return [*cells, "1.00", "", "", "reference"]
+    return [*cells, _ratio(row.speedup), row.interval, _decibels(row.sqnr_db), row.verdict]
+
+
+def _finding(reference, others):
+    """The title: what the measurement says, in one line."""
+    told = [row for row in others if row.verdict != "cannot tell"]
+    if not told:
+        return f"Whether anything is faster than {reference.name}: cannot tell"
+    row = max(told, key=lambda row: abs(math.log(row.speedup)))
+    return f"{row.name} is {row.verdict} than {reference.name}: {_ratio(row.speedup)}x ({row.interval})"
+
+
+def _axis_label(rows):
+    label = f"speed-up over {rows[0].name} (times, log scale; bars: 95 % interval)"
+    return f"{label}\n{RANDOM_WEIGHTS}" if any(RANDOM_WEIGHTS in row.note for row in rows) else label
+
+
+def _limits(rows):
+    """Room for a label to the right of the last interval, and never less than a factor of two around 1."""
+    low = min(0.7, *(row.speedup_low / 1.2 for row in rows))
+    high = max(1.4, *(row.speedup_high for row in rows))
+    return low, high * (high / low) ** 0.3
+
+
+def _ratio(value):
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}"
+
+
+def _decibels(value):
+    if math.isnan(value):
+        return "n/a"
+    return "exact" if value == math.inf else f"{value:.1f}"

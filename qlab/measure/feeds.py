@@ -1,0 +1,67 @@
+"""Check a feed against what a model asks for, before onnxruntime answers less clearly."""
+
+from collections.abc import Mapping
+from itertools import chain
+
+import numpy as np
+
+_NUMPY_NAMES = {"float": "float32", "double": "float64", "string": "object"}  # ONNX's own names otherwise
+
+
+def as_feeds(feed):
+    """A list of feeds from one feed ({input name: array}) or an iterable of feeds, such as a CalibrationDataReader."""
+    try:
+        # Through chain, because list asks for a length first, and a CalibrationDataReader raises at the question.
+        feeds = [feed] if isinstance(feed, Mapping) else list(chain(feed))
+    except TypeError:
+        feeds = [feed]
+    wrong = [type(item).__name__ for item in feeds if not isinstance(item, Mapping)]
+    if wrong:
+        raise ValueError(f"feed holds {wrong[0]}; expected {{input name: array}}, or a list of such dictionaries")
+    if not feeds:
+        raise ValueError("feed is an empty list; expected at least one {input name: array}")
+    return feeds
+
+
+def check_feed(session, feed, model_name):
+    """Raise ValueError unless `feed` is finite and has the names, dtypes and shapes that the model declares."""
+    inputs = {value.name: value for value in session.get_inputs()}
+    optional = {value.name: value for value in session.get_overridable_initializers()}
+    missing = sorted(set(inputs) - set(feed))
+    unknown = sorted(set(feed) - set(inputs) - set(optional))
+    if missing or unknown:
+        raise ValueError(
+            f"feed has {sorted(feed)}; model {model_name!r} takes {sorted(inputs)}"
+            + (f"; missing: {missing}" if missing else "")
+            + (f"; not an input: {unknown}" if unknown else "")
+        )
+    for name, value in feed.items():
+        _check_array(value, inputs.get(name) or optional[name], f"feed[{name!r}]", f"model {model_name!r}")
+
+
+def _check_array(value, declared, what, who):
+    if not declared.type.startswith("tensor("):
+        return  # a sequence, map or optional input: onnxruntime checks it
+    if not isinstance(value, np.ndarray):
+        raise ValueError(f"{what} is a {type(value).__name__}; {who} takes a NumPy array: wrap it in np.array")
+    wanted = declared.type.removeprefix("tensor(").removesuffix(")")
+    wanted = _NUMPY_NAMES.get(wanted, wanted)
+    is_text = wanted == "object" and value.dtype.kind in "OUST"
+    if value.dtype.name != wanted and not is_text:
+        raise ValueError(f"{what} is {value.dtype.name}; {who} takes {wanted}: convert it with .astype")
+    if not _shape_fits(value.shape, declared.shape):
+        raise ValueError(f"{what} has shape {value.shape}; {who} takes {_shape_text(declared.shape)}")
+    if value.dtype.kind == "f" and not np.isfinite(value).all():
+        count = int(value.size - np.isfinite(value).sum())
+        raise ValueError(f"{what} holds {count} NaN or infinite values of {value.size}; a feed must be finite")
+
+
+def _shape_fits(shape, declared):
+    if not declared:  # onnxruntime shows a scalar and an open rank alike
+        return True
+    fixed = [(size, wanted) for size, wanted in zip(shape, declared, strict=False) if isinstance(wanted, int)]
+    return len(shape) == len(declared) and all(size == wanted for size, wanted in fixed)
+
+
+def _shape_text(declared):
+    return "[" + ", ".join("any" if size is None else str(size) for size in declared) + "]"

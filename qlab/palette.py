@@ -1,0 +1,87 @@
+"""One set of colours and figure defaults for every figure of the course.
+
+>>> from qlab import palette
+>>> figure, axes = palette.figure(height=2.5)
+>>> bars = axes.bar(["fp32", "int8"], [143.5, 41.0], color=[palette.FP32, palette.INTEGER])
+
+A colour has one meaning everywhere. All five stay apart for the three kinds of colour blindness, and each stands out
+from a white page (tests/test_palette.py computes both).
+"""
+
+import io
+
+import matplotlib
+import matplotlib.figure
+
+FP32 = "#787878"
+WEIGHTS = "#0B5CAD"
+ACTIVATIONS = "#DA7D00"
+INTEGER = "#2CA25F"
+ERROR = "#A50F2B"
+COLOURS = {"fp32": FP32, "weights": WEIGHTS, "activations": ACTIVATIONS, "integer": INTEGER, "error": ERROR}
+
+WIDTH = 8.0  # inches: with DPI, 800 pixels, the text column of a notebook
+DPI = 100
+
+STYLE = {
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.labelsize": 11,
+    "axes.prop_cycle": matplotlib.cycler(color=[WEIGHTS, ACTIVATIONS, INTEGER, FP32, ERROR]),
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 12,
+    "axes.titleweight": "bold",
+    "figure.dpi": DPI,
+    "figure.facecolor": "white",  # also in a dark theme: the colours are chosen against white
+    "figure.figsize": (WIDTH, 4.0),
+    "font.size": 10,
+    "grid.alpha": 0.6,
+    "grid.color": "#D9D9D9",
+    "grid.linewidth": 0.8,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "savefig.dpi": "figure",
+}
+
+
+class Figure(matplotlib.figure.Figure):
+    """A matplotlib figure in the course's style that shows itself once, as a PNG, when it ends a notebook cell.
+
+    It is not registered with pyplot: none stays open behind the reader's back, and none is shown twice.
+    """
+
+    def draw(self, renderer):
+        # Ticks are made at drawing time and read the defaults of that moment.
+        with style():
+            super().draw(renderer)
+
+    def _repr_png_(self):
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png")
+        return buffer.getvalue()
+
+
+def figure(rows=1, columns=1, *, height=4.0, layout="constrained", **subplots):
+    """A new figure of notebook width, and its axes (one, or a NumPy array of them, as `plt.subplots` gives).
+
+    `height` is in inches. `layout=None` draws about a third faster than "constrained": for a widget's figure, with
+    margins set by hand. Other arguments go to `Figure.subplots` (`sharex`, `width_ratios`, ...).
+    """
+    with style():
+        new = Figure(figsize=(WIDTH, height), dpi=DPI, layout=layout)
+        return new, new.subplots(rows, columns, **subplots)
+
+
+def style():
+    """The style for one `with` block, or for one function as its decorator: `@palette.style()`.
+
+    Titles, legends and lines read the defaults when they are made: a function that draws belongs under it as a whole.
+    """
+    return matplotlib.rc_context(STYLE)
+
+
+def use():
+    """Make the style matplotlib's default, for all figures of a notebook."""
+    matplotlib.rcParams.update(STYLE)
