@@ -1,0 +1,11 @@
+"""The figures that several notebooks share. A title states the finding; axes have units; colours are qlab.palette's.
+
+Each helper returns a new matplotlib Figure. Those with `axes=` draw into a panel of yours instead, for a figure of two,
+and return the figure that the panel belongs to.
+"""
+
+from qlab.course.plots.comparisons import bars, pareto, slope_chart
+from qlab.course.plots.inputs import digits, speech
+from qlab.course.plots.tensors import heat_map, histogram
+
+__all__ = ["bars", "digits", "heat_map", "histogram", "pareto", "slope_chart", "speech"]

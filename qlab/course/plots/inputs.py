@@ -1,0 +1,64 @@
+"""What goes into the models: a sentence, digits."""
+
+import numpy as np
+
+from qlab import palette
+from qlab.course.plots.canvas import INK, numbers, styled
+
+_WINDOW_S, _STEP_S, _FLOOR_DB = 0.025, 0.010, -70  # window and step of the speech model's features
+
+
+@styled
+def speech(samples, *, title, rate=16_000):
+    """Waveform and spectrogram of a sentence. samples: float [n] in -1..1, at least one window (25 ms) long."""
+    samples = numbers(samples, "samples").ravel()
+    window, step = round(_WINDOW_S * rate), round(_STEP_S * rate)
+    if samples.size < window:
+        raise ValueError(f"{samples.size} samples: expected at least {window}, one window of {_WINDOW_S * 1000:.0f} ms")
+    figure, (above, below) = palette.figure(2, height=4.2, sharex=True, height_ratios=(1, 2))
+    above.plot(np.arange(samples.size) / rate, samples, color=INK, linewidth=0.5)
+    above.set(ylabel="amplitude", ylim=np.array([-1.05, 1.05]) * max(np.abs(samples).max(), 1e-6))
+    decibels = spectrogram(samples, window, step)
+    seconds = samples.size / rate
+    colours = {"cmap": "magma", "vmin": _FLOOR_DB, "vmax": 0}
+    picture = below.imshow(decibels.T, origin="lower", aspect="auto", extent=(0, seconds, 0, rate / 2000), **colours)
+    below.set(xlabel="time in seconds", ylabel="frequency in kHz", xlim=(0, seconds))
+    below.grid(False)
+    figure.colorbar(picture, ax=below, label="dB below the loudest", pad=0.01)
+    above.set_title(title)
+    return figure
+
+
+def spectrogram(samples, window, step):
+    """Power in dB below the loudest value, never under -70. -> [frames, window // 2 + 1]"""
+    frames = np.lib.stride_tricks.sliding_window_view(samples, window)[::step] * np.hanning(window)
+    power = np.abs(np.fft.rfft(frames)) ** 2
+    return 10 * np.log10(np.maximum(power / max(power.max(), 1e-20), 10 ** (_FLOOR_DB / 10)))
+
+
+@styled
+def digits(images, *, title, seen=None, truth=None, columns=10):
+    """A grid of digit images. images: [n, 1, 8, 8] or [n, 8, 8] in 0..1; seen, truth: n labels.
+
+    Under each image stands what was seen, in the colour of error where the truth is another.
+    """
+    images = numbers(images, "images")
+    images = images.reshape(-1, *images.shape[-2:])
+    rows = -(-len(images) // columns)
+    figure, axes = palette.figure(rows, columns, height=0.45 + 1.02 * rows, squeeze=False)
+    for cell in axes.flat:
+        cell.set_axis_off()
+    for index, (cell, image) in enumerate(zip(axes.flat, images, strict=False)):
+        cell.imshow(image, cmap="gray_r", vmin=0, vmax=1)
+        said, ink = _caption(index, seen, truth)
+        cell.set_title(said, loc="center", y=-0.02, va="top", color=ink, fontsize=10, fontweight="normal", pad=0)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
+    return figure
+
+
+def _caption(index, seen, truth):
+    if seen is None:
+        return ("" if truth is None else str(truth[index])), INK
+    if truth is None or seen[index] == truth[index]:
+        return str(seen[index]), INK
+    return f"{seen[index]}, not {truth[index]}", palette.ERROR

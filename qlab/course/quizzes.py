@@ -1,0 +1,117 @@
+"""`quiz`: a few questions in which every option has its own explanation."""
+
+from typing import NamedTuple
+
+import ipywidgets
+
+from qlab.course import exercises, store
+from qlab.course.show import GOOD, NEARLY, WAITING, Shown, box, rich, strong
+
+
+class Option(NamedTuple):
+    """One option of a question: its text, why it is or is not the one, and whether it is."""
+
+    text: str
+    explanation: str
+    right: bool
+
+
+class Question(NamedTuple):
+    """A question and its options in the order in which they are shown."""
+
+    text: str
+    options: tuple[Option, ...]
+
+
+def right(text, explanation):
+    """The option that is right, and why."""
+    return Option(text, explanation, True)
+
+
+def wrong(text, explanation):
+    """An option that is not right, and why it is tempting or where it fails."""
+    return Option(text, explanation, False)
+
+
+def question(text, *options):
+    """A question with one right option and one or more wrong ones.
+
+    >>> question("Rounding errs by at most", right("scale / 2", "..."), wrong("scale", "that is the whole step"))
+
+    Raises ValueError if the options are fewer than two, look alike, lack an explanation, or not exactly one is right.
+    """
+    texts = [option.text for option in options]
+    if len(options) < 2 or len(set(texts)) < len(texts):
+        raise ValueError(f"question {text!r}: expected at least two different options, got {texts}")
+    if sum(option.right for option in options) != 1:
+        raise ValueError(f"question {text!r}: expected exactly one right option, got {sum(o.right for o in options)}")
+    if bare := [option.text for option in options if not option.explanation.strip()]:
+        raise ValueError(f"question {text!r}: every option needs an explanation; there is none for {bare}")
+    return Question(text, options)
+
+
+def quiz(notebook, questions=None):
+    """Show the quiz of a notebook. Without `questions`: those kept as `QUIZ` in the module of its exercises.
+
+    -> list of what was shown, one a question
+    """
+    questions = exercises.quiz_of(notebook) if questions is None else questions
+    if not questions:
+        raise ValueError(f"quiz {notebook!r}: no questions given, and qlab.course.exercises has no QUIZ for it")
+    return Quiz([Asked(notebook, number, asked).show() for number, asked in enumerate(questions, 1)])
+
+
+class Quiz(list):
+    """The questions that were shown, quiet as the last expression of a cell: they are on the page already."""
+
+    def _ipython_display_(self):
+        pass
+
+
+class Asked(Shown):
+    """One question of a quiz on the page; `.answer("b")` does what a click does."""
+
+    def __init__(self, notebook, number, asked):
+        self.id, self.question = f"{notebook}.{number}", asked
+        self.letters = tuple("abcdefghijklmnopqrstuvwxyz"[: len(asked.options)])
+        self.notebook, self.number = notebook, number
+
+    def answer(self, letter):
+        """Remember the choice. -> HTML: whether it is right, and its explanation"""
+        option = self.question.options[self.letters.index(letter)]
+        trouble = store.update(lambda progress: self._keep(progress, option))
+        said = strong(*((GOOD, "✓ right") if option.right else (NEARLY, "✗ not this one")))
+        return f"{said} &nbsp;{rich(letter)}: {rich(option.explanation)}" + (f"<br>{rich(trouble)}" if trouble else "")
+
+    def _keep(self, progress, option):
+        progress["quizzes"][self.id] = {"choice": option.text, "right": option.right}
+
+    def facts(self):
+        return {"quiz": self.id}
+
+    def _lines(self):
+        return [(letter, option) for letter, option in zip(self.letters, self.question.options, strict=True)]
+
+    def text(self):
+        options = [f"  {letter}) {option.text}" for letter, option in self._lines()]
+        answers = [f"  {'✓' if o.right else '✗'} {letter}: {o.explanation}" for letter, o in self._lines()]
+        return "\n".join([f"[{self.id}] {self.question.text}", *options, "Answer:", *answers])
+
+    def html(self):
+        options = "".join(f"<br>{letter}) {rich(option.text)}" for letter, option in self._lines())
+        answers = "".join(
+            f"<br>{strong(*((GOOD, '✓') if option.right else (NEARLY, '✗')))} {letter}: {rich(option.explanation)}"
+            for letter, option in self._lines()
+        )
+        asked = f"{strong(WAITING, f'Question {self.number}')} &nbsp;{rich(self.question.text)}{options}"
+        return box(WAITING, f"{asked}<details><summary>Answer</summary>{answers}</details>")
+
+    def widget(self):
+        buttons = ipywidgets.ToggleButtons(options=self.letters, value=None, style={"button_width": "3em"})
+        said = ipywidgets.HTML()
+
+        def chosen(change):
+            said.value = "" if change["new"] is None else self.answer(change["new"])
+
+        buttons.observe(chosen, "value")
+        return ipywidgets.VBox([buttons, said])

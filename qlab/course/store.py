@@ -1,0 +1,144 @@
+"""The learner's progress as one small JSON file.
+
+`QLAB_PROGRESS` names the file; otherwise it is .qlab-progress.json beside the course's notebooks folder (git ignores
+it), or in the home folder where qlab was installed without the notebooks. With `QLAB_TEST` set and no `QLAB_PROGRESS`,
+nothing is written: a test cannot touch a learner's file by forgetting to name its own.
+
+Losing progress is a nuisance, stopping a lesson is worse: nothing here raises for a file that cannot be read or
+written. What went wrong is returned as a sentence, or "".
+"""
+
+import json
+import os
+import time
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+SECTIONS = ("exercises", "predictions", "quizzes")
+_NAME = ".qlab-progress.json"
+_LOCK_WAIT_S, _LOCK_STALE_S = 1.0, 5.0
+_memory = {}  # stands in for the file in tests that name none
+
+
+def path():
+    """Where progress is kept, or None if it is kept in memory only."""
+    if configured := os.environ.get("QLAB_PROGRESS"):
+        return Path(configured).expanduser()
+    if os.environ.get("QLAB_TEST"):
+        return None
+    repository = Path(__file__).resolve().parents[2]
+    return (repository if (repository / "notebooks").is_dir() else Path.home()) / _NAME
+
+
+def read():
+    """-> (progress, trouble): {"exercises": {id: entry}, "predictions": {...}, "quizzes": {...}}, and ""."""
+    return _read(path())
+
+
+def record_check(exercise_id, status):
+    """Count a try; an exercise once passed stays passed. -> trouble"""
+
+    def change(progress):
+        entry = progress["exercises"].setdefault(exercise_id, {"status": status, "tries": 0})
+        entry["tries"] += 1
+        if entry["status"] != "passed":
+            entry.update(status=status, when=_now())
+
+    return update(change)
+
+
+def update(change):
+    """Read, let `change` alter the progress in place, write; other kernels wait meanwhile. -> trouble"""
+    file = path()
+    if file is None:
+        change(_complete(_memory))
+        return ""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(file.with_suffix(".lock")):
+            progress, trouble = _read(file)
+            change(progress)
+            _write(file, progress)
+        return trouble
+    except OSError as error:
+        return f"your progress could not be saved in {file}: {error.strerror or error}"
+
+
+def _read(file):
+    if file is None:
+        return _complete(_memory), ""
+    try:
+        progress = json.loads(file.read_text(encoding="utf-8"))
+        if not _well_formed(progress):
+            raise ValueError("not what this course writes")
+        return _complete(progress), ""
+    except FileNotFoundError:
+        return _complete({}), ""
+    except OSError as error:
+        return _complete({}), f"your progress could not be read from {file}: {error.strerror or error}"
+    except ValueError:  # not JSON, not UTF-8, or another structure
+        return _complete({}), _set_aside(file)
+
+
+def _well_formed(progress):
+    """A dictionary of sections, each a dictionary of entries; exercises with the fields that are read."""
+    if not isinstance(progress, dict) or not all(isinstance(progress.get(name, {}), dict) for name in SECTIONS):
+        return False
+    entries = [entry for name in SECTIONS for entry in progress.get(name, {}).values()]
+    return all(isinstance(entry, dict) for entry in entries) and all(
+        isinstance(entry.get("status"), str) and isinstance(entry.get("tries"), int)
+        for entry in progress.get("exercises", {}).values()
+    )
+
+
+def _complete(progress):
+    for name in SECTIONS:
+        progress.setdefault(name, {})
+    return progress
+
+
+def _set_aside(file):
+    """Rename an unreadable file, never delete it: a learner may mend it by hand."""
+    kept = file.with_name(f"{file.stem}.unreadable-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.json")
+    with suppress(OSError):
+        file.replace(kept)
+        return f"the progress file was unreadable: it is kept as {kept.name}, and a new one begins"
+    return f"the progress file {file} is unreadable and could not be set aside: rename it"
+
+
+def _write(file, progress):
+    """Write beside and rename, so that nobody reads half a file."""
+    beside = file.with_name(f"{file.name}.{os.getpid()}.part")
+    try:
+        beside.write_text(json.dumps(progress, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        beside.replace(file)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def _locked(lock):
+    """Hold a lock file. One left by a killed kernel is removed; after a second's wait we go on without it."""
+    deadline = time.monotonic() + _LOCK_WAIT_S
+    held = False
+    while not held and time.monotonic() < deadline:
+        try:
+            os.close(os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+            held = True
+        except FileExistsError:
+            with suppress(OSError):
+                if time.time() - lock.stat().st_mtime > _LOCK_STALE_S:
+                    lock.unlink()
+            time.sleep(0.01)
+        except PermissionError:  # Windows, while another kernel removes it
+            time.sleep(0.01)
+    try:
+        yield
+    finally:
+        if held:
+            lock.unlink(missing_ok=True)
+
+
+def _now():
+    return datetime.now(UTC).isoformat(timespec="seconds")

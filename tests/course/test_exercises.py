@@ -1,0 +1,99 @@
+"""The registry of exercises, and exercise 00.1 itself."""
+
+import pytest
+
+from qlab.course import check, exercises
+from qlab.course.exercises import e00
+
+
+def test_ids_are_found_by_importing_every_module_and_are_in_reading_order(register):
+    for name in ("99.10", "99.2"):
+        register(lambda answer: None, name)
+    assert exercises.ids("99") == ("99.2", "99.10")
+    assert exercises.ids()[0] == "00.1"
+    assert exercises.ids("00") == ("00.1",)
+
+
+@pytest.mark.parametrize("name", ["4.2", "04", "04.x", "04.2 "])
+def test_an_id_of_another_form_is_refused(register, name):
+    with pytest.raises(ValueError, match="expected two digits, a point and a number"):
+        register(lambda answer: None, name)
+
+
+def test_an_id_is_registered_once(register):
+    register(lambda answer: None)
+    with pytest.raises(ValueError, match="registered twice"):
+        register(
+            lambda answer: None,
+        )
+
+
+def test_an_exercise_belongs_in_the_module_of_its_notebook(register):
+    def checker(answer):
+        pass
+
+    checker.__module__ = "qlab.course.exercises.e05"
+    with pytest.raises(ValueError, match=r"belongs in e04\.py"):
+        register(checker, "04.2")
+
+
+def test_reloading_a_module_registers_its_exercises_again():
+    import importlib
+
+    importlib.reload(e00)
+    assert exercises.find("00.1").checker.__module__ == "qlab.course.exercises.e00"
+
+
+def test_each_fact_is_either_needed_or_not_and_none_is_listed_in_an_order_that_tells():
+    assert set(e00.FACTS) == set(e00.NEEDED) | set(e00.NOT_NEEDED)
+    assert not set(e00.NEEDED) & set(e00.NOT_NEEDED)
+    assert list(e00.FACTS) == sorted(e00.FACTS)
+
+
+SOLUTION = {"model", "input shape", "cpu", "threads", "versions", "dtypes", "op types", "spread"}
+
+
+@pytest.mark.parametrize(
+    "answer", [SOLUTION, frozenset(SOLUTION), list(SOLUTION), tuple(f" {x.upper()} " for x in SOLUTION)]
+)
+def test_00_1_takes_the_solution_in_any_container(answer):
+    assert check("00.1", answer).status == "passed"
+
+
+@pytest.mark.parametrize("answer", [..., {...}, {"cpu", ...}])
+def test_00_1_blank_is_not_yet(answer):
+    assert check("00.1", answer).status == "not yet"
+
+
+@pytest.mark.parametrize("missing", SOLUTION)
+def test_00_1_names_the_fact_that_is_missing_and_why_it_matters(missing):
+    verdict = check("00.1", SOLUTION - {missing})
+    assert verdict.status == "almost"
+    assert verdict.message == f"{missing!r} is missing: {e00.NEEDED[missing]}"
+
+
+@pytest.mark.parametrize("extra", e00.NOT_NEEDED)
+def test_00_1_names_the_fact_that_is_not_needed(extra):
+    assert f"{extra!r} is not needed: " in check("00.1", SOLUTION | {extra}).message
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        ({"cpu"}, "only the CPU is named"),
+        (set(), "'model' is missing"),
+        ({"model", "cpu"}, "(5 more missing)"),
+        ("cpu", "expected a set of names"),
+        ({"cpu": 1}, "expected a set of names"),
+        (None, "expected a set of names"),
+        ({"cpu", 1}, "expected names in quotes, seen 1"),
+        ({"cpus"}, "'cpus' is not in the list: do you mean 'cpu'?"),
+        ({"weather"}, "'weather' is not in the list: accuracy, author"),
+        ({"<b>"}, "'<b>' is not in the list"),
+        (lambda: SOLUTION, "expected a set of names"),
+    ],
+)
+def test_00_1_refuses_with_the_reason(answer, says):
+    verdict = check("00.1", answer)
+    assert verdict.status == "almost"
+    assert says in verdict.message

@@ -1,0 +1,186 @@
+"""Figures: no text leaves the picture or lies on another, axes have units, bad input is named."""
+
+import itertools
+
+import numpy as np
+import pytest
+from matplotlib.text import Text
+
+from qlab import palette
+from qlab.course import plots
+
+RANDOM = np.random.default_rng(0)
+HEAVY = RANDOM.standard_t(4, size=5_000) * 0.05
+SPEEDS = {"Transformer, dynamic": 0.72, "CNN, dynamic": 1.60, "CNN, static": 1.53}
+HERE = {
+    "Transformer, dynamic": (1.41, 1.35, 1.47),
+    "CNN, dynamic": (0.66, 0.64, 0.68),
+    "CNN, static": (1.03, 0.99, 1.06),
+    "Transformer, dynamic QInt8": (0.68, 0.66, 0.70),
+}
+POINTS = {
+    "tensor": (4.0, 7.0),
+    "axis": (4.03, 12.0),
+    "axis 1": (4.1, 11.8),
+    "block 32": (4.5, 20.2),
+    "block 16": (5, 21.9),
+}
+
+
+def figures():
+    """Every helper once, as a notebook would call it."""
+    return {
+        "slope_chart": plots.slope_chart(SPEEDS, HERE, title="Two of three signs flip"),
+        "slope_chart of long names": plots.slope_chart(
+            {"Transformer, dynamic QUInt8 (article)": 0.72},
+            {"Transformer, dynamic QUInt8 (article)": 1.4},
+            title="It flips",
+        ),
+        "histogram": plots.histogram(HEAVY, marks=np.linspace(-0.3, 0.3, 16), label="weight", title="15 steps"),
+        "histogram of 256 marks": plots.histogram(
+            abs(HEAVY),
+            marks=np.linspace(0, 1, 256),
+            kind="activations",
+            log=True,
+            label="activation",
+            title="255 steps",
+        ),
+        "speech": plots.speech(np.sin(np.arange(16_000) / 9) * 0.3, title="turn on the light"),
+        "digits": plots.digits(
+            RANDOM.random((12, 1, 8, 8)), seen=range(12), truth=[0, 2, *range(2, 12)], title="11 of 12"
+        ),
+        "heat_map": plots.heat_map(
+            HEAVY[:600].reshape(20, 30),
+            HEAVY[:600].reshape(20, 30).round(2),
+            title="Rows",
+            rows="row",
+            columns="column",
+        ),
+        "bars": plots.bars(
+            {"int4": (7.0, 6.5, 7.4), "NF4": 11.8}, unit="SQNR in dB", title="NF4 wins", reference=(9, "goal")
+        ),
+        "pareto": plots.pareto(POINTS, cost="bits per weight", quality="SQNR in dB", title="Blocks win"),
+    }
+
+
+NAMES = [
+    "slope_chart",
+    "slope_chart of long names",
+    "histogram",
+    "histogram of 256 marks",
+    "speech",
+    "digits",
+    "heat_map",
+    "bars",
+    "pareto",
+]
+
+
+@pytest.fixture(scope="module")
+def all_figures():
+    made = figures()
+    for figure in made.values():
+        figure._repr_png_()  # lays it out
+    assert list(made) == NAMES
+    return made
+
+
+@pytest.fixture(params=NAMES)
+def figure(request, all_figures):
+    return all_figures[request.param]
+
+
+def visible_texts(figure):
+    """(text, where it stands) for all that is drawn; tick labels beyond an axis's limits exist, but are not."""
+    beyond = {
+        id(label)
+        for axes in figure.axes
+        for axis in (axes.xaxis, axes.yaxis)
+        for tick in [*axis.get_major_ticks(), *axis.get_minor_ticks()]
+        if not min(axis.get_view_interval()) <= tick.get_loc() <= max(axis.get_view_interval())
+        for label in (tick.label1, tick.label2)
+    }
+    texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
+    return [(text, text.get_window_extent()) for text in texts if id(text) not in beyond]
+
+
+def test_no_text_leaves_the_figure(figure):
+    for text, extent in visible_texts(figure):
+        assert figure.bbox.padded(1).contains(extent.x0, extent.y0), text
+        assert figure.bbox.padded(1).contains(extent.x1, extent.y1), text
+
+
+def test_no_text_lies_on_another(figure):
+    for (one, a), (other, b) in itertools.combinations(visible_texts(figure), 2):
+        overlap_x, overlap_y = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
+        assert overlap_x < 1.5 or overlap_y < 1.5, (one, other)
+
+
+def test_every_figure_is_the_courses_own_and_has_a_title(figure):
+    assert isinstance(figure, palette.Figure)
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert figure.get_suptitle() or any(titles)
+
+
+def test_a_line_that_changes_sign_is_bold_and_one_that_cannot_be_told_is_thin(all_figures):
+    axes = all_figures["slope_chart"].axes[0]
+    widths = {
+        round(float(line.get_ydata()[0]), 2): line.get_linewidth()
+        for line in axes.lines
+        if len(line.get_xdata()) == 2 and list(line.get_xdata()) == [0, 1]
+    }
+    assert widths[0.72] == widths[1.6] > widths[1.53]
+
+
+def test_labels_that_would_overlap_are_moved_apart_in_order():
+    moved = plots.canvas.spread([1.0, 1.01, 1.02, 5.0], 0.5)
+    assert (np.diff(moved) >= 0.5 - 1e-6).all()
+    assert moved[3] == 5.0
+    assert plots.canvas.spread([3.0, 1.0], 0.5).tolist() == [3.0, 1.0]
+
+
+def test_a_helper_may_draw_into_a_panel_of_the_callers():
+    figure, (left, right) = palette.figure(1, 2)
+    assert plots.histogram(HEAVY, label="w", title="t", axes=left) is figure
+    assert plots.bars({"a": 1.0, "b": -2.0}, unit="dB", title="t", axes=right) is figure
+
+
+def test_what_clips_is_counted():
+    axes = plots.histogram(np.float32([-2, 0, 0, 1]), marks=[-1, 0, 1], label="w", title="t").axes[0]
+    said = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert said == ["3 marks", "clipped: 25 % of the values"]
+
+
+def test_the_spectrogram_finds_a_tone_at_its_frequency():
+    from qlab.course.plots.inputs import spectrogram
+
+    decibels = spectrogram(np.sin(2 * np.pi * 1000 * np.arange(16_000) / 16_000), 400, 160)
+    assert decibels.shape == (98, 201)
+    assert (decibels.argmax(axis=1) == 25).all()  # 1000 Hz in steps of 16000 / 400
+    assert decibels.max() == pytest.approx(0)
+    assert decibels.min() >= -70
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: plots.histogram([], label="w", title="t"), "expected finite numbers, got 0"),
+        (lambda: plots.histogram([1, np.nan], label="w", title="t"), "got 2, 1 of them finite"),
+        (lambda: plots.histogram([1, 2], label="w", title="t", kind="blue"), "expected one of fp32, weights"),
+        (lambda: plots.heat_map(np.zeros(3), title="t", rows="r", columns="c"), "expected two axes"),
+        (lambda: plots.speech(np.zeros(10), title="t"), "expected at least 400"),
+        (lambda: plots.slope_chart({"a": -1}, {}, title="t"), "expected positive speed-ups"),
+    ],
+)
+def test_bad_input_is_named(make, says):
+    with pytest.raises(ValueError, match=says):
+        make()
+
+
+def test_silence_and_constants_can_be_drawn():
+    for figure in (
+        plots.speech(np.zeros(800), title="silence"),
+        plots.histogram(np.zeros(5), marks=[0.0], label="w", title="constant"),
+        plots.heat_map(np.zeros((3, 3)), np.zeros((3, 3)), title="zeros", rows="r", columns="c"),
+    ):
+        assert figure._repr_png_()

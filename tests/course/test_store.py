@@ -1,0 +1,104 @@
+"""Progress survives bad files, other kernels and full disks, and tests never touch a learner's."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from qlab.course import store
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_under_test_without_a_named_file_nothing_is_written(monkeypatch):
+    monkeypatch.delenv("QLAB_PROGRESS")
+    monkeypatch.setattr(store, "_memory", {})
+    assert store.path() is None
+    assert store.record_check("04.2", "passed") == ""
+    assert store.read()[0]["exercises"]["04.2"]["status"] == "passed"
+
+
+def test_a_learners_file_stands_beside_the_notebooks_folder(monkeypatch, tmp_path):
+    monkeypatch.delenv("QLAB_PROGRESS")
+    monkeypatch.delenv("QLAB_TEST")
+    monkeypatch.setattr(store, "__file__", str(tmp_path / "qlab" / "course" / "store.py"))
+    (tmp_path / "notebooks").mkdir()
+    assert store.path() == tmp_path / ".qlab-progress.json"
+
+
+def test_where_there_are_no_notebooks_it_stands_in_the_home_folder(monkeypatch, tmp_path):
+    monkeypatch.delenv("QLAB_PROGRESS")
+    monkeypatch.delenv("QLAB_TEST")
+    monkeypatch.setattr(store, "__file__", str(tmp_path / "site-packages" / "qlab" / "course" / "store.py"))
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    assert store.path() == tmp_path / ".qlab-progress.json"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"\xff\xfe\x00",
+        b"[]",
+        b"3",
+        b'{"exercises": []}',
+        b'{"exercises": {"04.2": 3}}',
+        b'{"exercises": {"04.2": {"status": "passed"}}}',
+        b'{"predictions": {"04.2": "x"}}',
+    ],
+)
+def test_an_unreadable_file_is_set_aside_and_said(progress_file, content):
+    progress_file.write_bytes(content)
+    trouble = store.record_check("04.2", "almost")
+    assert "the progress file was unreadable: it is kept as progress.unreadable-" in trouble
+    (kept,) = progress_file.parent.glob("progress.unreadable-*.json")
+    assert kept.read_bytes() == content
+    assert json.loads(progress_file.read_text())["exercises"]["04.2"]["status"] == "almost"
+    assert store.record_check("04.2", "passed") == ""
+
+
+def test_sections_of_a_newer_course_are_kept(progress_file):
+    progress_file.write_text('{"badges": {"a": 1}}')
+    store.record_check("04.2", "passed")
+    assert json.loads(progress_file.read_text())["badges"] == {"a": 1}
+
+
+def test_an_interrupted_write_leaves_the_old_file(progress_file, monkeypatch):
+    store.record_check("04.2", "passed")
+    before = progress_file.read_text()
+    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    assert "could not be saved" in store.record_check("04.3", "passed")
+    assert progress_file.read_text() == before
+    assert [file.name for file in progress_file.parent.iterdir()] == [progress_file.name]
+
+
+def test_several_kernels_at_once_lose_nothing(progress_file):
+    code = """
+import sys
+from qlab.course import store
+for k in range(40):
+    store.record_check(f"{sys.argv[1]}.{k}", "passed")
+"""
+    kernels = [subprocess.Popen([sys.executable, "-c", code, name], cwd=ROOT) for name in ("01", "02")]
+    assert [kernel.wait(60) for kernel in kernels] == [0, 0]
+    assert len(store.read()[0]["exercises"]) == 80
+
+
+def test_a_lock_left_by_a_killed_kernel_does_not_stop_the_next(progress_file):
+    lock = progress_file.with_suffix(".lock")
+    lock.touch()
+    os.utime(lock, (time.time() - 60,) * 2)
+    assert store.record_check("04.2", "passed") == ""
+    assert not lock.exists()
+
+
+def test_a_lock_that_is_held_too_long_is_passed_by(progress_file, monkeypatch):
+    monkeypatch.setattr(store, "_LOCK_WAIT_S", 0.05)
+    progress_file.with_suffix(".lock").touch()
+    store.record_check("04.2", "passed")
+    assert store.read()[0]["exercises"]["04.2"]["tries"] == 1
