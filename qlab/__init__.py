@@ -1,0 +1,46 @@
+"""qlab: quantize numbers, tensors and ONNX models, and measure what it does.
+
+Numbers and tensors, here at the front door:
+
+    >>> import numpy as np, qlab
+    >>> x = np.float32([[-1.0, 0.0, 3.0], [0.5, 1.0, 1.5]])
+    >>> qparams = qlab.choose_qparams(x, "uint8")  # scale and zero point from the range of x
+    >>> q = qlab.quantize(x, qparams)  # real -> codes
+    >>> q
+    array([[  0,  64, 255],
+           [ 96, 128, 160]], dtype=uint8)
+    >>> x_hat = qlab.dequantize(q, qparams)  # codes -> real; fake_quantize does both
+    >>> round(qlab.sqnr_db(x, x_hat), 1)  # how much signal per noise is left
+    52.0
+    >>> qlab.choose_qparams(x, "int8", symmetric=True, granularity=qlab.PerAxis(0)).scale.shape  # a scale per row
+    (2,)
+
+`PerTensor()`, `PerAxis(axis)`, `PerToken()` and `PerBlock(axis, block_size)` say how many numbers share a scale.
+
+Models, one floor above the other; `from qlab import recipes` and so on:
+
+    numerics       the mathematics: affine, granularity, clipping, codebook, kernels, saturation, metrics
+    machine        the machine card: which integer products are fast here, and which saturate
+    graph          open a model, count what computes on integers, compare and draw graphs
+    models         the trained and full-size models of the course, their data, WER
+    calibration    watch activations and choose their ranges
+    recipes        fp32 model in, quantized model out: dynamic, static, hybrid
+    measure        compare speed and quality, profile, find out why an int8 model is slow
+"""
+
+from qlab.numerics.affine import QParams, choose_qparams, dequantize, fake_quantize, quantize
+from qlab.numerics.granularity import PerAxis, PerBlock, PerTensor, PerToken
+from qlab.numerics.metrics import sqnr_db
+
+__all__ = [
+    "PerAxis",
+    "PerBlock",
+    "PerTensor",
+    "PerToken",
+    "QParams",
+    "choose_qparams",
+    "dequantize",
+    "fake_quantize",
+    "quantize",
+    "sqnr_db",
+]
