@@ -1,0 +1,35 @@
+"""What the course quantizes: trained models and full-size skeletons by name, speech, digits.
+
+>>> from qlab import models
+>>> models.path("digits").name
+'digits.onnx'
+
+Trained: "conformer" (speech to words) and "digits". Full size, random weights, latency only: "conformer_full" and
+"face_unet_full".
+"""
+
+from qlab.models.catalog import checked
+from qlab.models.digits import digit_split
+from qlab.models.filled import example_feed, filled_path
+from qlab.models.speech import Utterance, features, feed, transcribe, units, utterances, wer, word_errors
+
+__all__ = [
+    "NAMES", "Utterance", "digit_split", "example_feed", "features", "feed", "path", "transcribe", "units",
+    "utterances", "wer", "word_errors",
+]  # fmt: skip
+
+TRAINED = ("conformer", "digits")
+FULL_SIZE = ("conformer_full", "face_unet_full")
+NAMES = TRAINED + FULL_SIZE
+
+
+def path(name):
+    """Path of the .onnx called `name`, one of `NAMES`: its sha256 verified; a full-size one filled from its seed.
+
+    Raises ValueError for another name or an altered file, FileNotFoundError for a missing one.
+    """
+    if name in TRAINED:
+        return checked(f"models/{name}.onnx")
+    if name in FULL_SIZE:
+        return filled_path(name)
+    raise ValueError(f"there is no model {name!r}; there are: {', '.join(NAMES)}")

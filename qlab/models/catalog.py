@@ -1,0 +1,34 @@
+"""The course's data by name: every file is checked against data/SHA256SUMS when it is opened."""
+
+import hashlib
+from functools import cache
+from pathlib import Path
+
+DATA = Path(__file__).resolve().parents[2] / "data"
+
+
+def checked(name):
+    """Path of the file `name` in data/, such as "models/digits.onnx", its sha256 verified.
+
+    Raises FileNotFoundError if the file is missing and ValueError if it was altered; both say how to restore it.
+    """
+    path = DATA / name
+    restore = f"restore it with `git checkout -- data/{name}`, or clone the course again"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: {restore}. The data come with the repository, not with a wheel")
+    expected = _checksums().get(name)
+    if expected is None:
+        raise ValueError(f"data/{name} is not listed in data/SHA256SUMS: {restore} together with data/SHA256SUMS")
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != expected:
+        raise ValueError(f"{path} was altered: its sha256 is {found[:16]}..., expected {expected[:16]}...; {restore}")
+    return path
+
+
+@cache
+def _checksums():
+    listing = DATA / "SHA256SUMS"
+    if not listing.is_file():
+        raise FileNotFoundError(f"{listing} is missing: restore it with `git checkout -- data/SHA256SUMS`")
+    lines = (line.split(maxsplit=1) for line in listing.read_text(encoding="utf-8").splitlines())
+    return {name: digest for digest, name in lines}

@@ -1,0 +1,52 @@
+"""The filled skeletons in the cache, and inputs for them."""
+
+import hashlib
+import os
+
+import numpy as np
+import onnx
+
+from qlab.machine import cache_folder
+from qlab.models import skeletons
+from qlab.models.catalog import checked
+
+SEED = 2024
+
+
+def filled_path(name):
+    """Path of the skeleton `name` with its weights, made once (a second or two) and cached outside the repository.
+
+    The cached file's name holds the hash of skeleton and seed; its own hash stands beside it and is verified.
+    """
+    bare = checked(f"models/{name}.onnx").read_bytes()
+    key = hashlib.sha256(bare + f"seed {SEED}, format 1".encode()).hexdigest()[:16]
+    path = cache_folder() / f"{name}-{key}.onnx"
+    note = path.with_suffix(".sha256")
+    if path.is_file() and note.is_file() and _digest(path) == note.read_text():
+        return path
+    model = onnx.load_from_string(bare)
+    skeletons.fill(model, SEED)
+    for target, content in ((path, model.SerializeToString(deterministic=True)), (note, None)):
+        beside = target.with_name(f"{target.name}.{os.getpid()}.part")
+        beside.write_bytes(_digest(path).encode() if content is None else content)
+        beside.replace(target)
+    return path
+
+
+def _digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def example_feed(name, *, frames=250):
+    """A feed of the right shapes for a full-size model, {input: array}: noise, the same every time.
+
+    "conformer_full": speech [1, frames, 80], one frame every 10 ms. "face_unet_full": audio and face.
+    """
+    rng = np.random.default_rng(SEED)
+    if name == "conformer_full":
+        speech = rng.standard_normal((1, frames, 80)).astype(np.float32)
+        return {"speech": speech, "speech_lengths": np.array([frames], np.int64)}
+    if name == "face_unet_full":
+        shapes = {"audio": (1, 128, 16, 32), "face": (1, 6, 160, 160)}
+        return {key: rng.random(shape, np.float32) for key, shape in shapes.items()}
+    raise ValueError(f"expected 'conformer_full' or 'face_unet_full', got {name!r}")

@@ -1,0 +1,139 @@
+"""Speech in and words out: Kaldi filter banks, greedy CTC decoding, word error rate."""
+
+import csv
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from qlab.machine.runtime import open_session
+from qlab.models.catalog import checked
+
+SAMPLE_RATE = 16_000
+MEL_BINS = 80
+SPLITS = ("calibration", "test", "unseen")
+
+
+@dataclass(frozen=True, eq=False)
+class Utterance:
+    """One spoken sentence: samples float32 [n] at 16 kHz in -1..1, what was said, and who said it."""
+
+    samples: np.ndarray
+    text: str
+    voice: str
+
+    @property
+    def seconds(self):
+        """Duration in seconds."""
+        return len(self.samples) / SAMPLE_RATE
+
+    def __repr__(self):
+        return f"Utterance({self.text!r}, voice={self.voice!r}, {self.seconds:.1f} s)"
+
+
+def utterances(split):
+    """The spoken sentences of "calibration", "test" (known voices) or "unseen" (voices never trained on), in order.
+
+    Raises ValueError for another name, and what `catalog.checked` raises for a missing or altered file.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"there is no set of utterances {split!r}; there are: {', '.join(SPLITS)}")
+    return list(_utterances(split))
+
+
+@cache
+def _utterances(split):
+    import soundfile
+
+    table = checked(f"speech/{split}.tsv").read_text(encoding="utf-8")
+    rows = csv.DictReader(table.splitlines(), delimiter="\t")
+    return tuple(
+        Utterance(soundfile.read(checked(f"speech/{row['file']}"), dtype="float32")[0], row["text"], row["voice"])
+        for row in rows
+    )
+
+
+def features(samples):
+    """Log mel filter-bank energies, float32 [T, 80], of `samples`, float32 [n] at 16 kHz in -1..1.
+
+    25 ms windows every 10 ms, so T = 1 + (n - 400) // 160; no dither. Samples are scaled to the int16 range first, as
+    Kaldi and WeNet do; the mean and variance normalization is part of the model's graph.
+
+    Raises ValueError if `samples` is not a one-dimensional array of finite numbers, or is shorter than one window.
+    Source: Kaldi's compute-fbank-feats through kaldi-native-fbank.
+    """
+    import kaldi_native_fbank as knf
+
+    samples = np.asarray(samples, np.float32)
+    if samples.ndim != 1 or len(samples) < 400:
+        raise ValueError(f"expected one channel of at least 400 samples (25 ms at 16 kHz), got shape {samples.shape}")
+    if not np.isfinite(samples).all():
+        raise ValueError("the samples hold NaN or infinity; read the recording again")
+    options = knf.FbankOptions()
+    options.frame_opts.dither = 0.0
+    options.frame_opts.samp_freq = SAMPLE_RATE
+    options.mel_opts.num_bins = MEL_BINS
+    options.energy_floor = 0.0
+    bank = knf.OnlineFbank(options)
+    bank.accept_waveform(SAMPLE_RATE, (samples * 32768).tolist())
+    bank.input_finished()
+    return np.stack([bank.get_frame(i) for i in range(bank.num_frames_ready)])
+
+
+def feed(samples):
+    """The conformer's inputs for one utterance alone: speech float32 [1, T, 80] and speech_lengths int64 [1]."""
+    speech = features(samples)[None]
+    return {"speech": speech, "speech_lengths": np.array([speech.shape[1]], np.int64)}
+
+
+def units():
+    """The words that the trained conformer can output, by token index; index 0 is the CTC blank."""
+    lines = checked("models/conformer.units.txt").read_text(encoding="utf-8").splitlines()
+    return tuple(line.split()[0] for line in lines)
+
+
+def decode(log_probs):
+    """The words of greedy CTC decoding: `log_probs` float32 [T', tokens] -> the best token of each frame, repetitions
+    merged, blanks dropped."""
+    best = np.argmax(log_probs, axis=-1)
+    words = units()
+    kept = best[np.flatnonzero(np.diff(best, prepend=0))]
+    return " ".join(words[token] for token in kept if token != 0)
+
+
+def transcribe(model, utterances):
+    """The transcript of each utterance: `model` is a path or an onnxruntime session of the conformer.
+
+    Each is fed alone, as at run time. Shows its progress where it takes more than 3 s.
+    """
+    from tqdm import tqdm
+
+    session = model if hasattr(model, "run") else open_session(model)
+    bar = tqdm(utterances, "transcribing", delay=3, leave=False, unit="sentence")
+    return [decode(session.run(["ctc_log_probs"], feed(utterance.samples))[0][0]) for utterance in bar]
+
+
+def wer(texts, transcripts):
+    """Word error rate, a fraction: substituted, missing and superfluous words over the words of `texts`.
+
+    Raises ValueError if the two lists differ in length or are empty.
+    """
+    import jiwer
+
+    if len(texts) != len(transcripts) or not texts:
+        raise ValueError(
+            f"expected as many transcripts as texts, at least one; got {len(transcripts)} and {len(texts)}"
+        )
+    return jiwer.wer(list(texts), list(transcripts))
+
+
+def word_errors(texts, transcripts):
+    """(errors, words), int64 [n] each: of every sentence, for a paired bootstrap (`wer` is their ratio of sums)."""
+    import jiwer
+
+    errors, words = [], []
+    for text, transcript in zip(texts, transcripts, strict=True):
+        aligned = jiwer.process_words(text, transcript)
+        errors.append(aligned.substitutions + aligned.deletions + aligned.insertions)
+        words.append(aligned.hits + aligned.substitutions + aligned.deletions)
+    return np.array(errors), np.array(words)
