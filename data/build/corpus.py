@@ -28,8 +28,8 @@ def shipped_texts():
 def training_texts(distinct, drawn):
     """Two lists of sentences, none of which is shipped: `distinct` different ones, then `drawn` with repetitions.
 
-    Different sentences are mostly those of the templates with many fillings; the drawn ones bring every template equally
-    often, addressed to the house in many ways where all its bare sentences are shipped.
+    Different sentences are mostly those of the templates with many fillings. The drawn ones bring every template
+    equally often, addressed to the house in many ways where all its bare sentences are shipped.
     """
     taken = frozenset(text for part in shipped_texts().values() for text in part)
     rng, repeated = np.random.default_rng(8), []

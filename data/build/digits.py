@@ -105,7 +105,9 @@ def cross_validate(x, y, width, epochs):
 
 
 def main():
-    """Choose, train, save."""
+    """Choose, train, save; nothing where that is done already."""
+    if (CACHE / "digits.json").exists():
+        return
     CACHE.mkdir(exist_ok=True)
     x_train, y_train, x_test, y_test = (torch.from_numpy(array) for array in digit_split())
     scores = {}
