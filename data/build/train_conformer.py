@@ -19,7 +19,7 @@ WORDS = ("<blank>", *grammar.vocabulary())
 LETTERS = ("<blank>", " ", "'", *"abcdefghijklmnopqrstuvwxyz")
 SIZE = Size(width=144, heads=4, feed_forward=576, blocks=6, kernel=15, tokens=len(WORDS))
 # First different sentences, for variety; then sentences as often as the grammar says them, addressed in many ways.
-DISTINCT_EPOCHS, DRAWN_EPOCHS = 7, 5
+DISTINCT_EPOCHS, DRAWN_EPOCHS = 7, 4
 BATCH, PEAK_RATE, WARM_UP, DECAY = 24, 1.2e-3, 800, 0.999
 CHECKPOINT = CACHE / "conformer.pt"
 
