@@ -11,7 +11,7 @@ def predict(prediction_id, question, options, answer=None):
     """Ask for a guess and go on: by a click, or by `answer=` one of the options.
 
     >>> predict("07.1", "Dynamic int8 on your machine will be", ["faster", "slower"], answer="slower")
-    [07.1] Dynamic int8 on your machine will be: faster / slower
+    [prediction 07.1] Dynamic int8 on your machine will be: faster / slower
     Your guess: slower
 
     A guess may be changed until `settle` has shown the result.
@@ -23,7 +23,7 @@ def settle(prediction_id, measured, answer=None):
     """Show what was measured beside the guess. `answer` is the option that came true, if `measured` is not one itself.
 
     >>> settle("07.1", "1.77 times as fast", answer="faster")
-    [07.1] measured: 1.77 times as fast (faster). You guessed: slower.
+    [prediction 07.1] measured: 1.77 times as fast (faster). You guessed: slower.
     """
     return Settled(str(prediction_id), measured, answer).show()
 
@@ -64,7 +64,7 @@ class Prediction(Shown):
         return f"{guess} ({self.trouble})" if self.trouble else guess
 
     def text(self):
-        return f"[{self.id}] {self.question}: {' / '.join(self.options)}\n{self.status()}"
+        return f"[prediction {self.id}] {self.question}: {' / '.join(self.options)}\n{self.status()}"
 
     def html(self):
         options = " &nbsp;/&nbsp; ".join(f"<i>{rich(option)}</i>" for option in self.options)
@@ -120,7 +120,7 @@ class Settled(Shown):
         return f"You guessed: {self.guess}" + (", and were right." if self.right else ".")
 
     def text(self):
-        lines = f"[{self.id}] measured: {self.result()}. {self.guessed()}"
+        lines = f"[prediction {self.id}] measured: {self.result()}. {self.guessed()}"
         return f"{lines}\n({self.trouble})" if self.trouble else lines
 
     def html(self):

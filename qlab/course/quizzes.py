@@ -95,7 +95,7 @@ class Asked(Shown):
     def text(self):
         options = [f"  {letter}) {option.text}" for letter, option in self._lines()]
         answers = [f"  {'✓' if o.right else '✗'} {letter}: {o.explanation}" for letter, o in self._lines()]
-        return "\n".join([f"[{self.id}] {self.question.text}", *options, "Answer:", *answers])
+        return "\n".join([f"[quiz {self.id}] {self.question.text}", *options, "Answer:", *answers])
 
     def html(self):
         options = "".join(f"<br>{letter}) {rich(option.text)}" for letter, option in self._lines())

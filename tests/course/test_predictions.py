@@ -14,7 +14,7 @@ def stored():
 def test_a_question_stands_plainly_with_its_options(capsys):
     shown = predict("07.1", QUESTION, OPTIONS)
     assert shown.guess is None
-    assert "[07.1] Dynamic int8 will be: faster / slower / cannot <b>tell</b>\nNo guess yet" in capsys.readouterr().out
+    assert "[prediction 07.1] Dynamic int8 will be: faster / slower / cannot <b>tell</b>\nNo guess yet" in capsys.readouterr().out
     assert "<b>tell" not in shown.html()
     assert stored() == {}
 
@@ -51,7 +51,7 @@ def test_guess_and_measurement_stand_together(guess, right, said):
     predict("07.1", QUESTION, OPTIONS, answer=guess)
     shown = settle("07.1", "1.77 times as fast", answer="faster")
     assert shown.right is right
-    assert shown.text().startswith("[07.1] measured: 1.77 times as fast (faster).")
+    assert shown.text().startswith("[prediction 07.1] measured: 1.77 times as fast (faster).")
     assert said in shown.text()
     assert QUESTION in shown.html()
     assert (stored()["07.1"]["measured"], stored()["07.1"]["right"]) == ("1.77 times as fast", right)
@@ -65,7 +65,7 @@ def test_a_measurement_that_is_itself_an_option_settles():
 def test_without_a_guess_the_result_still_stands():
     shown = settle("07.1", 1.77)
     assert shown.right is None
-    assert shown.text() == "[07.1] measured: 1.77. You made no guess."
+    assert shown.text() == "[prediction 07.1] measured: 1.77. You made no guess."
     assert stored() == {}
 
 
