@@ -6,7 +6,7 @@ import pytest
 from nbformat import write
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from tests.browser import page, server
+from tests.browser import chromium, page, server
 
 SAMPLE = "sample.ipynb"
 FIGURE = """\
@@ -37,14 +37,23 @@ SAMPLE_CELLS = (
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if item.path.parent == server.ROOT / "tests" / "browser":
+        if "lab" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.browser)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """How long a moved control's new picture took, end to end: told, never asserted."""
+    reports = [report for group in terminalreporter.stats.values() for report in group]
+    for report in reports:
+        for name, moves in getattr(report, "user_properties", ()):
+            if name == "moves" and getattr(report, "when", "") == "call":
+                terminalreporter.write_line(f"{report.nodeid.rpartition('[')[2].rstrip(']')}: {'; '.join(moves)}")
 
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory):
     """The server that `make lab` starts, on a copy of notebooks/ and a sample of our own."""
-    if None in page.browser_programs():
+    if None in chromium.programs():
         message = "chromium or chromedriver is missing (Debian: apt install chromium chromium-driver)"
         pytest.fail(message) if os.environ.get("CI") == "true" else pytest.skip(message)
     home = tmp_path_factory.mktemp("lab")
@@ -58,7 +67,7 @@ def lab(tmp_path_factory):
 @pytest.fixture(scope="session")
 def browser(lab, tmp_path_factory):
     """One headless browser."""
-    driver = page.start_browser(tmp_path_factory.mktemp("browser") / "chromedriver.log")
+    driver = chromium.start(tmp_path_factory.mktemp("browser") / "chromedriver.log")
     yield driver
     driver.quit()
 

@@ -1,30 +1,14 @@
 """A notebook open in JupyterLab in a real browser: run it, type into it, move its sliders, read what it shows."""
 
-import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
-from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 ARTEFACTS = Path(__file__).resolve().parents[2] / ".artifacts"
-SWITCHES = (
-    "--headless=new",
-    "--no-sandbox",  # chromium refuses to run as root with it
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-default-apps",
-    "--disable-extensions",
-    "--disable-sync",
-    "--no-first-run",
-    "--no-proxy-server",
-    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",  # a page that asks the network fails here too
-    "--window-size=1400,1200",
-)
-
 WIDGET_STDERR = '.jupyter-widgets [data-mime-type="application/vnd.jupyter.stderr"]'
 
 # The notebook in front, whether its page has finished opening, and what its kernel does.
@@ -36,6 +20,16 @@ return Boolean(panel?.context?.isReady && panel.context.path === arguments[0]
 RUN_ALL = """
 const done = arguments[arguments.length - 1];
 window.jupyterapp.commands.execute('notebook:run-all-cells').then(() => done(null), error => done(String(error)));
+"""
+RUN_CELLS = """
+const [indices, done] = arguments;
+const run = async () => {
+    for (const index of indices) {
+        window.jupyterapp.shell.currentWidget.content.activeCellIndex = index;
+        await window.jupyterapp.commands.execute('notebook:run-cell');
+    }
+};
+run().then(() => done(null), error => done(String(error)));
 """
 BUSY = """
 const panel = window.jupyterapp.shell.currentWidget;
@@ -60,24 +54,6 @@ editor.setSelection({start: {line: 0, column: 0}, end: editor.getPositionAt(edit
 """
 
 
-def browser_programs():
-    """Paths of the browser and its driver, None where absent. Named, so that selenium fetches nothing."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    return next(filter(None, map(shutil.which, names)), None), shutil.which("chromedriver")
-
-
-def start_browser(log_path):
-    """A headless browser that keeps every message of the console."""
-    browser, driver = browser_programs()
-    options = webdriver.ChromeOptions()
-    options.binary_location = browser
-    for switch in SWITCHES:
-        options.add_argument(switch)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    service = webdriver.ChromeService(executable_path=driver, log_output=str(log_path))
-    return webdriver.Chrome(options=options, service=service)
-
-
 class Page:
     """One notebook in one tab. Cells are counted from 0, Markdown cells too."""
 
@@ -85,8 +61,9 @@ class Page:
         self.driver, self.server = driver, server
 
     def wait(self, condition, what, seconds=30):
-        """Until condition() is true; TimeoutException says what was waited for."""
-        return WebDriverWait(self.driver, seconds, poll_frequency=0.05).until(
+        """Until condition() is true; TimeoutException says what was waited for. Elements may be replaced meanwhile."""
+        replaced = (StaleElementReferenceException,)
+        return WebDriverWait(self.driver, seconds, poll_frequency=0.05, ignored_exceptions=replaced).until(
             lambda _: condition(), f"{what}, not within {seconds} s"
         )
 
@@ -103,17 +80,22 @@ class Page:
 
     def run_all(self, seconds=90):
         """Run every cell in order, and wait until the kernel is idle again."""
+        return self._run(seconds, RUN_ALL)
+
+    def run_cells(self, indices, seconds=90):
+        """Run these cells one after the other, and wait until the kernel is idle again."""
+        return self._run(seconds, RUN_CELLS, list(indices))
+
+    def _run(self, seconds, script, *arguments):
         self.driver.set_script_timeout(seconds)
-        error = self.driver.execute_async_script(RUN_ALL)
+        error = self.driver.execute_async_script(script, *arguments)
         if error:
             raise RuntimeError(f"JupyterLab could not run the cells: {error}")
         return self.wait_idle(seconds)
 
     def run_cell(self, index, seconds=30):
-        """Run one cell as Shift+Enter does."""
-        self.driver.execute_script(ACTIVATE, index)
-        self.driver.switch_to.active_element.send_keys(Keys.CONTROL, Keys.ENTER)
-        return self.wait_idle(seconds)
+        """Run one cell, and wait until the kernel is idle again."""
+        return self.run_cells([index], seconds)
 
     def wait_idle(self, seconds=30):
         """Until nothing runs or waits to run."""
@@ -181,8 +163,12 @@ class Page:
             for output in cell.get("outputs", ())
             if output["output_type"] == "error"
         ]
+        return found + self.widget_errors()
+
+    def widget_errors(self):
+        """Tracebacks that widgets show at this moment."""
         shown = self.driver.find_elements(By.CSS_SELECTOR, WIDGET_STDERR)
-        return found + [element.text for element in shown if "Traceback" in element.text]
+        return [element.text for element in shown if "Traceback" in element.text]
 
     def console_errors(self):
         """Errors that the page wrote to the browser's console since this was last asked."""
@@ -194,3 +180,13 @@ class Page:
         path = ARTEFACTS / f"{name}.png"
         self.driver.save_screenshot(str(path))
         return path
+
+    @contextmanager
+    def pictured(self, name):
+        """Keep a picture of what was reached inside, and name it in the message of whatever failed there."""
+        try:
+            yield
+        except Exception as error:
+            error.add_note(f"The page as it was: {self.screenshot(f'{name}-failed')}")
+            raise
+        self.screenshot(name)

@@ -14,7 +14,8 @@ def stored():
 def test_a_question_stands_plainly_with_its_options(capsys):
     shown = predict("07.1", QUESTION, OPTIONS)
     assert shown.guess is None
-    assert "[prediction 07.1] Dynamic int8 will be: faster / slower / cannot <b>tell</b>\nNo guess yet" in capsys.readouterr().out
+    asked = "[prediction 07.1] Dynamic int8 will be: faster / slower / cannot <b>tell</b>\nNo guess yet"
+    assert asked in capsys.readouterr().out
     assert "<b>tell" not in shown.html()
     assert stored() == {}
 
