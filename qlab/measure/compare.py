@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from qlab.graph.feeds import as_feeds, check_feed
 from qlab.machine.runtime import open_session
 from qlab.measure.comparison import Comparison, Row
-from qlab.measure.feeds import as_feeds, check_feed
 from qlab.measure.files import RANDOM_WEIGHTS, has_random_weights, size_mb
 from qlab.measure.latency import time_models
 from qlab.measure.outputs import check_outputs, output_quality

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
+from onnxruntime.quantization import CalibrationDataReader
 
+from qlab.graph.feeds import as_feeds, check_feed, iterate_feeds
 from qlab.machine.runtime import open_session
-from qlab.measure.feeds import as_feeds, check_feed
 from tests.measure.models import INPUT, WIDTH, save, weights
 
 LENGTHS = helper.make_tensor_value_info("lengths", TensorProto.INT64, ["rows"])
@@ -95,3 +96,29 @@ def test_what_is_no_feed_is_refused(given, message):
 
 def test_one_feed_is_a_list_of_one():
     assert as_feeds({"x": 1}) == [{"x": 1}]
+
+
+class Reader(CalibrationDataReader):
+    """Two feeds, as onnxruntime's calibrators take them."""
+
+    def __init__(self):
+        self.feeds = [{"x": 1}, {"x": 2}]
+
+    def get_next(self):
+        return self.feeds.pop(0) if self.feeds else None
+
+
+@pytest.mark.parametrize("make", [list, iter, lambda feeds: (feed for feed in feeds)])
+def test_any_iterable_of_feeds_is_read_once_in_order(make):
+    assert list(iterate_feeds(make([{"x": 1}, {"x": 2}]))) == [{"x": 1}, {"x": 2}]
+
+
+def test_a_calibration_data_reader_is_read_to_its_none():
+    assert list(iterate_feeds(Reader())) == as_feeds(Reader()) == [{"x": 1}, {"x": 2}]
+
+
+def test_feeds_are_taken_one_at_a_time():
+    taken = []
+    feeds = iterate_feeds(taken.append(number) or {"x": number} for number in range(9))
+    next(feeds)
+    assert taken == [0]

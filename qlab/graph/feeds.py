@@ -1,23 +1,39 @@
-"""Check a feed against what a model asks for, before onnxruntime answers less clearly."""
+"""Read feeds from any kind of reader, and check them before onnxruntime answers less clearly."""
 
 from collections.abc import Mapping
-from itertools import chain
 
 import numpy as np
 
 _NUMPY_NAMES = {"float": "float32", "double": "float64", "string": "object"}  # ONNX's own names otherwise
 
 
+def iterate_feeds(reader):
+    """Yield the feeds of `reader` one by one, each of them once; none is kept.
+
+    A reader is one feed ({input name: array}), an iterable of feeds, or an onnxruntime CalibrationDataReader.
+    Raises ValueError when it meets anything that is no feed.
+    """
+    if isinstance(reader, Mapping):
+        yield reader
+        return
+    if hasattr(reader, "get_next"):  # what makes a CalibrationDataReader for onnxruntime; None ends it
+        items = iter(reader.get_next, None)
+    else:
+        try:
+            items = iter(reader)
+        except TypeError:
+            items = [reader]
+    for item in items:
+        if not isinstance(item, Mapping):
+            raise ValueError(
+                f"feed holds {type(item).__name__}; expected {{input name: array}}, or a list of such dictionaries"
+            )
+        yield item
+
+
 def as_feeds(feed):
     """A list of feeds from one feed ({input name: array}) or an iterable of feeds, such as a CalibrationDataReader."""
-    try:
-        # Through chain, because list asks for a length first, and a CalibrationDataReader raises at the question.
-        feeds = [feed] if isinstance(feed, Mapping) else list(chain(feed))
-    except TypeError:
-        feeds = [feed]
-    wrong = [type(item).__name__ for item in feeds if not isinstance(item, Mapping)]
-    if wrong:
-        raise ValueError(f"feed holds {wrong[0]}; expected {{input name: array}}, or a list of such dictionaries")
+    feeds = list(iterate_feeds(feed))
     if not feeds:
         raise ValueError("feed is an empty list; expected at least one {input name: array}")
     return feeds

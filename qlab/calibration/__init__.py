@@ -1,0 +1,31 @@
+"""Calibration: watch a model's activations on real inputs, and choose the range that each tensor's codes shall cover.
+
+collecting   collect: the whole of it, model and feeds in, `Ranges` out
+observers    running statistics of one tensor: observe, merge, range
+histogram    counts that widen without forgetting
+choosing     from a histogram to a range: percentile, least squared error, least KL divergence
+watching     a model opened so that the tensors inside show
+ranges       the result, and the file that onnxruntime's quantizer reads
+"""
+
+from qlab.calibration.collecting import collect
+from qlab.calibration.histogram import Histogram
+from qlab.calibration.observers import (
+    EntropyObserver,
+    MinMaxObserver,
+    MovingAverageObserver,
+    MseObserver,
+    PercentileObserver,
+)
+from qlab.calibration.ranges import Ranges
+
+__all__ = [
+    "EntropyObserver",
+    "Histogram",
+    "MinMaxObserver",
+    "MovingAverageObserver",
+    "MseObserver",
+    "PercentileObserver",
+    "Ranges",
+    "collect",
+]

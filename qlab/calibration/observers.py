@@ -1,0 +1,199 @@
+"""Observers: running statistics of one tensor, and the range that they give it.
+
+All work alike: `.observe(x)` for each feed, `.merge(other)` for what another observer saw after this one, `.range()`.
+None keeps an array that it was shown.
+"""
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+
+from qlab.calibration.choosing import least_divergence_range, least_error_range, percentile_range, symmetric_range
+from qlab.calibration.histogram import Histogram, as_float, extremes
+from qlab.numerics.dtypes import bit_width, code_range, integer_name
+
+BINS_PER_CODE = 4
+
+
+class Observer(ABC):
+    """What all observers share: `dtype` and `symmetric` say which codes the range is for."""
+
+    def __init__(self, dtype="uint8", *, symmetric=False):
+        self.dtype, self.symmetric = integer_name(dtype), bool(symmetric)
+        code_range(self.dtype)
+
+    @abstractmethod
+    def observe(self, x):
+        """Take in the numbers of `x`, any shape. Raises ValueError if x is empty or holds NaN or infinity."""
+
+    @abstractmethod
+    def merge(self, other):
+        """Take in what `other`, set up alike, has seen after this one; it stays as it is. Returns self."""
+
+    @abstractmethod
+    def _range(self):
+        """(low, high) as Python floats."""
+
+    @property
+    @abstractmethod
+    def empty(self):
+        """Whether nothing was observed yet."""
+
+    def range(self):
+        """(low, high) to quantize with, float32. Raises ValueError if nothing was observed."""
+        if self.empty:
+            raise ValueError(f"{type(self).__name__} has observed nothing: call observe(x) first")
+        low, high = self._range()
+        return np.float32(low + 0.0), np.float32(high + 0.0)  # + 0.0 makes -0.0 a plain 0.0
+
+    def _settings(self):
+        return {"dtype": self.dtype, "symmetric": self.symmetric}
+
+    def _expect_alike(self, other):
+        if type(self) is not type(other) or self._settings() != other._settings():
+            raise ValueError(f"{self!r} cannot take in {other!r}: merge observers that are set up alike")
+
+    def __repr__(self):
+        settings = ", ".join(f"{name}={value!r}" for name, value in self._settings().items())
+        return f"{type(self).__name__}({settings})"
+
+
+class MinMaxObserver(Observer):
+    """The lowest and the highest number ever seen.
+
+    >>> observer = MinMaxObserver()
+    >>> observer.observe([-1.0, 2.0])
+    >>> observer.observe([0.0, 3.0])
+    >>> observer.range()
+    (np.float32(-1.0), np.float32(3.0))
+    """
+
+    def __init__(self, dtype="uint8", *, symmetric=False):
+        super().__init__(dtype, symmetric=symmetric)
+        self._low, self._high = np.inf, -np.inf
+
+    def observe(self, x):
+        self._widen(*extremes(as_float(x)))
+
+    def merge(self, other):
+        self._expect_alike(other)
+        self._widen(other._low, other._high)
+        return self
+
+    @property
+    def empty(self):
+        return self._low > self._high
+
+    def _widen(self, low, high):
+        self._low, self._high = min(self._low, low), max(self._high, high)
+
+    def _range(self):
+        low, high = self._low, self._high
+        return symmetric_range(max(-low, high), low, self.dtype) if self.symmetric else (low, high)
+
+
+class MovingAverageObserver(Observer):
+    """A weighted mean of each feed's minimum, and of its maximum: the newest weighs most.
+
+    A feed counts 1 - `constant` times as much as the one after it. The weights add up to 1 from the first feed on, so
+    that it has no more say than its age gives it. 0.01 is the constant of PyTorch and onnxruntime; over a few feeds the
+    result is close to their plain mean. The order of feeds matters here, and nowhere else.
+    """
+
+    def __init__(self, dtype="uint8", *, symmetric=False, constant=0.01):
+        super().__init__(dtype, symmetric=symmetric)
+        if not 0 < constant < 1:
+            raise ValueError(f"constant is {constant!r}; expected a fraction between 0 and 1, such as 0.01")
+        self.constant, self._feeds = constant, 0
+        self._sums = np.zeros(3)  # of weight * low, weight * high, weight
+
+    def observe(self, x):
+        low, high = extremes(as_float(x))
+        self._age(1)
+        self._sums += low, high, 1
+
+    def merge(self, other):
+        self._expect_alike(other)
+        sums, feeds = other._sums.copy(), other._feeds
+        self._age(feeds)
+        self._sums += sums
+        return self
+
+    @property
+    def empty(self):
+        return self._feeds == 0
+
+    def _age(self, feeds):
+        self._sums *= (1 - self.constant) ** feeds
+        self._feeds += feeds
+
+    def _range(self):
+        low, high = self._sums[:2] / self._sums[2]
+        return symmetric_range(max(-low, high), low, self.dtype) if self.symmetric else (low, high)
+
+    def _settings(self):
+        return super()._settings() | {"constant": self.constant}
+
+
+class HistogramObserver(Observer):
+    """An observer that keeps a `Histogram`, as `.histogram`, and chooses its range from it when asked."""
+
+    def __init__(self, dtype="uint8", *, symmetric=False, bins=2048):
+        super().__init__(dtype, symmetric=symmetric)
+        self.histogram = Histogram(bins)
+
+    def observe(self, x):
+        self.histogram.add(x)
+
+    def merge(self, other):
+        self._expect_alike(other)
+        self.histogram.merge(other.histogram)
+        return self
+
+    @property
+    def empty(self):
+        return self.histogram.low > self.histogram.high
+
+    def _settings(self):
+        return super()._settings() | {"bins": self.histogram.bins}
+
+
+class PercentileObserver(HistogramObserver):
+    """The range that keeps `percentile` percent of all numbers: see `choosing.percentile_range`."""
+
+    def __init__(self, dtype="uint8", *, symmetric=False, bins=2048, percentile=99.99):
+        super().__init__(dtype, symmetric=symmetric, bins=bins)
+        if not 50 <= percentile <= 100:
+            raise ValueError(f"percentile is {percentile!r}; expected percent to keep, 50 to 100, such as 99.99")
+        self.percentile = percentile
+
+    def _range(self):
+        return percentile_range(self.histogram, self.percentile, self.dtype, symmetric=self.symmetric)
+
+    def _settings(self):
+        return super()._settings() | {"percentile": self.percentile}
+
+
+class MseObserver(HistogramObserver):
+    """The range whose codes err least: see `choosing.least_error_range`."""
+
+    def _range(self):
+        return least_error_range(self.histogram, self.dtype, symmetric=self.symmetric)
+
+
+class EntropyObserver(HistogramObserver):
+    """The range whose codes tell most about the numbers' distribution: see `choosing.least_divergence_range`."""
+
+    def __init__(self, dtype="uint8", *, symmetric=False, bins=2048):
+        super().__init__(dtype, symmetric=symmetric, bins=bins)
+        bits = bit_width(self.dtype)
+        if bits > 8:
+            raise ValueError(f"entropy weighs codes of up to 8 bits, not {self.dtype}: use minmax, which clips nothing")
+        if bins < BINS_PER_CODE * 2**bits:
+            raise ValueError(
+                f"bins is {bins}: entropy joins bins into the {2**bits} codes of {self.dtype}, and has nothing to "
+                f"choose unless there are several for each; expected at least {BINS_PER_CODE * 2**bits}"
+            )
+
+    def _range(self):
+        return least_divergence_range(self.histogram, self.dtype, symmetric=self.symmetric)

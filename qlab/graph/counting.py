@@ -1,0 +1,108 @@
+"""Count where a model's nodes compute: on integers, on floats, or at the boundary between the two."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import onnx
+from onnx import TensorProto
+
+from qlab.graph.files import load
+from qlab.graph.optimizing import optimized as optimized_graph
+from qlab.graph.walking import graphs
+
+BOUNDARY = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Cast"}
+INTEGER = {
+    "ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM",
+    "QAttention", "QEmbedLayerNormalization", "QGemm", "QMoE", "QOrderedMatMul",
+}  # fmt: skip
+NO_ARITHMETIC = {"If", "Loop", "Scan", "Constant", "Shape", "Size"}
+CODES = {TensorProto.UINT8, TensorProto.INT8, TensorProto.UINT4, TensorProto.INT4, TensorProto.UINT2, TensorProto.INT2}
+FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
+BLOCKED_INT8_ACCURACY = 4  # MatMulNBits' accuracy_level that quantizes the activations to int8
+
+
+@dataclass(frozen=True)
+class Census:
+    """How many nodes compute where; Counters keyed (domain, op_type), the standard domain being "".
+
+    integer   a matrix product or convolution of integers, or any other node that works on 8-bit or narrower codes
+    float     nodes that read or write floats
+    boundary  QuantizeLinear, DequantizeLinear, DynamicQuantizeLinear, Cast
+    other     shapes, indices and masks (int64, bool), and control flow: neither
+    """
+
+    integer: Counter
+    float: Counter
+    boundary: Counter
+    other: Counter = field(default_factory=Counter)
+
+    def __repr__(self):
+        kinds = ("integer", "float", "boundary", "other")
+        lines = [_line(kind, getattr(self, kind)) for kind in kinds]
+        return "\n".join(line for line in lines if line)
+
+
+def census(path, *, optimized=True):
+    """Count the nodes of the model file `path`, those in subgraphs included, by where they compute.
+
+    optimized  count the graph that onnxruntime makes of it and runs on this CPU; False: the file as it is
+    Raises what `graph.load` raises, and ValueError if onnxruntime cannot open the model.
+    """
+    return count(optimized_graph(path) if optimized else onnx.shape_inference.infer_shapes(load(path)))
+
+
+def count(model):
+    """The Census of a ModelProto; it needs the types of the tensors, which onnxruntime's optimized graph has."""
+    counters = {kind: Counter() for kind in ("integer", "float", "boundary", "other")}
+    types = {}
+    for graph in graphs(model):
+        types |= {value.name: value.type.tensor_type.elem_type for value in _values(graph)}
+        types |= {tensor.name: tensor.data_type for tensor in graph.initializer}
+    for graph in graphs(model):
+        for node in graph.node:
+            domain = "" if node.domain == "ai.onnx" else node.domain
+            counters[kind_of(node, types)][domain, node.op_type] += 1
+    return Census(**counters)
+
+
+def kind_of(node, types):
+    """Where `node` computes: "integer", "float", "boundary" or "other". `types` maps tensor names to element types.
+
+    1. Q, DQ, dynamic Q and Cast are the boundary; control flow, constants and questions for a shape compute nothing.
+    2. Integer kernels are known by name: onnxruntime's optimized graph leaves some tensors without a type.
+    3. MatMulNBits computes on integers only where it may quantize its activations.
+    4. Otherwise the types decide: codes in, integer; a float or something unknown in or out, float.
+    """
+    if node.op_type in BOUNDARY:
+        return "boundary"
+    if node.op_type in NO_ARITHMETIC:
+        return "other"
+    if node.op_type in INTEGER or node.op_type.startswith("QLinear"):
+        return "integer"
+    if node.op_type == "MatMulNBits":
+        levels = [attribute.i for attribute in node.attribute if attribute.name == "accuracy_level"]
+        return "integer" if levels == [BLOCKED_INT8_ACCURACY] else "float"
+    inputs = {types.get(name, 0) for name in node.input if name}
+    outputs = {types.get(name, 0) for name in node.output if name}
+    if inputs & CODES:
+        return "integer"
+    return "float" if (inputs | outputs) & (FLOATS | {TensorProto.UNDEFINED}) else "other"
+
+
+def is_quantized(node):
+    """Whether `node` is one that a quantizer writes: it computes on integers, or stands at the boundary to them."""
+    return node.op_type in INTEGER | (BOUNDARY - {"Cast"}) | {"MatMulNBits"} or node.op_type.startswith("QLinear")
+
+
+def _values(graph):
+    return [*graph.input, *graph.value_info, *graph.output]
+
+
+def _line(kind, counter):
+    """ "float     12: 5 Add, 4 Mul, ..."; the empty string for an empty counter."""
+    if not counter:
+        return ""
+    counts = ", ".join(
+        f"{number} {f'{domain}.' if domain else ''}{op_type}" for (domain, op_type), number in counter.most_common()
+    )
+    return f"{kind:<9}{counter.total():>5}: {counts}"

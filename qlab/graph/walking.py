@@ -1,0 +1,44 @@
+"""Everything in a model, wherever it hides: in the branches of If, the bodies of Loop and Scan, in functions."""
+
+from onnx import AttributeProto
+
+
+def graphs(model):
+    """Every graph of `model`: its own first, then those inside If, Loop and Scan, at any depth, functions' too."""
+    yield from _with_subgraphs(model.graph)
+    for function in model.functions:
+        for node in function.node:
+            yield from _inside(node)
+
+
+def nodes(model):
+    """Every node of `model`, those of subgraphs and functions included."""
+    for graph in graphs(model):
+        yield from graph.node
+    for function in model.functions:
+        yield from function.node
+
+
+def tensors(model):
+    """Every stored tensor of `model`: initializers, sparse ones too, and tensors in attributes (Constant)."""
+    for graph in graphs(model):
+        yield from graph.initializer
+        for sparse in graph.sparse_initializer:
+            yield from (sparse.values, sparse.indices)
+    for node in nodes(model):
+        for attribute in node.attribute:
+            if attribute.type == AttributeProto.TENSOR:
+                yield attribute.t
+            yield from attribute.tensors
+
+
+def _with_subgraphs(graph):
+    yield graph
+    for node in graph.node:
+        yield from _inside(node)
+
+
+def _inside(node):
+    for attribute in node.attribute:
+        for graph in [attribute.g] if attribute.type == AttributeProto.GRAPH else attribute.graphs:
+            yield from _with_subgraphs(graph)

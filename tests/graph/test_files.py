@@ -1,0 +1,94 @@
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from qlab import graph
+
+
+def save(folder, *, location="model.data", **options):
+    """A product whose weights are stored in `location`, beside the model."""
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 64])]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 64])]
+    weights = [numpy_helper.from_array(np.ones((64, 64), np.float32), "w")]
+    model = helper.make_model(helper.make_graph(nodes, "test", inputs, outputs, weights), ir_version=8)
+    path = folder / "model.onnx"
+    onnx.save(model, path, save_as_external_data=True, location=location, size_threshold=0, **options)
+    return path
+
+
+def relocate(path, location):
+    model = onnx.load(path, load_external_data=False)
+    next(entry for entry in model.graph.initializer[0].external_data if entry.key == "location").value = location
+    path.write_bytes(model.SerializeToString())
+
+
+def test_a_model_opens_and_its_external_weights_stay_outside(tmp_path):
+    model = graph.load(save(tmp_path))
+    assert model.graph.node[0].op_type == "MatMul"
+    assert not model.graph.initializer[0].raw_data
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nothing\.onnx: no such model file"):
+        graph.load(tmp_path / "nothing.onnx")
+
+
+def test_a_truncated_file_is_refused(tmp_path):
+    path = save(tmp_path)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ValueError, match="truncated, or not an ONNX file"):
+        graph.load(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 not a model at all", b"\x08\x08"])
+def test_a_file_without_a_graph_is_refused(tmp_path, content):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"model\.onnx: .*(not an ONNX file|no ONNX graph)"):
+        graph.load(path)
+
+
+@pytest.mark.parametrize("location", ["../secret.data", "/etc/hostname", "C:\\secret.data", "a/../../secret.data", ""])
+def test_external_data_outside_the_models_folder_are_refused(tmp_path, location):
+    (tmp_path / "inside").mkdir()
+    (tmp_path / "secret.data").write_bytes(bytes(64 * 64 * 4))
+    path = save(tmp_path / "inside")
+    relocate(path, location)
+    with pytest.raises(ValueError, match="outside the model's folder"):
+        graph.load(path)
+
+
+def test_a_link_that_leads_out_of_the_models_folder_is_refused(tmp_path):
+    (tmp_path / "inside").mkdir()
+    (tmp_path / "secret.data").write_bytes(bytes(64 * 64 * 4))
+    path = save(tmp_path / "inside")
+    (path.parent / "link.data").symlink_to(tmp_path / "secret.data")
+    relocate(path, "link.data")
+    with pytest.raises(ValueError, match="outside the model's folder"):
+        graph.load(path)
+
+
+def test_external_data_in_a_folder_below_are_welcome(tmp_path):
+    path = save(tmp_path)
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "model.data").rename(tmp_path / "weights" / "model.data")
+    relocate(path, "weights/model.data")
+    assert graph.load(path)
+
+
+def test_missing_external_data_are_named(tmp_path):
+    path = save(tmp_path)
+    (tmp_path / "model.data").unlink()
+    with pytest.raises(FileNotFoundError, match=r"'model\.data' is missing"):
+        graph.load(path)
+
+
+def test_external_data_that_end_too_early_are_refused(tmp_path):
+    path = save(tmp_path)
+    (tmp_path / "model.data").write_bytes(b"short")
+    with pytest.raises(
+        ValueError, match=r"'model\.data' is truncated: it has 5 bytes, but tensor 'w' ends at byte 16,384"
+    ):
+        graph.load(path)
