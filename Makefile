@@ -2,6 +2,7 @@
 #
 #   make lab        open the course in JupyterLab      LAB_ARGS="--no-browser --port=8899" passes options on
 #   make test       run every test                     TEST_ARGS="-k calibration" passes options on
+#   make test-big   run the tests on a model of more than 2 GB: 12 GB of memory and of disk, 5 minutes
 #   make test-fast  run the tests that take under a minute
 #   make notebooks  re-execute and clean notebooks     NOTEBOOKS="notebooks/00_the_puzzle.ipynb" chooses
 #   make data       build the models and the speech again, from nothing (hours)
@@ -17,7 +18,7 @@ NOTEBOOKS =
 PYTHON_IN_VENV = .venv/bin/python
 SETUP = PYTHON="$(PYTHON)" sh .ci/setup
 
-.PHONY: help setup lab test test-fast browser notebooks data bench lock clean
+.PHONY: help setup lab test test-fast test-big browser notebooks data bench lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -33,6 +34,9 @@ test: setup browser
 
 test-fast: setup
 	@$(PYTHON_IN_VENV) -m pytest -m "not slow and not notebook and not browser" $(TEST_ARGS)
+
+test-big: setup
+	@QLAB_BIG=1 $(PYTHON_IN_VENV) -m pytest tests/recipes/test_big.py $(TEST_ARGS)
 
 browser:
 	@sh .ci/browser

@@ -83,9 +83,11 @@ def _judge_relu(x, codes, scale, sqnr, where):
     scale = expect_number(scale, f"scale {where}")
     if not (np.isfinite(scale) and scale > 0):
         raise Almost(f"scale {where}: expected a positive number, seen {number(scale)}: where all is 0, use scale 1")
-    codes = expect_array(expect_shape(codes, x.shape, f"codes {where}"), f"codes {where}").astype(np.float64)
-    largest = float(x.max())
+    stored = expect_array(expect_shape(codes, x.shape, f"codes {where}"), f"codes {where}")
+    codes, largest = stored.astype(np.float64), float(x.max())
     _judge_codes(codes, scale, largest, where)
+    if stored.dtype.itemsize != 1:
+        raise Almost(f"codes {where} are {stored.dtype}: expected 8-bit codes, so end with .astype(np.uint8)")
     expected = largest / 255 or scale
     beyond = "this is largest / 256: the code of the largest value, 256, does not exist in 8 bits"
     halved = "this is largest / 127, symmetric int8: no value needs a negative code, so half of the codes lie idle"
@@ -171,13 +173,13 @@ QUIZ = (
         "A tensor lies between -1 and 3. What does an asymmetric quantizer gain, about?",
         wrong("nothing", "a mirrored range is -3 to 3: a third of its codes lie below -1, where no value is"),
         right("3.5 dB", "the covered range shrinks from 6 to 4, and 20 log10(6 / 4) is 3.5 dB"),
-        wrong("6 dB", "6 dB is the most there is: it takes a range that ends at 0"),
+        wrong("6 dB", "a step halves only where the range ends at 0, and that is 6 dB"),
     ),
     question(
         "int8 codes with scale largest / 128: who pays?",
         right(
             "a largest value that is positive",
-            "it would need the code 128 and gets 127: a whole step of error, where all others err by half a step",
+            "it would need the code 128 and gets 127: a whole step of error, where all others err by half a step at most",
         ),
         wrong("every value, by up to a whole step", "the scale is even a little finer; only what rounds to 128 clips"),
         wrong("a largest value that is negative", "-128 is a code: the negative end is exact"),

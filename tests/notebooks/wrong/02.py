@@ -97,6 +97,11 @@ WRONG_ANSWERS = {
     ],
     "02.2": [
         (
+            "codes of 32 bits",
+            relu(codes="np.rint(x / scale).astype(np.int32)"),
+            "expected 8-bit codes",
+        ),
+        (
             "symmetric int8",
             relu("largest / 127", "np.rint(x / scale).astype(np.int8)"),
             "symmetric int8: no value needs a negative code",

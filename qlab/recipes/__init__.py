@@ -1,0 +1,27 @@
+"""An fp32 model in, a quantized model out.
+
+>>> from qlab import models, recipes
+>>> recipes.dynamic(models.path("conformer"), "conformer.int8.onnx")  # doctest: +SKIP
+dynamic: conformer.int8.onnx, 5.65 MB (before: 14.7 MB)
+  activations uint8 x weights int8, a weight scale per output channel: the fastest usable pair on ... (3.3x float32)
+  on integers: 56 of 74 MatMul (dynamic)
+  in float: 20 of 20 Conv: not among the operators that this recipe quantizes
+  in float: 18 of 74 MatMul: no constant weights: both factors move with the input
+  in float besides, no products: 49 Transpose, 44 Reshape, 36 Add, 27 Mul, 25 LayerNormalization, ...
+
+dynamic   weights ahead of time, activations while the model runs; needs no data. For Transformers, LSTMs
+static    weights and activations ahead of time, from a few representative feeds. For convolutional networks
+hybrid    convolutions static, then matrix products dynamic. For conformers, and whatever mixes the two
+prepare   the pre-processed model that the recipes quantize, to collect ranges on
+
+What is not said is read from the machine card: the fastest sign pair that gives right answers on this machine.
+"""
+
+from qlab.recipes.choosing import Choice
+from qlab.recipes.dynamic import dynamic
+from qlab.recipes.hybrid import hybrid
+from qlab.recipes.preparing import prepare
+from qlab.recipes.quantized import Quantized
+from qlab.recipes.static import static
+
+__all__ = ["Choice", "Quantized", "dynamic", "hybrid", "prepare", "static"]

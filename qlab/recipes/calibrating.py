@@ -1,0 +1,26 @@
+"""Where the ranges of a static recipe come from: given, or collected on the pre-processed model."""
+
+import math
+
+from qlab import calibration
+
+
+def check_request(reader, ranges):
+    """Raise ValueError unless exactly one of the two sources of ranges is given."""
+    if (reader is None) == (ranges is None):
+        got = "neither" if reader is None else "both"
+        raise ValueError(
+            f"got {got} of reader and ranges; expected a reader, an iterable of feeds {{input name: array}}, to "
+            "collect ranges from, or else ranges from calibration.collect"
+        )
+
+
+def ranges_for(work, choice, reader, ranges, method):
+    """The Ranges of `work`'s tensors; `reader` is consumed once."""
+    if ranges is None:
+        options = {"method": method, "dtype": choice.activation_dtype, "symmetric": choice.symmetric}
+        ranges = calibration.collect(work.prepared, reader, **options)
+    wrong = {name: pair for name, pair in ranges.items() if not all(math.isfinite(end) for end in pair)}
+    if wrong:
+        raise ValueError(f"ranges hold NaN or infinity: {wrong}; look for it in the calibration feeds")
+    return ranges

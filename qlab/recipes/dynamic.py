@@ -1,0 +1,50 @@
+"""Dynamic quantization: weights ahead of time, activations while the model runs."""
+
+from onnxruntime.quantization.registry import IntegerOpsRegistry
+
+from qlab import machine
+from qlab.recipes.choosing import choose
+from qlab.recipes.job import job
+from qlab.recipes.quantizing import quantized_dynamically
+
+OP_TYPES = {*IntegerOpsRegistry, "Gemm"}
+
+
+def dynamic(model, output, *, op_types=("MatMul",), weight_dtype=None, per_channel=True, reduce_range=None, card=None):
+    """Quantize the weights of `model`, and its activations at run time, to uint8. Writes `output`; needs no data.
+
+    model, output  paths; `model` is never touched, `output` appears whole or not at all
+    op_types       which operators: "MatMul" (Gemm with it), "LSTM", "Conv", "Attention", "Gather". Convolutions stay in
+                   float unless asked for: ConvInteger fuses with nothing, and takes its weights as the left operand
+    weight_dtype   "int8" or "uint8"; None: the faster one on this machine
+    per_channel    a weight scale per output channel, for matrix products and LSTMs; ConvInteger has one per tensor
+    reduce_range   7-bit weights; None: where u8 x s8 would saturate
+    card           the machine to optimize for; None: this one
+
+    Returns a `Quantized`, which says what became of every product. Raises ValueError for a model that is quantized
+    already, cannot be opened or written, or for settings that cannot run; FileNotFoundError where something is missing.
+    """
+    op_types = _check_op_types(op_types)
+    card = machine.card() if card is None else card
+    conv_dtype = weight_dtype or _conv_weights(card)
+    if "LSTM" in op_types:
+        if weight_dtype == "uint8":
+            raise ValueError("weight_dtype is 'uint8', but onnxruntime's LSTM has int8 weights only; leave it out")
+        weight_dtype = "int8"
+    choice = choose(card, "uint8", weight_dtype, reduce_range)
+    with job("dynamic", model, output) as work:
+        settings = {"op_types": op_types, "per_channel": per_channel}
+        result = quantized_dynamically(work, work.prepared, choice, conv_dtype=conv_dtype, **settings)
+        return work.finish(result, choice, **settings)
+
+
+def _check_op_types(op_types):
+    if isinstance(op_types, str) or not op_types or not set(op_types) <= OP_TYPES:
+        raise ValueError(f"op_types is {op_types!r}; expected some of {sorted(OP_TYPES)}, in a tuple")
+    return {"MatMul" if name == "Gemm" else name for name in op_types}
+
+
+def _conv_weights(card):
+    """ConvInteger multiplies weights x activations, so its sign pair reads the other way round."""
+    speeds = {"uint8": card.speed["u8u8"] or 0, "int8": card.speed["s8u8"] or 0}
+    return max(speeds, key=speeds.get)

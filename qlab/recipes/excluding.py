@@ -1,0 +1,58 @@
+"""Names of nodes to leave alone, followed through the fusing that pre-processing does."""
+
+import difflib
+
+import onnx
+
+from qlab import graph
+
+
+def excluded(work, names):
+    """{name in the pre-processed model: why} of the nodes that `names` names in the original.
+
+    A node that was fused into another is found by what it computes: from its output forward, along single consumers, to
+    the first tensor that is still there. Raises ValueError for a name that the original does not have.
+    """
+    if isinstance(names, str):
+        raise ValueError(f"exclude is the text {names!r}; expected several names of nodes, such as ({names!r},)")
+    nodes = {node.name: node for node in graph.nodes(work.source) if node.name}
+    prepared = onnx.load(work.prepared, load_external_data=False)
+    still = {node.name for node in graph.nodes(prepared)}
+    producers = {name: node.name for node in graph.nodes(prepared) for name in node.output}
+    found = set()
+    for name in names:
+        if name not in nodes and name not in still:
+            close = difflib.get_close_matches(name, nodes, n=3)
+            hint = (
+                f"did you mean {', '.join(map(repr, close))}?" if close else f"the model has {len(nodes)} named nodes"
+            )
+            raise ValueError(f"exclude names {name!r}, which {work.model} does not have; {hint}")
+        found.add(name if name in still else _fused_into(nodes[name], work.source, producers))
+    return dict.fromkeys(found - {None}, "excluded by name")
+
+
+def without_range(work, ranges, op_types):
+    """{name: why} of the nodes that cannot be quantized, since a tensor that they read or write got no range.
+
+    A mask of minus infinities is such a tensor; onnxruntime's quantizer would stop there.
+    """
+    prepared = onnx.load(work.prepared, load_external_data=False)
+    reasons = {}
+    for node in prepared.graph.node:
+        lacking = next((name for name in (*node.input, *node.output) if name in ranges.left_out), None)
+        if node.op_type in op_types and lacking is not None:
+            reasons[node.name] = f"{lacking!r} has no range: {ranges.left_out[lacking]}"
+    return reasons
+
+
+def _fused_into(node, source, producers):
+    consumers = {}
+    for other in graph.nodes(source):
+        for name in other.input:
+            consumers.setdefault(name, []).append(other)
+    while node is not None:
+        if node.output[0] in producers:
+            return producers[node.output[0]]
+        following = consumers.get(node.output[0], [])
+        node = following[0] if len(following) == 1 else None
+    return None  # folded into a constant: nothing is left to quantize

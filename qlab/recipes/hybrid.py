@@ -1,0 +1,97 @@
+"""Convolutions static, then matrix products dynamic: static's speed where images or frames are convolved, dynamic's
+accuracy where the range of the activations moves with the input."""
+
+import onnx
+
+from qlab import graph
+from qlab.recipes.calibrating import check_request, ranges_for
+from qlab.recipes.choosing import choose
+from qlab.recipes.excluding import excluded, without_range
+from qlab.recipes.files import write, writing
+from qlab.recipes.job import job
+from qlab.recipes.pointwise import as_products
+from qlab.recipes.quantizing import quantized_dynamically, quantized_statically
+
+# With a convolution go the activations that its codes' range can stand for: [0, max] with zero point 0 is a ReLU.
+STATIC, DYNAMIC = {"Conv", "Relu", "Clip"}, {"MatMul"}
+
+
+def hybrid(model, output, reader=None, *, ranges=None, method="minmax", exclude=(), card=None):
+    """Quantize the convolutions of `model` statically, its matrix products dynamically, weights per output channel.
+
+    Pointwise convolutions over time (conformers have two in each block) are matrix products, and treated as such.
+    Depthwise ones over time stay in float: they multiply so little that quantizing costs more than integers gain.
+
+    model, output  paths; `model` is never touched, `output` appears whole or not at all
+    reader         representative feeds, {input name: array}, or a CalibrationDataReader; consumed once
+    ranges         instead of a reader: what calibration.collect gave, on this model or on `recipes.prepare`'s
+    method         how ranges are chosen from a reader: see calibration.collect
+    exclude        names of nodes that stay in float
+    card           the machine to optimize for; None: this one
+
+    Returns a `Quantized`, which says what became of every product. Raises what `static` raises.
+    """
+    check_request(reader, ranges)
+    choice = choose(card, "uint8")
+    with job("hybrid", model, output) as work:
+        exclude = excluded(work, exclude)
+        ranges = ranges_for(work, choice, reader, ranges, method)
+        exclude |= without_range(work, ranges, STATIC) | _depthwise(work)
+        settings = {"per_channel": True, "exclude": exclude}
+        rewritten = onnx.load(work.prepared)
+        as_products(rewritten, exclude)
+        path = _written(work, rewritten, "rewritten.onnx")
+        half = quantized_statically(work, path, choice, ranges, op_types=STATIC, **settings)
+        _rename_scales(half)
+        path = _written(work, half, "half.onnx")
+        result = quantized_dynamically(work, path, choice, op_types=DYNAMIC, **settings)
+        _spare_the_others(result)
+        return work.finish(result, choice, op_types=STATIC | DYNAMIC, **settings)
+
+
+def _depthwise(work):
+    """{name: why} of the depthwise 1-D convolutions."""
+    model = onnx.load(work.prepared, load_external_data=False)
+    kernels = {tensor.name: tensor.dims for tensor in model.graph.initializer if len(tensor.dims) == 3}
+    return {
+        node.name: "depthwise over time: too few products to gain by integers"
+        for node in model.graph.node
+        if node.op_type == "Conv" and node.input[1] in kernels and kernels[node.input[1]][1] == 1
+    }
+
+
+def _written(work, model, name):
+    with writing(work.output):
+        return write(model, work.folder, name)
+
+
+def _rename_scales(model):
+    """Give the constants of Q/DQ names of their own: the dynamic quantizer gives its run-time scales the same."""
+    renamed = {}
+    for node in model.graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            for place in (1, 2):
+                renamed[node.input[place]] = node.input[place] = f"{node.input[place]}/static"
+    for tensor in model.graph.initializer:
+        tensor.name = renamed.get(tensor.name, tensor.name)
+
+
+def _spare_the_others(model):
+    """Feed quantized values to convolutions only: the quantizer feeds them to every reader of a convolution's input.
+
+    A residual or a LayerNorm that reads the same tensor gets the float again. What a convolution itself computed exists
+    as codes only, so that all of its readers keep reading those.
+    """
+    nodes = list(graph.nodes(model))
+    producers = {name: node for node in nodes for name in node.output}
+    floats = {}
+    for node in nodes:
+        if node.op_type != "DequantizeLinear" or node.input[0] not in producers:
+            continue
+        before = producers[node.input[0]].input[0]
+        if before not in producers or producers[before].op_type not in STATIC:
+            floats[node.output[0]] = before
+    for node in nodes:
+        if node.op_type not in STATIC:
+            for place, name in enumerate(node.input):
+                node.input[place] = floats.get(name, name)

@@ -1,0 +1,111 @@
+"""Pre-processing: what onnxruntime's quantizer wants done to a model before it quantizes."""
+
+from pathlib import Path
+
+import onnx
+from onnx import inliner
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from qlab import graph
+from qlab.machine.runtime import open_session
+from qlab.recipes.files import LARGE, check_output, publish, stored_bytes, workshop, write, writing
+from qlab.recipes.logs import captured_logs
+
+DONE = ("onnx.quant.pre_process", "onnxruntime.quant")  # without this mark onnxruntime's quantizers complain
+
+
+def prepare(model, output):
+    """Write the model that the recipes really quantize: `model` fused and folded, with its shapes. Returns the path.
+
+    Collect ranges on this one if several recipes are to share them: fusing drops and renames tensors.
+    Raises ValueError for a model that is quantized already or cannot be opened, FileNotFoundError where one is missing.
+    """
+    model, source = Path(model), check_source(model)
+    output = check_output(output, model, source)
+    with workshop(output) as folder:
+        prepared, _ = prepared_in(folder, model, source)
+        with writing(output):
+            return publish(write(onnx.load(prepared), folder, output.name), output)
+
+
+def check_source(model):
+    """The ModelProto of the file `model`, its external weights left where they are, if a recipe can start from it.
+
+    Raises ValueError naming the nodes that show it is quantized already, and what `graph.load` raises.
+    """
+    source = graph.load(model)
+    found = sorted({node.op_type for node in graph.nodes(source) if graph.is_quantized(node)})
+    if found:
+        raise ValueError(
+            f"{model} is already quantized: it has {', '.join(found)} nodes. Quantizing twice only adds error; start "
+            "from the fp32 model that it was made from"
+        )
+    return source
+
+
+def prepared_in(folder, model, source):
+    """The path of the pre-processed model in `folder`, and notes on what failed on the way.
+
+    1. onnxruntime's own pre-processing folds constants, fuses BatchNorm and biases, and infers shapes.
+    2. If it fails, as it may where declared shapes contradict each other: the model as it is, functions inlined,
+       constants turned into weights, declared shapes dropped.
+    Either way every node then has a name of its own, by which the quantizer tells nodes apart.
+    """
+    open_session(model)  # a model that does not run at all fails here, with a better message
+    target, large = folder / "prepared.onnx", stored_bytes(model, source) > LARGE
+    why = _pre_process(model, target, large)
+    if why is not None and not target.exists():
+        with writing(target):
+            write(_as_it_is(model), folder, target.name)
+    _tidy(target)
+    return target, [] if why is None else [f"pre-processing failed, so less was fused ahead: {why}"]
+
+
+def _pre_process(model, target, large):
+    """What went wrong in onnxruntime's pre-processing, in one line, or None."""
+    placed = {"all_tensors_to_one_file": True, "external_data_location": "prepared.onnx.data"} if large else {}
+    with captured_logs() as records:
+        try:
+            # Symbolic shape inference would need sympy; onnxruntime's optimizer infers shapes as well.
+            quant_pre_process(str(model), str(target), skip_symbolic_shape=True, save_as_external_data=large, **placed)
+        except Exception as error:  # whatever a model of foreign make provokes in onnx and onnxruntime
+            target.unlink(missing_ok=True)
+            return f"{type(error).__name__}: {error}".splitlines()[0]
+    return next((record.getMessage().strip().splitlines()[-1] for record in reversed(records)), None)
+
+
+def _as_it_is(path):
+    model = inliner.inline_local_functions(onnx.load(path))
+    for one in graph.graphs(model):
+        del one.value_info[:]
+        for node in [node for node in one.node if node.op_type == "Constant" and node.attribute[0].name == "value"]:
+            weight = one.initializer.add()
+            weight.CopyFrom(node.attribute[0].t)
+            weight.name = node.output[0]
+            one.node.remove(node)
+    return model
+
+
+def _tidy(path):
+    """Name every node, drop the operator sets that nobody uses, and mark the model as pre-processed, in place."""
+    model = onnx.load(path, load_external_data=False)
+    taken, domains = set(), {""}
+    for index, node in enumerate(graph.nodes(model)):
+        if not node.name or node.name in taken:
+            node.name = next(name for name in _names(node, index) if name not in taken)
+        taken.add(node.name)
+        domains.add("" if node.domain == "ai.onnx" else node.domain)
+    used = [opset for opset in model.opset_import if opset.domain in domains | {"ai.onnx"}]
+    del model.opset_import[:]
+    model.opset_import.extend(used)
+    properties = {entry.key: entry.value for entry in model.metadata_props}
+    onnx.helper.set_model_props(model, properties | dict([DONE]))
+    with writing(path):
+        path.write_bytes(model.SerializeToString())
+
+
+def _names(node, index):
+    yield f"{node.op_type}_{index}"
+    while True:
+        index = f"{index}_"
+        yield f"{node.op_type}_{index}"

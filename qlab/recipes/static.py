@@ -1,0 +1,68 @@
+"""Static quantization: weights and activations ahead of time, from a few representative feeds."""
+
+from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
+
+from qlab.recipes.calibrating import check_request, ranges_for
+from qlab.recipes.choosing import choose
+from qlab.recipes.excluding import excluded, without_range
+from qlab.recipes.job import job
+from qlab.recipes.quantizing import quantized_statically
+
+# Q/DQ around these makes a slower and less exact float operator: onnxruntime's CPU has no integer kernel for them.
+WITHOUT_KERNEL = {
+    "BatchNormalization", "ConvTranspose", "CumSum", "EmbedLayerNormalization", "InstanceNormalization",
+    "LayerNormalization", "TopK",
+}  # fmt: skip
+OP_TYPES = {*QDQRegistry, *QLinearOpsRegistry}
+DEFAULT_OP_TYPES = OP_TYPES - WITHOUT_KERNEL
+
+
+def static(
+    model,
+    output,
+    reader=None,
+    *,
+    ranges=None,
+    activation_dtype=None,
+    weight_dtype=None,
+    per_channel=True,
+    reduce_range=None,
+    method="minmax",
+    op_types=None,
+    exclude=(),
+    card=None,
+):
+    """Quantize weights and activations of `model` ahead of time, with Q/DQ nodes that onnxruntime fuses at load.
+
+    model, output     paths; `model` is never touched, `output` appears whole or not at all
+    reader            representative feeds, {input name: array}, or a CalibrationDataReader; consumed once
+    ranges            instead of a reader: what calibration.collect gave, on this model or on `recipes.prepare`'s
+    activation_dtype, weight_dtype  "uint8" or "int8"; None: the fastest exact pair on this machine
+    per_channel       a weight scale per output channel
+    reduce_range      7-bit weights; None: where u8 x s8 would saturate
+    method            how ranges are chosen from a reader: see calibration.collect
+    op_types          which operators; None: all that onnxruntime has integer kernels for
+    exclude           names of nodes that stay in float
+    card              the machine to optimize for; None: this one
+
+    Returns a `Quantized`, which says what became of every product. Raises ValueError for a model that is quantized
+    already, cannot be opened or written, for feeds that do not fit, and for settings that cannot run.
+    """
+    check_request(reader, ranges)
+    op_types = _check_op_types(op_types)
+    choice = choose(card, activation_dtype, weight_dtype, reduce_range)
+    with job("static", model, output) as work:
+        exclude = excluded(work, exclude)
+        ranges = ranges_for(work, choice, reader, ranges, method)
+        exclude |= without_range(work, ranges, op_types)
+        settings = {"op_types": op_types, "per_channel": per_channel, "exclude": exclude}
+        result = quantized_statically(work, work.prepared, choice, ranges, **settings)
+        return work.finish(result, choice, **settings)
+
+
+def _check_op_types(op_types):
+    if op_types is None:
+        return DEFAULT_OP_TYPES
+    if isinstance(op_types, str) or not op_types or not set(op_types) <= OP_TYPES:
+        raise ValueError(f"op_types is {op_types!r}; expected None, or some of {sorted(OP_TYPES)}, in a tuple")
+    return set(op_types)

@@ -1,0 +1,197 @@
+"""Speed, size and quality of the recipes beside the calls that one would write by hand: the README's tables.
+
+python -m tests.bench.bench_recipes        a quiet machine, please: nothing else should run
+
+Writes .artifacts/bench/recipes.md and .png, and prints the former. Exits with an error where a bar is missed on a
+machine whose card shows u8 x s8 above 3 times float32; elsewhere the bars are printed only.
+"""
+
+import logging
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
+
+from qlab import calibration, graph, machine, measure, models, recipes
+from qlab.machine.runtime import open_session
+from qlab.measure.verdict import speedup_interval
+
+ARTIFACTS = Path(__file__).resolve().parents[2] / ".artifacts" / "bench"
+TYPES = {"QUInt8": QuantType.QUInt8, "QInt8": QuantType.QInt8}
+RESAMPLES = 10_000
+
+
+def speech_reader():
+    """Noise of four lengths, none of them the one that is timed."""
+    rng = np.random.default_rng(7)
+    for frames in (200, 240, 280, 320):
+        speech = rng.standard_normal((1, frames, 80)).astype(np.float32)
+        yield {"speech": speech, "speech_lengths": np.array([frames], np.int64)}
+
+
+def face_reader():
+    rng = np.random.default_rng(7)
+    for _ in range(4):
+        shapes = {name: array.shape for name, array in models.example_feed("face_unet_full").items()}
+        yield {name: rng.random(shape, np.float32) for name, shape in shapes.items()}
+
+
+def by_hand_static(model, folder, reader, activations="QUInt8", weights="QInt8"):
+    """One quantize_static call on the pre-processed model, as onnxruntime's documentation advises."""
+    prepared, cache = recipes.prepare(model, folder / "prepared.onnx"), folder / "ranges.json"
+    calibration.collect(prepared, reader).save(cache)
+    path = folder / f"static-{activations}-{weights}.onnx"
+    types = {"activation_type": TYPES[activations], "weight_type": TYPES[weights]}
+    quantize_static(
+        prepared, path, None, calibration_cache_path=cache, quant_format=QuantFormat.QDQ, per_channel=True, **types
+    )
+    return path
+
+
+def conformer(folder):
+    """The Comparison of all conformers, and {bar: (ratio or difference, what is wanted)}."""
+    model, paths = models.path("conformer_full"), {}
+    paths["fp32"] = model
+    for operators in (None, ["MatMul"]):
+        for name, dtype in TYPES.items():
+            label = f"dynamic, {'default operators' if operators is None else 'MatMul only'}, {name}"
+            paths[label] = folder / f"dynamic-{len(paths)}.onnx"
+            quantize_dynamic(model, paths[label], op_types_to_quantize=operators, weight_type=dtype)
+    paths["static, U8S8 per channel"] = by_hand_static(model, folder, speech_reader())
+    paths["recipes.dynamic"] = recipes.dynamic(model, folder / "dynamic.onnx").path
+    paths["recipes.hybrid"] = recipes.hybrid(model, folder / "hybrid.onnx", speech_reader()).path
+    comparison = measure.compare(paths, models.example_feed("conformer_full", frames=250), rounds=30)
+    rows = {row.name: row for row in comparison.rows}
+    times, hybrid = comparison.times_ms, rows["recipes.hybrid"]
+    best = min((label for label in rows if label.startswith("dynamic,")), key=lambda label: rows[label].median_ms)
+    static = rows["static, U8S8 per channel"]
+    against_best = speedup_interval(times[best], times[hybrid.name])
+    against_static = speedup_interval(times[static.name], times[hybrid.name])
+    return comparison, [
+        ("hybrid over fp32", hybrid.speedup, 2.2),
+        (f"hybrid over the best dynamic call ({best})", against_best[0], 1.2),
+        ("hybrid over static, upper end of the interval", against_static[2], 1.0),
+        ("dB of hybrid above static", hybrid.sqnr_db - static.sqnr_db, 6.0),
+    ]
+
+
+def face(folder):
+    """The Comparison of the audio+face U-Nets, and the bars: speed, and every convolution fused."""
+    model = models.path("face_unet_full")
+    static = recipes.static(model, folder / "face.onnx", face_reader())
+    paths = {
+        "fp32": model,
+        "static, S8S8 per channel": by_hand_static(model, folder, face_reader(), "QInt8"),
+        "static, U8U8 per channel": recipes.static(
+            model, folder / "u8u8.onnx", face_reader(), activation_dtype="uint8", weight_dtype="uint8"
+        ).path,
+        "recipes.static": static.path,
+    }
+    comparison = measure.compare(paths, models.example_feed("face_unet_full"), rounds=30)
+    convolutions = [fate for fate in static.products if fate.op_type == "Conv"]
+    fused = sum(count for (_, name), count in graph.census(static.path).integer.items() if name == "QLinearConv")
+    return comparison, [
+        ("static over fp32", comparison.rows[-1].speedup, 2.3),
+        (f"share of {len(convolutions)} convolutions fused", fused / len(convolutions), 1.0),
+    ]
+
+
+def loss_interval(before, after, weights):
+    """Points (percent) that `after` errs more than `before`, with its 95 % interval: (points, low, high).
+
+    before, after  errors of every sentence or digit; weights, how many words or digits it has
+    Paired bootstrap: whole sentences are drawn, with both their answers.
+    """
+    drawn = np.random.default_rng(0).integers(0, len(weights), (RESAMPLES, len(weights)))
+    difference = np.asarray(after, float) - before
+    points = 100 * difference[drawn].sum(axis=1) / np.asarray(weights)[drawn].sum(axis=1)
+    low, high = np.quantile(points, [0.025, 0.975])
+    return 100 * difference.sum() / np.sum(weights), low, high
+
+
+def speech_quality(folder):
+    """Lines of the quality table: word error rates of the trained conformer, on known and unseen voices."""
+    fp32 = models.path("conformer")
+    reader = [models.feed(utterance.samples) for utterance in models.utterances("calibration")]
+    quantized = {
+        "recipes.dynamic": recipes.dynamic(fp32, folder / "speech-dynamic.onnx").path,
+        "recipes.hybrid": recipes.hybrid(fp32, folder / "speech-hybrid.onnx", reader).path,
+    }
+    for split in ("test", "unseen"):
+        spoken = models.utterances(split)
+        texts = [utterance.text for utterance in spoken]
+        before, words = models.word_errors(texts, models.transcribe(fp32, spoken))
+        for name, path in quantized.items():
+            after, _ = models.word_errors(texts, models.transcribe(path, spoken))
+            rates = 100 * before.sum() / words.sum(), 100 * after.sum() / words.sum()
+            yield f"conformer, {split}, WER", name, *rates, *loss_interval(before, after, words)[1:]
+
+
+def digit_quality(folder):
+    """Lines of the quality table: error rates on handwritten digits."""
+    fp32 = models.path("digits")
+    x_train, _, x_test, y_test = models.digit_split()
+    name = open_session(fp32).get_inputs()[0].name
+    static = recipes.static(fp32, folder / "digits.onnx", [{name: x_train[:256]}])
+
+    def errors(path):
+        return np.argmax(open_session(path).run(None, {name: x_test})[0], axis=1) != y_test
+
+    before, after, ones = errors(fp32).astype(int), errors(static.path).astype(int), np.ones(len(y_test), int)
+    rates = 100 * before.mean(), 100 * after.mean()
+    yield "digits, test, errors", "recipes.static", *rates, *loss_interval(before, after, ones)[1:]
+
+
+def speed_table(comparison):
+    yield "| model | MB | ms | speed-up (95 %) | SQNR dB | verdict |"
+    yield "|---|---:|---:|---:|---:|---|"
+    for row in comparison.rows:
+        quality = "" if row.is_reference else f"{row.sqnr_db:.1f}"
+        speed = "1" if row.is_reference else f"{row.speedup:.2f} ({row.interval})"
+        verdict = "reference" if row.is_reference else row.verdict
+        yield f"| {row.name} | {row.size_mb:.1f} | {row.median_ms:.1f} | {speed} | {quality} | {verdict} |"
+
+
+def quality_table(lines):
+    yield "| what | recipe | fp32 % | int8 % | int8 - fp32, points (95 %, paired bootstrap) |"
+    yield "|---|---|---:|---:|---:|"
+    for what, recipe, before, after, low, high in lines:
+        yield f"| {what} | {recipe} | {before:.2f} | {after:.2f} | {after - before:+.2f} ({low:+.2f} to {high:+.2f}) |"
+
+
+def main():
+    logging.disable(logging.WARNING)  # the calls by hand would advise what is done already
+    card = machine.card()
+    with tempfile.TemporaryDirectory(dir=machine.cache_folder(), prefix="bench-") as name:
+        folder = Path(name)
+        speech, speech_bars = conformer(folder)
+        picture, picture_bars = face(folder)
+        quality = [*speech_quality(folder), *digit_quality(folder)]
+    worst = max(quality, key=lambda line: line[-1])
+    bars = [
+        *speech_bars,
+        *picture_bars,
+        (f"1 point less the most that int8 may lose ({worst[0]}, {worst[1]})", 1 - worst[-1], 0.0),
+    ]
+    text = "\n".join(
+        [
+            "```", repr(card), "```", "",
+            "Conformer, 250 frames, one thread, random weights:", "", *speed_table(speech), "",
+            "Audio+face U-Net, one thread, random weights:", "", *speed_table(picture), "",
+            "Trained models:", "", *quality_table(quality), "",
+            *(f"- {what}: {value:.2f}, wanted {least} or more" for what, value, least in bars), "",
+        ]
+    )  # fmt: skip
+    ARTIFACTS.mkdir(parents=True, exist_ok=True)
+    (ARTIFACTS / "recipes.md").write_text(text, encoding="utf-8")
+    speech.plot().savefig(ARTIFACTS / "recipes.png")
+    print(text)
+    missed = [what for what, value, least in bars if value < least]
+    if missed and (card.speed["u8s8"] or 0) > 3:
+        sys.exit(f"missed: {'; '.join(missed)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,212 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from qlab import calibration, graph, machine, models, recipes
+from qlab.machine.runtime import open_session
+from qlab.recipes.pointwise import as_products
+from tests.recipes import builders
+
+AVX2 = machine.card("x86-avx2")
+READER = [builders.cnn_feed(seed=seed) for seed in (10, 11)]
+
+
+def stored(path, dtype):
+    """Every weight of `dtype` in the model: more than one dimension, so no scales, zero points or biases."""
+    weights = (numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer)
+    return [weight for weight in weights if weight.dtype == dtype and weight.ndim > 1]
+
+
+def test_where_u8_x_s8_saturates_every_weight_has_7_bits(tmp_path):
+    operators = ("MatMul", "LSTM")
+    for quantized in (
+        recipes.dynamic(builders.recurrent(tmp_path, "LSTM"), tmp_path / "a.onnx", op_types=operators, card=AVX2),
+        recipes.static(builders.residual_cnn(tmp_path), tmp_path / "b.onnx", READER, card=AVX2),
+        recipes.hybrid(builders.residual_cnn(tmp_path), tmp_path / "c.onnx", READER, card=AVX2),
+    ):
+        weights = stored(quantized.path, np.int8)
+        assert weights
+        assert max(np.abs(weight.astype(int)).max() for weight in weights) == 64
+
+
+def test_where_u8_x_s8_saturates_and_u8_x_u8_is_faster_no_weight_is_signed(tmp_path):
+    card = replace(AVX2, speed={**AVX2.speed, "u8s8": 1.2})
+    for recipe in (recipes.static, recipes.hybrid):
+        path = recipe(builders.residual_cnn(tmp_path), tmp_path / "int8.onnx", READER, card=card).path
+        assert not stored(path, np.int8)
+        assert stored(path, np.uint8)
+
+
+def test_convolutions_quantized_dynamically_get_the_weights_that_are_fast_as_left_operand(tmp_path, card):
+    path = recipes.dynamic(
+        builders.residual_cnn(tmp_path), tmp_path / "a.onnx", op_types=("Conv", "MatMul"), card=card
+    ).path
+    assert {weight.ndim for weight in stored(path, np.uint8)} == {4}
+    assert {weight.ndim for weight in stored(path, np.int8)} == {2}
+
+
+def test_lstms_refuse_unsigned_weights(tmp_path, card):
+    model = builders.recurrent(tmp_path, "LSTM")
+    with pytest.raises(ValueError, match="LSTM has int8 weights only"):
+        recipes.dynamic(model, tmp_path / "a.onnx", op_types=("LSTM",), weight_dtype="uint8", card=card)
+
+
+def test_operators_that_the_quantizer_does_not_know_are_refused(tmp_path, card):
+    model = builders.linear(tmp_path)
+    for recipe, wrong in ((recipes.dynamic, ("Softmaxx",)), (recipes.dynamic, "MatMul"), (recipes.static, ("matmul",))):
+        reader = () if recipe is recipes.dynamic else ([builders.linear_feed()],)
+        with pytest.raises(ValueError, match=r"op_types is .*expected"):
+            recipe(model, tmp_path / "a.onnx", *reader, op_types=wrong, card=card)
+
+
+@pytest.mark.parametrize("recipe", [recipes.static, recipes.hybrid])
+def test_a_reader_or_ranges_not_both_and_not_neither(recipe, tmp_path, card):
+    model = builders.residual_cnn(tmp_path)
+    ranges = calibration.collect(model, READER)
+    with pytest.raises(ValueError, match="got neither of reader and ranges"):
+        recipe(model, tmp_path / "a.onnx", card=card)
+    with pytest.raises(ValueError, match="got both of reader and ranges"):
+        recipe(model, tmp_path / "a.onnx", READER, ranges=ranges, card=card)
+
+
+@pytest.mark.parametrize("recipe", [recipes.static, recipes.hybrid])
+def test_ranges_collected_on_the_prepared_model_give_what_a_reader_gives(recipe, tmp_path, card):
+    model = builders.residual_cnn(tmp_path)
+    ranges = calibration.collect(recipes.prepare(model, tmp_path / "prepared.onnx"), READER)
+    recipe(model, tmp_path / "a.onnx", READER, card=card)
+    recipe(model, tmp_path / "b.onnx", ranges=ranges, card=card)
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+
+
+def test_ranges_of_the_original_model_serve_as_well_where_nothing_they_lack_is_needed(tmp_path, card, quality):
+    model = builders.conformer_block(tmp_path)
+    ranges = calibration.collect(model, [builders.conformer_feed(seed=seed) for seed in (1, 2)])
+    quantized = recipes.static(model, tmp_path / "a.onnx", ranges=ranges, card=card)
+    assert quality(model, quantized.path, builders.conformer_feed()) > 29
+
+
+def test_ranges_of_another_model_are_refused(tmp_path, card):
+    (tmp_path / "other").mkdir()
+    other = builders.linear(tmp_path / "other")
+    ranges = calibration.collect(other, [builders.linear_feed()])
+    with pytest.raises(ValueError, match=r"ranges lack the tensor 'n1' .*recipes\.prepare"):
+        recipes.static(builders.residual_cnn(tmp_path), tmp_path / "a.onnx", ranges=ranges, card=card)
+
+
+def test_a_mask_of_minus_infinities_stays_float_and_the_rest_is_quantized(tmp_path, card, quality):
+    w = {"w": builders.weights(16, 16), "v": builders.weights(16, 12, seed=1), "never": np.float32(-np.inf)}
+    nodes = [
+        builders.node("MatMul", ["x", "w"], ["h"], "first"),
+        builders.node("Where", ["mask", "h", "never"], ["masked"], "masking"),
+        builders.node("Softmax", ["masked"], ["p"], "softmax"),
+        builders.node("MatMul", ["p", "v"], ["y"], "second"),
+    ]
+    inputs = [builders.value("x", builders.FLOAT, ["n", 16]), builders.value("mask", builders.BOOL, ["n", 16])]
+    outputs = [builders.value("y", builders.FLOAT, ["n", 12])]
+    model = builders.save(tmp_path / "m.onnx", nodes, inputs, outputs, w)
+    mask = np.tile(np.arange(16) < 13, (32, 1))
+    reader = [builders.narrow_feed(seed=seed) | {"mask": mask} for seed in range(16)]
+    quantized = recipes.static(model, tmp_path / "a.onnx", reader, card=card)
+    assert quality(model, quantized.path, builders.narrow_feed(seed=20) | {"mask": mask}) > 29
+    assert {fate.name: fate.how for fate in quantized.products} == {"first": "static", "second": "static"}
+
+
+def test_a_reader_is_consumed_once_and_calibration_data_readers_are_readers(tmp_path, card):
+    from onnxruntime.quantization import CalibrationDataReader
+
+    class Reader(CalibrationDataReader):
+        def __init__(self):
+            self.feeds, self.asked = iter(READER), 0
+
+        def get_next(self):
+            self.asked += 1
+            return next(self.feeds, None)
+
+    reader = Reader()
+    recipes.static(builders.residual_cnn(tmp_path), tmp_path / "a.onnx", reader, card=card)
+    assert reader.asked == len(READER) + 1
+
+
+@pytest.mark.parametrize("recipe", [recipes.static, recipes.hybrid])
+def test_excluded_nodes_stay_float_even_if_they_were_fused_into_others(recipe, tmp_path, card):
+    quantized = recipe(
+        builders.residual_cnn(tmp_path), tmp_path / "a.onnx", READER, exclude=("stem", "head"), card=card
+    )
+    assert quantized.stayed_float == {
+        ("Conv", "excluded by name"): ["stem"],
+        ("Gemm", "excluded by name"): ["head"],
+    }
+    named = recipe(
+        builders.linear(tmp_path, gemm=False), tmp_path / "a.onnx", [builders.linear_feed()], exclude=["first"]
+    )
+    assert [why for _, why in named.stayed_float] == ["excluded by name"]
+
+
+def test_a_name_that_is_not_there_is_refused_and_a_close_one_offered(tmp_path, card):
+    with pytest.raises(ValueError, match=r"exclude names 'stemm', which .* does not have; did you mean 'stem'"):
+        recipes.static(builders.residual_cnn(tmp_path), tmp_path / "a.onnx", READER, exclude=["stemm"], card=card)
+
+
+def test_pointwise_convolutions_over_time_become_products_that_answer_the_same(tmp_path):
+    model = onnx.load(builders.conformer_block(tmp_path))
+    feed = builders.conformer_feed()
+    before = open_session(model.SerializeToString()).run(None, feed)
+    as_products(model)
+    after = open_session(model.SerializeToString()).run(None, feed)
+    np.testing.assert_allclose(after[0], before[0], rtol=1e-5, atol=1e-5)
+    assert [node.name for node in model.graph.node if node.op_type == "Conv"] == ["depthwise"]
+    assert {tensor.name for tensor in model.graph.initializer}.isdisjoint({"w1", "w3"})
+
+
+def test_hybrid_gives_a_residual_the_float_that_its_convolution_reads_as_codes(tmp_path, card, quality):
+    model, feed = builders.crossroads(tmp_path), builders.crossroads_feed()
+    reader = [builders.crossroads_feed(seed=seed) for seed in range(10, 42)]
+    hybrid, dynamic = tmp_path / "hybrid.onnx", tmp_path / "dynamic.onnx"
+    recipes.hybrid(model, hybrid, reader, card=card)
+    recipes.dynamic(model, dynamic, card=card)
+    beside = [open_session(path).run(["z"], feed)[0] for path in (hybrid, dynamic)]
+    reference = open_session(model).run(["z"], feed)[0]
+    errors = [np.square(answer - reference).mean() for answer in beside]
+    assert errors[0] < 2 * errors[1]
+
+
+def test_the_face_network_has_every_convolution_fused(tmp_path, card):
+    feed = models.example_feed("face_unet_full")
+    quantized = recipes.static(models.path("face_unet_full"), tmp_path / "a.onnx", [feed], card=card)
+    assert [fate.how for fate in quantized.products] == ["static"] * 81
+    convolutions = sum(
+        count for (_, name), count in graph.census(quantized.path).integer.items() if name == "QLinearConv"
+    )
+    assert convolutions == 81
+
+
+def test_what_costs_time_in_the_trained_conformer_runs_on_integers(tmp_path, card):
+    reader = [models.feed(utterance.samples) for utterance in models.utterances("calibration")[:2]]
+    quantized = recipes.hybrid(models.path("conformer"), tmp_path / "a.onnx", reader, card=card)
+    assert {reason: len(names) for reason, names in quantized.stayed_float.items()} == {
+        ("MatMul", "no constant weights: both factors move with the input"): 18,
+        ("Conv", "depthwise over time: too few products to gain by integers"): 6,
+    }
+    assert quantized.size_mb < quantized.original_mb / 3
+
+
+def test_the_result_says_what_was_done_and_what_stayed_float_and_why(tmp_path):
+    card = machine.card("x86-avx512-vnni")
+    quantized = recipes.hybrid(
+        builders.conformer_block(tmp_path), tmp_path / "a.onnx", [builders.conformer_feed()], card=card
+    )
+    assert repr(quantized).splitlines() == [
+        f"hybrid: {tmp_path / 'a.onnx'}, {quantized.size_mb:.3g} MB (before: {quantized.original_mb:.3g} MB)",
+        "  activations uint8 x weights int8, a weight scale per output channel: "
+        f"the fastest usable pair on x86-avx512-vnni ({card.speed['u8s8']:.2f}x float32)",
+        "  on integers: 4 of 6 MatMul (dynamic), 2 of 3 Conv (dynamic)",
+        "  in float: 2 of 6 MatMul: no constant weights: both factors move with the input",
+        "  in float: 1 of 3 Conv: depthwise over time: too few products to gain by integers",
+        *repr(quantized).splitlines()[5:],
+    ]
+    assert repr(quantized).splitlines()[5].startswith("  in float besides, no products: ")
+    assert Path(quantized) == quantized.path
