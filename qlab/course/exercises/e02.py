@@ -179,7 +179,7 @@ QUIZ = (
         "int8 codes with scale largest / 128: who pays?",
         right(
             "a largest value that is positive",
-            "it would need the code 128 and gets 127: a whole step of error, where all others err by half a step at most",
+            "it would need the code 128 and gets 127: a whole step of error; all others err by at most half of one",
         ),
         wrong("every value, by up to a whole step", "the scale is even a little finer; only what rounds to 128 clips"),
         wrong("a largest value that is negative", "-128 is a code: the negative end is exact"),
