@@ -6,6 +6,7 @@ import onnx
 from onnx import numpy_helper
 
 from qlab import PerBlock, choose_qparams, fake_quantize, models, sqnr_db
+from qlab.course.brief import brief
 from qlab.course.exercises import exercise
 from qlab.course.exercises.quiz03 import QUIZ
 from qlab.course.expect import call, expect_array, expect_choice, expect_close, expect_equal, expect_number, tensors
@@ -72,7 +73,14 @@ def _expect_powers(answer, x, bits, what):
             np.sign(x) * np.abs(x).max() * 2.0 ** np.rint(np.log2(np.abs(x) / np.abs(x).max()))
         ),
         "0 is missing among the marks: small numbers belong to it": _nearest_of(x, _magnitudes(bits), zero=False),
+        **_zero_by_exponent(x, bits),
         "the sign is lost": lambda: np.abs(powers_of_two(bits).fake_quantize(x)),
+        "these are codes, the indices of the marks: what is asked for is the marks, numbers again": lambda: (
+            powers_of_two(bits).encode(x / (np.abs(x).max() or 1))
+        ),
+        "m is x.max() here: the largest *magnitude* may be that of a negative number": lambda: _nearest_mark(
+            x, x.max() * np.sort([*-_magnitudes(bits), 0, *_magnitudes(bits)])
+        ),
         "too many marks: with a sign and 0, there is room for 2**(bits - 1) - 1 powers": _nearest_of(
             x, 0.5 ** np.arange(2**bits - 1)
         ),
@@ -98,6 +106,24 @@ def _nearest_of(x, magnitudes, zero=True):
     return result
 
 
+def _nearest_mark(x, levels):
+    return levels[np.abs(x[..., None] - levels).argmin(axis=-1)]
+
+
+def _zero_by_exponent(x, bits):
+    """{mistake: result} where 0 begins at a whole or a rounded exponent, below which no power is left."""
+    smallest = np.abs(x).max() * _magnitudes(bits)[-1]
+    right = powers_of_two(bits).fake_quantize(x)
+    up = np.sign(x) * smallest
+    edge = "0 and the smallest power p meet at p/2, on the number line"
+    return {
+        f"0 begins where the exponent *rounds* to less than the smallest one, at p/√2. {edge}": lambda: np.where(
+            np.abs(x) < smallest / np.sqrt(2), 0, np.where(np.abs(x) < smallest, up, right)
+        ),
+        f"0 begins right below the smallest power p. {edge}": lambda: np.where(np.abs(x) < smallest, 0, right),
+    }
+
+
 def _by_exponent(x, bits, to_whole):
     """Powers of two chosen by log2, as one is tempted to: 0 only where half of the smallest power is not reached."""
 
@@ -115,15 +141,17 @@ def _by_exponent(x, bits, to_whole):
 def _(answer):
     measured = _in_blocks()
     table = ", ".join(f"{name} {value:.1f}" for name, value in sorted(measured.items(), key=lambda entry: -entry[1]))
-    ahead = measured["int4 with zero point"] - measured["NF4"]
     why_not = {
-        "NF4": "NF4 'because weights are Gaussian'? Even where they are, a block does not reach equally far to both "
-        f"sides. A zero point moves the marks to where the block is, and gains {ahead:.1f} dB here",
+        "NF4": "NF4 'because weights are Gaussian'? Divided by the largest of their block, they no longer are: one "
+        f"always lies at the very end, where NF4's marks are sparse: {measured['NF4']:.1f} dB, and another keeps more",
         "log2": "with one scale for the tensor, marks for tiny and huge weights at once were worth much. A block of 32 "
         f"spans little, and there an error of up to a third is too coarse: {measured['log2']:.1f} dB",
-        "int4": "close to NF4 now, since a block has no far outlier; but a symmetric grid leaves codes unused on the "
-        f"side to which the block reaches less far: {measured['int4']:.1f} dB",
+        "int4": "a block has no far outlier, which helps even marks most. Yet most blocks reach further to one side "
+        f"than to the other, which leaves codes unused: {measured['int4']:.1f} dB, and another keeps more",
     }
+    options = ("int4", "int4 with zero point", "NF4", "log2")  # in the order of the cell: none stands out
+    if not isinstance(answer, str) or answer not in options:
+        raise Almost(f"the winner: expected one of {', '.join(map(repr, options))}, seen {brief(answer)}")
     expect_choice(answer, "int4 with zero point", why_not, "the winner")
     return f"dB on the conv2d weight in blocks of 32: {table}"
 
@@ -191,6 +219,7 @@ def _misread(byte):
             value = np.where(exponent == 15, np.where(mantissa == 0, np.inf, np.nan), value)
         return np.where((byte >> 7 == 1) & signed, -value, value)
 
+    sign_bit = "the first bit is the sign, and the other seven stay as they are: no two's complement"
     return {
         "the exponent's bias is 7, so that 0111 means 2**0": read(bias=8),
         "the leading 1 is missing: a stored mantissa of 100 means 1.5": read(lead=0.0),
@@ -200,4 +229,6 @@ def _misread(byte):
         "that is how E5M2 and float32 do it; E4M3 gives the exponent 1111 to numbers, up to 448": read(ieee=True),
         "exponent 1111 with mantissa 111 is NaN, not 480": read(nan=False),
         "this is the byte as an integer": byte.astype(float),
+        f"this is the byte as a signed integer; {sign_bit}": np.where(byte > 127, byte - 256.0, byte),
+        sign_bit: np.where(byte > 127, -read()[(256 - byte) & 127], read()),
     }

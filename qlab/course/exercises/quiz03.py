@@ -23,11 +23,11 @@ QUIZ = [
         "You gain 2 dB with k-means over evenly spaced int4. What does the product of two such tensors cost on a CPU?",
         right(
             "A look-up for every code, then a float product",
-            "The index of a mark is not proportional to the mark, so that products of codes mean nothing.",
+            "The index of such a mark says nothing about its size, so that products of codes mean nothing.",
         ),
         wrong(
             "The same integer product with another scale at the end",
-            "That needs mark = scale * code. K-means puts marks where the data are, in no such order.",
+            "That needs even marks: scale * (code - zero point). K-means puts its marks where the data are.",
         ),
         wrong(
             "Shifts instead of products",

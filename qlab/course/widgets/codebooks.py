@@ -1,14 +1,36 @@
-"""The widget of notebook 03: a codebook's marks on a tensor's histogram, and how often each mark is used."""
+"""The pictures of notebook 03: codebooks compared, and a widget with one codebook's marks on a tensor's histogram."""
 
 import numpy as np
+from matplotlib.patches import Patch
 
 from qlab import PerBlock, PerTensor, palette, sqnr_db
+from qlab.course import plots
 from qlab.numerics.codebook import absmax_scale, kmeans, normal_float, powers_of_two, uniform
 
-METHODS = ("evenly spaced", "k-means", "powers of two", "normal quantiles")
+METHODS = ("evenly spaced (int)", "k-means", "powers of two (log2)", "normal quantiles (NF)")
 GROUPS = {"the whole tensor": PerTensor(), "each block of 32": PerBlock(1, 32)}
-_MADE = {"evenly spaced": uniform, "powers of two": powers_of_two, "normal quantiles": normal_float}
+_MADE = dict(zip((METHODS[0], *METHODS[2:]), (uniform, powers_of_two, normal_float), strict=True))
+# Green for even marks, whose codes are integers to calculate with; a grey for each codebook that is decoded to floats.
+INKS = {
+    "int4": palette.INTEGER,
+    "int4 with zero point": palette.INTEGER,
+    "NF4": palette.FP32,
+    "log2": "#3C434A",
+    "k-means": "#B4B4B4",
+}
 _FITTED_TO = 4_000  # k-means sees this many values: enough for 64 marks, and quick enough for a slider
+
+
+@palette.style()
+def codebook_bars(kept, *, title, axes=None):
+    """Bars of the SQNR that codebooks keep, even marks told from uneven ones. kept: {a name in INKS: dB}. -> Figure"""
+    figure = plots.bars(kept, unit="SQNR in dB", title=title, axes=axes)
+    axes = axes or figure.axes[0]
+    for bar, name in zip(axes.patches, kept, strict=True):
+        bar.set_color(INKS[name])
+    handles = [Patch(color=INKS["int4"], label="even marks"), Patch(color=INKS["NF4"], label="uneven marks")]
+    axes.legend(handles=handles, loc="upper right")
+    return figure
 
 
 class CodebookPicture:

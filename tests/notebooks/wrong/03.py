@@ -98,6 +98,36 @@ WRONG_ANSWERS = {
         ("a power for every code", _with_levels("2**bits - 1"), "too many marks"),
         ("the code of 0 forgotten", _with_levels("2 ** (bits - 1)"), "one power too many"),
         (
+            "m without its magnitude",
+            _with_levels(POWERS).replace("np.abs(x).max()", "x.max()"),
+            "may be that of a negative number",
+        ),
+        ("codes instead of numbers", _with_levels(POWERS, result="codes"), "these are codes"),
+        (
+            "0 where the exponent rounds below the smallest",
+            _with_levels(
+                POWERS,
+                result="np.where(np.abs(x) < np.abs(x).max() * powers[-1] / np.sqrt(2), 0, np.sign(x)"
+                " * np.maximum(np.abs(levels[codes]), np.abs(x).max() * powers[-1]))",
+            ),
+            "0 begins where the exponent *rounds*",
+        ),
+        (
+            "0 right below the smallest power",
+            _with_levels(POWERS, result="np.where(np.abs(x) < np.abs(x).max() * powers[-1], 0, levels[codes])"),
+            "0 begins right below the smallest power",
+        ),
+        (
+            "exponents rounded, 0 among them",
+            _by_exponent("rint").replace("size <= 2.0**lowest / 2", "size < 2.0 ** (lowest - 0.5)"),
+            "0 begins where the exponent *rounds*",
+        ),
+        (
+            "exponents cut, 0 among them",
+            _by_exponent("floor").replace("size <= 2.0**lowest / 2", "size < 2.0**lowest"),
+            "0 begins right below the smallest power",
+        ),
+        (
             "no scale",
             _with_levels(POWERS).replace("np.abs(x).max() * ", ""),
             "the greatest mark is 1 here",
@@ -107,6 +137,7 @@ WRONG_ANSWERS = {
         ("NF4", 'winner = "NF4"', "because weights are Gaussian"),
         ("log2", 'winner = "log2"', "an error of up to a third is too coarse"),
         ("int4", 'winner = "int4"', "leaves codes unused"),
+        ("no option", 'winner = "k-means"', "expected one of 'int4', 'int4 with zero point', 'NF4', 'log2'"),
     ],
     "03.4": [
         ("bias 8", _decode(bias=8), "the exponent's bias is 7"),
@@ -121,6 +152,18 @@ WRONG_ANSWERS = {
         ),
         ("480", _decode(more="if byte & 127 == 127: return sign * 480.0"), "is NaN, not 480"),
         ("the byte as an integer", "def decode_e4m3(byte):\n    return float(byte)\n", "the byte as an integer"),
+        (
+            "two's complement of the fields",
+            _decode(more="if byte >> 7: exponent, mantissa = -byte >> 3 & 15, -byte & 7").replace(
+                "byte & 127 == 127", "(-byte if byte >> 7 else byte) & 127 == 127"
+            ),
+            "no two's complement",
+        ),
+        (
+            "a signed integer",
+            "def decode_e4m3(byte):\n    return float(byte - 256 if byte > 127 else byte)\n",
+            "no two's complement",
+        ),
         (
             "E5M2's fields",
             "def decode_e4m3(byte):\n"
