@@ -69,7 +69,7 @@ def in_float64(x, block_size):
         scale[scale == 0] = 1
         codes[:, start : start + block_size] = np.round(block / scale)
         scales.append(scale)
-    return codes.astype("int8"), np.concatenate(scales, axis=1)
+    return codes.astype("int8"), np.concatenate(scales, axis=1).astype(np.float32)
 
 
 def padded_and_reshaped(x, block_size):

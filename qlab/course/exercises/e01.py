@@ -60,13 +60,17 @@ def _judge_qparams(answer, low, high, quant_min, quant_max):
     }
     mistakes = {said: wrong for said, wrong in mistakes.items() if not np.isclose(wrong, expected, rtol=1e-5)}
     expect_close(scale, expected, f"scale {where}", mistakes=mistakes)
-    exact = quant_min - min(low, 0.0) / float(expected)
+    _judge_zero_point(zero_point, int(expected_zero_point), quant_min - min(low, 0.0) / float(expected), where)
+
+
+def _judge_zero_point(zero_point, expected, exact, where):
+    """`exact` is the zero point before rounding."""
     if abs(exact % 1 - 0.5) < 1e-3 and abs(zero_point - exact) < 0.51:
         return  # a tie: float32 and float64 may round it to different sides
     rounding = {"round to the nearest code; int() and // cut off": [np.trunc(exact), np.floor(exact)]}
     said = next((text for text, wrong in rounding.items() if zero_point in wrong), "")
-    said = said if zero_point != expected_zero_point else ""
-    expect_equal(zero_point, expected_zero_point, f"zero_point {where}", hint=said or "low must land on the first code")
+    said = said if zero_point != expected else ""
+    expect_equal(zero_point, expected, f"zero_point {where}", hint=said or "low must land on the first code")
 
 
 @exercise("01.2", "quantize")

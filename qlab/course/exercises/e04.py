@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from qlab import PerAxis, PerBlock, PerTensor, PerToken, choose_qparams, fake_quantize, models, sqnr_db
+from qlab import PerAxis, PerBlock, PerTensor, PerToken, choose_qparams, models
 from qlab.course.brief import brief, kind
 from qlab.course.exercises import exercise
 from qlab.course.exercises.e04_blocks import (
@@ -18,6 +18,7 @@ from qlab.course.exercises.e04_blocks import (
     scale_mistakes,
     scale_shape,
 )
+from qlab.course.exercises.e04_choices import Case, judge_choices
 from qlab.course.exercises.e04_words import QUIZ, SCALES, WHY
 from qlab.course.expect import call, expect_close, expect_dtype, expect_equal, expect_number, expect_shape
 from qlab.course.verdict import Almost
@@ -35,16 +36,18 @@ def _(answer):
     ]
     for shape, axis, block_size in cases:
         seen = call(answer, shape, axis, block_size, name="scale_shape")
-        if not isinstance(seen, tuple | list):
-            raise Almost(f"scale_shape{(shape, axis, block_size)}: expected a tuple, seen {brief(seen)}")
+        if not isinstance(seen, tuple):
+            raise Almost(
+                f"scale_shape{(shape, axis, block_size)}: expected a tuple, seen {brief(seen)}, a `{kind(seen)}`"
+            )
         if not all(isinstance(n, int | np.integer) for n in seen):
-            raise Almost(f"scale_shape{(shape, axis, block_size)}: expected whole numbers (int), seen {tuple(seen)}")
+            raise Almost(f"scale_shape{(shape, axis, block_size)}: expected whole numbers (int), seen {seen}")
         expected, mistakes = scale_shape(shape, axis % len(shape), block_size)
-        if tuple(seen) != expected:
-            said = next((f": {name}" for name, shown in mistakes.items() if tuple(seen) == shown), "")
+        if seen != expected:
+            said = next((f": {name}" for name, shown in mistakes.items() if seen == shown), "")
             raise Almost(
                 f"scale_shape(shape={shape}, axis={axis}, block_size={block_size}): expected {expected}, "
-                f"seen {tuple(seen)}{said}"
+                f"seen {seen}{said}"
             )
         dequantized(shape, expected, axis, block_size or 0)
     return f"{len(cases)} shapes, and onnxruntime's DequantizeLinear takes every one"
@@ -69,6 +72,7 @@ def _(answer):
         expect_close(
             scales, expected, f"scales of {said}", rtol=1e-5, atol=0, mistakes=scale_mistakes(x, block_size, expected)
         )
+        expect_dtype(scales, np.float32, f"scales of {said}")
         expect_shape(codes, x.shape, f"codes of {said}")
         expect_dtype(codes, np.int8, f"codes of {said}")
         expect_equal(
@@ -102,13 +106,12 @@ def _(answer):
     tailed = random.standard_t(3, size=(24, 160)).astype(np.float32)
     striped = random.normal(size=(24, 160)).astype(np.float32) * np.exp(random.normal(size=160)).astype(np.float32)
     weight = conformer_weight("encoder.embed.out.0").T
-    for name, x, budget in [
-        *(("a heavy-tailed matrix", tailed, budget) for budget in (4.05, 4.5, 6.0, 7.0)),
-        *(("a matrix with loud columns", striped, budget) for budget in (4.15, 4.8, 5.5)),
-        *(("the real weight", weight, budget) for budget in (5.3, 4.2)),
-    ]:
-        best = _check_best_within(best_within, name, x, budget)
-    return f"on the real weight, 4.2 bits buy {best[0]}-bit codes with {best[1]}"
+    tensors = {"a heavy-tailed matrix": tailed, "a matrix with loud columns": striped, "the real weight": weight}
+    budgets = {"a heavy-tailed matrix": (4.05, 4.5, 6.0, 7.0), "a matrix with loud columns": (4.15, 4.8, 5.5)}
+    budgets["the real weight"] = (5.3, 4.2)
+    cases = [Case(name, tensors[name], budget) for name in budgets for budget in budgets[name]]
+    bits, granularity = judge_choices(best_within, cases, CANDIDATES)
+    return f"on the real weight, 4.2 bits buy {bits}-bit codes with {granularity}"
 
 
 def conformer_weight(name):
@@ -132,6 +135,9 @@ def _check_effective_bits(effective_bits, shape, bits, granularity, scale_bits):
     block = getattr(granularity, "block_size", None)
     mistakes = {
         "the scales were left out": bits,
+        "these are all bits together; divide by how many numbers there are": bits * numbers + scale_bits * scales,
+        "one scale was counted, whatever the granularity": bits + scale_bits / numbers,
+        "16 bits were counted for a scale; it has `scale_bits`": bits + 16 * scales / numbers,
         "each number was given a scale of its own; count the scales": bits + scale_bits,
         "a scale was counted as 32 bits; it has `scale_bits`": bits + 32 * scales / numbers,
         "numbers were counted per scale; scales per number is its inverse": bits + scale_bits * numbers / scales,
@@ -143,35 +149,6 @@ def _check_effective_bits(effective_bits, shape, bits, granularity, scale_bits):
     said = f"effective_bits({shape}, {bits}, {granularity}, {scale_bits})"
     seen = expect_number(seen, said)
     expect_close(seen, bits + scale_bits * scales / numbers, said, rtol=1e-6, mistakes=mistakes)
-
-
-def _check_best_within(best_within, name, x, budget):
-    """The candidate chosen for `x` is the one of highest SQNR that the budget allows; -> it."""
-    table = []
-    for bits, granularity in CANDIDATES:
-        qparams = choose_qparams(x, f"int{bits}", symmetric=True, granularity=granularity)
-        cost = bits + 16 * qparams.scale.size / x.size
-        table.append((sqnr_db(x, fake_quantize(x, qparams)), cost, (bits, granularity)))
-    best = max((row for row in table if row[1] <= budget), key=lambda row: row[0])
-    seen = call(best_within, x, budget, list(CANDIDATES), name="best_within")
-    said = f"{name} {x.shape}, at most {budget} bits"
-    found = next((row for row in table if isinstance(seen, tuple | list) and tuple(seen) == row[2]), None)
-    if found is None:
-        raise Almost(f"{said}: expected one of the candidates, a pair (bits, granularity), seen {brief(seen)}")
-    if found[1] > budget:
-        raise Almost(f"{said}: {found[2]} costs {found[1]:.3f} bits, its scales included: too many")
-    if found[0] == best[0]:
-        return found[2]
-    allowed = [row for row in table if row[1] <= budget]
-    if found[0] == min(row[0] for row in allowed):
-        why = ": the lowest SQNR was taken; the highest is the best"
-    elif best[1] == budget:
-        why = f", and {best[2]} costs exactly the budget, which is allowed"
-    elif found[2] == max(allowed, key=lambda row: row[1])[2]:
-        why = ": the most expensive that fits is not always the best; measure"
-    else:
-        why = ": the SQNR decides, measured on this tensor"
-    raise Almost(f"{said}: {found[2]} has {found[0]:.1f} dB, but {best[2]} has {best[0]:.1f} dB{why}")
 
 
 @exercise("04.4", "which scales leave the sum")

@@ -48,6 +48,9 @@ def scale_mistakes(x, block_size, expected):
         "every block of a row has the row's scale": lambda: np.broadcast_to(
             np.abs(x).max(axis=1, keepdims=True) / 127, expected.shape
         ),
+        "all rows share a block's scale; each row has its own": lambda: np.broadcast_to(
+            expected.max(axis=0), expected.shape
+        ),
         "the short last block was left out": lambda: np.where(
             np.arange(expected.shape[1]) < x.shape[1] // block_size, expected, 1
         ),
@@ -89,6 +92,11 @@ def scale_shape(shape, kept, block_size):
         "the other axes are not shared: each of their indices has blocks of its own": (groups[kept],),
         "there is a block more than the numbers need": cut(shape[kept] // block_size + 1),
         "every axis was cut; only `axis` is": tuple(groups),
+        "of a negative axis, axis + 1 is no place behind it: take axis % len(shape) first": (
+            *shape[:kept],
+            groups[kept],
+            *(shape if kept == len(shape) - 1 else shape[kept + 1 :]),
+        ),
         "a negative axis counts from the end": shape,
     }
 

@@ -100,6 +100,18 @@ WRONG_ANSWERS = {
             SHAPE + PER_AXIS + CUT.format(blocks="np.ceil(shape[axis] / block_size)"),
             "expected whole numbers",
         ),
+        (
+            "a negative axis used as it is",
+            SHAPE
+            + "    if block_size is None:\n        return (shape[axis],)\n"
+            + CUT.format(blocks="-(-shape[axis] // block_size)"),
+            "axis + 1 is no place behind it",
+        ),
+        (
+            "a list",
+            SHAPE + PER_AXIS.replace("(shape[axis],)", "[shape[axis]]") + CUT.format(blocks="1"),
+            "expected a tuple, seen [64], a `list`",
+        ),
     ],
     "04.2": [
         (
@@ -116,6 +128,16 @@ WRONG_ANSWERS = {
             "a row's scale in every block",
             blocks(size="np.abs(x).max(axis=1)"),
             "every block of a row has the row's scale",
+        ),
+        (
+            "one scale for a block of all rows",
+            blocks(size="np.repeat(np.abs(x[:, start : start + block_size]).max(), len(x))"),
+            "all rows share a block's scale",
+        ),
+        (
+            "scales in float64",
+            blocks(scales=SCALES.replace("np.float32(127)", "127")).replace(".astype(np.float32)", ".astype(float)"),
+            "expected dtype float32, seen float64",
         ),
         (
             "a scale of 0 for a block of zeros",
@@ -184,6 +206,27 @@ WRONG_ANSWERS = {
             budget(best="max(affordable, key=lambda candidate: effective_bits(x.shape, *candidate))"),
             "the most expensive that fits is not always the best",
         ),
+        (
+            "the most code bits",
+            budget(best="max(affordable, key=lambda candidate: candidate[0])"),
+            "the most code bits are not always the best",
+        ),
+        (
+            "bits left out of shared",
+            budget(best=MEASURED.replace(", candidate[0])", ")")),
+            "is `bits` missing in shared",
+        ),
+        (
+            "asymmetric codes",
+            budget(
+                best="max(affordable, key=lambda pair: sqnr_db(x, fake_quantize(x, choose_qparams("
+                "x, f'int{pair[0]}', granularity=pair[1]))))"
+            ),
+            "that of asymmetric codes; here they are symmetric",
+        ),
+        ("all bits together", budget(cost=f"({COST}) * np.prod(shape)"), "these are all bits together"),
+        ("one scale always", budget(cost="bits + scale_bits / np.prod(shape)"), "one scale was counted"),
+        ("16 bits for any scale", budget(cost=COST.replace("scale_bits", "16")), "16 bits were counted for a scale"),
         ("the lowest SQNR", budget(best=MEASURED.replace("max(", "min(", 1)), "the lowest SQNR was taken"),
         (
             "the SQNR instead of the candidate",
