@@ -4,9 +4,11 @@ import tempfile
 from pathlib import Path
 
 import onnx
-import onnxruntime
 
 from qlab.graph.files import load
+from qlab.machine.runtime import open_session
+
+FILE = "optimized.onnx"
 
 
 def optimized(path):
@@ -18,16 +20,18 @@ def optimized(path):
     """
     load(path)
     with tempfile.TemporaryDirectory(prefix="qlab-") as folder:
-        target = Path(folder) / "optimized.onnx"
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4
-        options.intra_op_num_threads = 1
-        options.optimized_model_filepath = str(target)
-        # Weights go to a file of their own, which nobody reads: quick, and no limit at 2 GB.
-        options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights")
-        options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
-        try:
-            onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's exceptions share no base class
-            raise ValueError(f"{path}: onnxruntime cannot open it ({error})") from error
-        return onnx.load(target, load_external_data=False)
+        open_session(path, adjust=lambda options: keep_optimized(options, folder))
+        return kept(folder)
+
+
+def keep_optimized(options, folder):
+    """Let a session with these SessionOptions write the graph that it runs into `folder`, where `kept` reads it."""
+    options.optimized_model_filepath = str(Path(folder) / FILE)
+    # Weights go to a file of their own, which nobody reads: quick, and no limit at 2 GB.
+    options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights")
+    options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
+
+
+def kept(folder):
+    """The ModelProto that a session with `keep_optimized` wrote into `folder`, without its large weights."""
+    return onnx.load(Path(folder) / FILE, load_external_data=False)

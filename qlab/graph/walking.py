@@ -32,6 +32,20 @@ def tensors(model):
             yield from attribute.tensors
 
 
+def bodies(node):
+    """The graphs inside one node: the branches of an If, the body of a Loop or Scan."""
+    for attribute in node.attribute:
+        yield from [attribute.g] if attribute.type == AttributeProto.GRAPH else attribute.graphs
+
+
+def reads(node):
+    """Every name that `node` reads: its inputs, and what the nodes of its bodies read, at any depth."""
+    yield from (name for name in node.input if name)
+    for body in bodies(node):
+        for inner in body.node:
+            yield from reads(inner)
+
+
 def _with_subgraphs(graph):
     yield graph
     for node in graph.node:
@@ -39,6 +53,5 @@ def _with_subgraphs(graph):
 
 
 def _inside(node):
-    for attribute in node.attribute:
-        for graph in [attribute.g] if attribute.type == AttributeProto.GRAPH else attribute.graphs:
-            yield from _with_subgraphs(graph)
+    for body in bodies(node):
+        yield from _with_subgraphs(body)

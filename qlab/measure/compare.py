@@ -1,7 +1,6 @@
 """Time models against each other, fairly, and say how much of each other's answers they keep."""
 
 import math
-import os
 from collections.abc import Mapping
 
 import numpy as np
@@ -10,11 +9,9 @@ from qlab.graph.feeds import as_feeds, check_feed
 from qlab.machine.runtime import open_session
 from qlab.measure.comparison import Comparison, Row
 from qlab.measure.files import RANDOM_WEIGHTS, has_random_weights, size_mb
-from qlab.measure.latency import time_models
+from qlab.measure.latency import rounds_here, time_models
 from qlab.measure.outputs import check_outputs, output_quality
 from qlab.measure.verdict import judge, speedup_interval
-
-FAST_ROUNDS = 7
 
 
 def compare(models, feed, *, threads=1, rounds=30):
@@ -35,23 +32,22 @@ def compare(models, feed, *, threads=1, rounds=30):
     float outputs over all feeds, against the reference; the table has the worst, `.sqnr_by_output` has all.
     Raises ValueError where models or feed do not fit together, FileNotFoundError for a path that is not there.
     """
-    _check_request(models, rounds)
+    _check_models(models)
+    rounds = rounds_here(rounds)
     feeds = as_feeds(feed)
     sessions = {name: open_session(path, threads=threads) for name, path in models.items()}
     for name, session in sessions.items():
         for one in feeds:
             check_feed(session, one, name)
     quality, notes = _qualities(sessions, feeds)
-    seconds = time_models(sessions, feeds, min(rounds, FAST_ROUNDS) if os.environ.get("QLAB_FAST") == "1" else rounds)
+    seconds = time_models(sessions, feeds, rounds)
     rows = [_row(name, models[name], seconds, quality[name], notes[name]) for name in models]
     return Comparison(rows, quality, {name: 1e3 * values for name, values in seconds.items()}, threads, len(feeds))
 
 
-def _check_request(models, rounds):
+def _check_models(models):
     if not isinstance(models, Mapping) or len(models) < 2:
         raise ValueError(f"models is {models!r}; expected {{name: path}}, at least two, the reference first")
-    if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1:
-        raise ValueError(f"rounds is {rounds!r}; expected a whole number from 1 up, such as 30")
 
 
 def _qualities(sessions, feeds):

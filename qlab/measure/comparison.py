@@ -8,6 +8,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from qlab import palette
 from qlab.measure.files import RANDOM_WEIGHTS
+from qlab.measure.tables import aligned
 from qlab.measure.verdict import MARGIN
 
 _COLOURS = {"faster": palette.INTEGER, "slower": palette.ERROR, "cannot tell": palette.FP32}
@@ -58,15 +59,7 @@ class Comparison:
         head = ["model", "size MB", "ms", "speed-up", "95 %", "SQNR dB", "verdict"]
         notes = any(row.note for row in self.rows)
         table = [head + ["note"] * notes, *(_cells(row) + [row.note] * notes for row in self.rows)]
-        widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
-        to_left = (0, 6, 7)
-        lines = [
-            "  ".join(
-                cell.ljust(width) if column in to_left else cell.rjust(width)
-                for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
-            for line in table
-        ]
+        lines = aligned(table, left=(0, 6, 7))
         return "\n".join([*lines, self._method()])
 
     def _method(self):

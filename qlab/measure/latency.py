@@ -1,10 +1,12 @@
 """Time open models against each other."""
 
 import math
+import os
 import time
 
 from qlab.machine.timing import interleave
 
+FAST_ROUNDS = 7
 SHORTEST_SAMPLE_S = 1e-3  # a model faster than this runs several times a sample, or the clock would be a part of it
 
 
@@ -28,3 +30,10 @@ def time_models(sessions, feeds, rounds):
     actions = {name: lambda session=session: sample(session) for name, session in sessions.items()}
     timed = interleave(actions, rounds, description="comparing " + ", ".join(sessions))
     return {name: seconds / (repeats * len(feeds)) for name, seconds in timed.items()}
+
+
+def rounds_here(rounds):
+    """`rounds`, but at most FAST_ROUNDS under QLAB_FAST=1. Raises ValueError unless it is a whole number from 1 up."""
+    if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1:
+        raise ValueError(f"rounds is {rounds!r}; expected a whole number from 1 up, such as 30")
+    return min(rounds, FAST_ROUNDS) if os.environ.get("QLAB_FAST") == "1" else rounds

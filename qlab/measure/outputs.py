@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from qlab.numerics.metrics import sqnr_db
+from qlab.measure.pooled import PooledError
 
 
 def check_outputs(reference, answers, reference_name, name):
@@ -34,25 +34,18 @@ def output_quality(reference, answers):
     for output, first in reference[0].items():
         if not isinstance(first, np.ndarray):
             continue
-        expected = np.concatenate([answer[output].ravel() for answer in reference])
-        got = np.concatenate([answer[output].ravel() for answer in answers])
+        pairs = [(expected[output], got[output]) for expected, got in zip(reference, answers, strict=True)]
         if not _is_float(first):
-            if not np.array_equal(expected, got):
+            if not all(np.array_equal(*pair) for pair in pairs):
                 remarks.append(f"{output} differs")
-        elif expected.size:
-            quality[output], remark = _float_quality(expected, got)
-            remarks += [f"{output} {remark}"] if remark else []
+            continue
+        error = PooledError()
+        for pair in pairs:
+            error.add(*pair)
+        if error.size:
+            quality[output] = error.db
+            remarks += [f"{output} {error.remark}"] if error.remark else []
     return quality, remarks
-
-
-def _float_quality(expected, got):
-    expected, got = expected.astype(np.float64), got.astype(np.float64)
-    finite = np.isfinite(expected)
-    if not np.array_equal(expected[~finite], got[~finite], equal_nan=True) or not np.isfinite(got[finite]).all():
-        return float("nan"), "has NaN or infinity where the reference has not, or the reverse"
-    if not finite.any():
-        return float("nan"), "has no finite value"
-    return float(sqnr_db(expected[finite], got[finite])), ""
 
 
 def _is_float(array):

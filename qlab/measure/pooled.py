@@ -1,0 +1,68 @@
+"""Signal and error of an approximation that arrives in parts, none of which is kept."""
+
+import math
+
+import numpy as np
+
+MASK = -9_000  # attention masks write -10000, or far lower, where softmax is to see nothing
+HARMLESS = 20  # softmax gives what lies this far below all others less than 3e-9 of their weight
+MISPLACED = "has NaN or infinity where the reference has not, or the reverse"
+NOTHING_FINITE = "has no finite value"
+
+
+class PooledError:
+    """The error of several arrays together: sums of squares, so that it is that of all of them laid end to end.
+
+    >>> error = PooledError()
+    >>> error.add(np.float32([3, 4]), np.float32([3, 4.5]))
+    >>> error.db
+    20.0
+
+    Infinite or NaN values that both have alike (masked positions) are left out; where they differ, there is no SQNR.
+    size    how many numbers were compared, left out or not
+    remark  why there is no SQNR, or the empty text
+    """
+
+    def __init__(self):
+        self.size, self._compared, self._signal, self._noise, self._misplaced = 0, 0, 0.0, 0.0, False
+
+    def add(self, reference, approximation, *, masks=False):
+        """Count two arrays of one shape; with `masks`, positions that a finite attention mask fills are left out."""
+        self.size += reference.size
+        reference, approximation = reference.astype(np.float64), approximation.astype(np.float64)
+        counted = np.isfinite(reference)
+        if not counted.all():
+            outside = reference[~counted], approximation[~counted]
+            self._misplaced |= not np.array_equal(*outside, equal_nan=True)
+        if masks:
+            counted &= ~_masked(reference, approximation)
+        reference, approximation = reference[counted], approximation[counted]
+        self._misplaced |= not np.isfinite(approximation).all()
+        if not self._misplaced:
+            self._compared += reference.size
+            self._signal += float(reference @ reference)
+            self._noise += float(np.square(reference - approximation).sum())
+
+    @property
+    def remark(self):
+        if self._misplaced:
+            return MISPLACED
+        return "" if self._compared else NOTHING_FINITE
+
+    @property
+    def db(self):
+        """SQNR in dB: inf where nothing differs, -inf for an error on a reference of zeros, NaN where `remark` is."""
+        if self.remark:
+            return math.nan
+        if not self._noise:
+            return math.inf
+        return 10 * math.log10(self._signal / self._noise) if self._signal else -math.inf
+
+
+def _masked(reference, approximation):
+    """Where both hold what softmax turns into 0: a mask's -10000 would otherwise drown the scores beside it."""
+    masked = reference <= MASK
+    rest = reference[~masked & np.isfinite(reference)]
+    if not masked.any() or not rest.size or np.abs(rest).max() > -MASK / 10:  # large numbers throughout: no mask
+        return np.zeros_like(masked)
+    return masked & (approximation <= rest.min() - HARMLESS)
