@@ -1,0 +1,68 @@
+"""ConvInteger, which is what dynamic quantization makes of a convolution."""
+
+from qlab.measure.finding import Finding
+from qlab.measure.remedies import call
+
+AFTER = ("Cast", "Mul", "Add")
+
+
+def conv_integer(examination, bill):
+    """One Finding, if ConvInteger is in the graph that ran: it and the float nodes around it, against QLinearConv."""
+    nodes = [node for node in examination.quantized.nodes if node.op_type == "ConvInteger"]
+    if not nodes:
+        return
+    around = _around(examination, nodes)
+    healthy = sum(examination.yardstick.healthy_ms(node) or node.ms for node in nodes)
+    excess, cost = bill.left([*nodes, *around]) - healthy, 0.0
+    for node in (*around, *nodes):
+        cost += bill.charge(node, excess - cost)
+    pairs = sorted({f"{node.sign_pair[:2]} x {node.sign_pair[2:]}" for node in nodes if node.sign_pair})
+    yield Finding(
+        code="conv-integer",
+        evidence=f"{len(nodes)} ConvInteger take {sum(node.ms for node in nodes):.3g} ms a run as {', '.join(pairs)} "
+        f"products, {len(around)} nodes around them {sum(node.ms for node in around):.3g} ms more; in fp32 these "
+        f"convolutions take {_float_ms(examination, nodes):.3g} ms",
+        why="ConvInteger fuses with nothing: scale, bias and activation stay nodes of their own in float. It does one "
+        "small matrix product for each group, and hands its weights over as the left factor, so that int8 weights make "
+        "the slowest pair on x86",
+        cost_ms=cost,
+        remedy=f"{call(examination)}: convolutions static, as QLinearConv; or {call(examination, 'dynamic')}, which "
+        "leaves them in float",
+        nodes=tuple(node.name for node in nodes),
+    )
+
+
+def _around(examination, nodes):
+    """The nodes that only serve ConvInteger: the quantizer of its input, and cast, scaling and bias of its result."""
+    mine = {id(node) for node in nodes}
+    found = {}
+    for node in nodes:
+        quantizer = examination.producers.get(node.node.input[0])
+        if quantizer is not None and quantizer.op_type == "DynamicQuantizeLinear":
+            readers = examination.consumers.get(quantizer.node.output[0], [])
+            if all(id(reader) in mine for reader in readers):
+                found[id(quantizer)] = quantizer
+        for following in _chain(examination, node):
+            found[id(following)] = following
+            for name in following.node.input:  # the product of the two scales
+                scale = examination.producers.get(name)
+                if scale is not None and scale.op_type == "Mul" and scale.macs == 0 and _is_scalar(scale):
+                    found[id(scale)] = scale
+    return [node for key, node in found.items() if key not in mine]
+
+
+def _chain(examination, node):
+    for operator in AFTER:
+        readers = examination.consumers.get(node.node.output[0], [])
+        if len(readers) != 1 or readers[0].op_type != operator:
+            return
+        node = readers[0]
+        yield node
+
+
+def _is_scalar(node):
+    return node.bytes <= 64
+
+
+def _float_ms(examination, nodes):
+    return sum(examination.yardstick.float_ms(node) or 0.0 for node in nodes)

@@ -1,0 +1,145 @@
+"""Products that stayed in float, and what kept them there."""
+
+from collections import Counter
+
+from onnx import TensorProto
+
+from qlab.measure.causes.graphs import code_type, dtype_name, is_weight, producer, reads_codes
+from qlab.measure.finding import Finding
+from qlab.measure.remedies import call
+from qlab.measure.work import factors
+from qlab.measure.yardstick import PRODUCT_FAMILIES
+from qlab.recipes.fates import NO_INTEGER_KERNEL
+
+LEAST_SHARE = 0.04
+EDGES = ("QuantizeLinear", "DequantizeLinear")
+
+WHY = {
+    "float-second-consumer": "onnxruntime fuses a product with the Q/DQ around it only where both sides have codes of "
+    "one type, and on x86 it turns int8 codes into uint8 only behind a QuantizeLinear with one consumer. A tensor with "
+    "two (a residual, a skip) stays int8, and with it the products on both sides. A convolution whose weights then come "
+    "from a DequantizeLinear also loses the blocked (NCHWc) kernel that it has in fp32",
+    "float-result-read": "an integer product gives codes; where its result is read as a float, or no QuantizeLinear is "
+    "behind it, it is not fused",
+    "float-no-kernel": "onnxruntime's CPU has no integer kernel for this operator",
+    "float-not-fused": "the product stands between Q and DQ, yet onnxruntime has no rule for these codes",
+    "float-both-move": "dynamic quantization takes products with constant weights; here both factors move with the "
+    "input (attention's two products are such)",
+    "float-left-out": "the quantizer was not asked for these operators, or was told to leave these nodes out",
+}
+
+
+def float_products(examination, bill):
+    """A Finding for each reason why products multiply floats: they, and the Q/DQ at their edges, against integers."""
+    groups = {}
+    for node in examination.quantized.nodes:
+        if node.family in PRODUCT_FAMILIES and node.kind == "float" and not bill.is_explained(node):
+            reason, detail = _reason(examination, node)
+            groups.setdefault(reason, []).append((node, detail))
+    for reason, members in groups.items():
+        nodes = [node for node, _ in members]
+        excess = sum(min(examination.yardstick.excess_ms([node]), bill.left([node])) for node in nodes)
+        edges = _edges(examination, nodes)
+        if examination.matters(excess + bill.left(edges), LEAST_SHARE):
+            yield _finding(examination, reason, members, edges, bill)
+
+
+def _finding(examination, reason, members, edges, bill):
+    nodes = [node for node, _ in members]
+    details = Counter(detail for _, detail in members if detail)
+    shown = "; ".join(f"{count} because {detail}" for detail, count in details.most_common(3))
+    more = f" (and {len(details) - 3} reasons more like these)" if len(details) > 3 else ""
+    milliseconds, edge_ms = sum(node.ms for node in nodes), bill.left(edges)
+    cost = sum(bill.charge(node, examination.yardstick.excess_ms([node])) for node in nodes)
+    cost += sum(bill.charge(edge) for edge in edges)
+    counts = Counter(node.op_type for node in nodes)
+    float_ms = sum(examination.yardstick.float_ms(node) or 0.0 for node in nodes)
+    floats = ", ".join(f"{count} of {_total(examination, name)} {name}" for name, count in counts.most_common())
+    return Finding(
+        code=reason,
+        evidence=f"{floats} multiply floats and take {milliseconds:.3g} ms a run ({float_ms:.3g} ms in the fp32 model)"
+        + (f", {len(edges)} Q/DQ and transposes at their edges {edge_ms:.3g} ms" if edges else "")
+        + (f". {shown}{more}" if shown else ""),
+        why=WHY[reason],
+        cost_ms=cost,
+        remedy=_remedy(examination, reason),
+        nodes=tuple(node.name for node in nodes),
+    )
+
+
+def _total(examination, operator):
+    """How many products of this kind the model has, whatever they are called once they are quantized."""
+    family = next(node.family for node in examination.quantized.nodes if node.op_type == operator)
+    return sum(node.family == family for node in examination.quantized.nodes)
+
+
+def _reason(examination, node):
+    """Why this product is in float: (code, detail).
+
+    1. No operator of the kind computes on integers.
+    2. It was meant to be one, between Q and DQ: the codes before or behind it have a second consumer, its result is
+       read as a float, or there is no rule.
+    3. It was not: both factors move, or the quantizer left it out.
+    """
+    if node.op_type.removeprefix("Fused") in NO_INTEGER_KERNEL:
+        return "float-no-kernel", ""
+    if reads_codes(examination, node):
+        return _not_fused(examination, node)
+    if not any(is_weight(examination, node.node.input[place]) for place in factors(node.node)):
+        return "float-both-move", ""
+    return "float-left-out", ""
+
+
+def _not_fused(examination, node):
+    before = producer(examination, node, factors(node.node)[0])
+    readers = examination.consumers.get(node.node.output[0], [])
+    behind = [reader for reader in readers if reader.op_type == "QuantizeLinear"]
+    sides = [("in front of", before.node.input[0], before)] + [("behind", one.node.output[0], one) for one in behind]
+    for where, codes, edge in sides:
+        count = len(examination.consumers.get(codes, []))
+        if count > 1 and code_type(examination, edge) == TensorProto.INT8:
+            return "float-second-consumer", f"the int8 codes {where} it have {_several(count)} consumers"
+    if node.op_type.startswith("Fused"):
+        return "float-result-read", "what follows it was computed in float, and fused into it"
+    if not behind or len(readers) > 1:
+        others = sorted({reader.op_type for reader in readers if reader.op_type != "QuantizeLinear"})
+        return "float-result-read", f"its result goes to {' and '.join(others) or 'an output'} as a float"
+    types = {dtype_name(code_type(examination, edge)) for _, _, edge in sides}
+    return "float-not-fused", f"activations in {', weights and result in '.join(sorted(types))}"
+
+
+def _several(count):
+    return {2: "two", 3: "three"}.get(count, str(count))
+
+
+def _edges(examination, nodes):
+    """What stands between these products and the integers around them.
+
+    1. The Q/DQ nodes next to them, which make floats for them and codes of what they give.
+    2. The Transpose next to such a Q/DQ: integer convolutions have the channels last, float ones do not.
+    """
+    found = {}
+    for node in nodes:
+        edges = [one for one in _neighbours(examination, node) if one.op_type in EDGES]
+        for edge in edges:
+            found[id(edge)] = edge
+            for one in _neighbours(examination, edge):
+                if one.op_type == "Transpose" or {one.op_type, edge.op_type} == set(EDGES):
+                    found[id(one)] = one
+    return list(found.values())
+
+
+def _neighbours(examination, node):
+    before = [producer(examination, node, place) for place in range(len(node.node.input))]
+    behind = [reader for name in node.node.output for reader in examination.consumers.get(name, [])]
+    return [one for one in (*before, *behind) if one is not None]
+
+
+def _remedy(examination, reason):
+    if reason == "float-second-consumer":
+        return f"{call(examination, 'static')}: uint8 activations need no rewriting, however many consumers they have"
+    if reason == "float-both-move":
+        return f"{call(examination, 'static')}: with fixed ranges both factors may move; less exact than dynamic ones"
+    if reason == "float-no-kernel":
+        return "leave it in float, without Q/DQ around it, as the recipes do; if it is dear, replace it in the model"
+    return f"{call(examination)}: quantizes every product that has an integer kernel"

@@ -1,0 +1,40 @@
+"""Layers that lose much more than the others."""
+
+import math
+
+import numpy as np
+
+from qlab.measure.finding import Finding
+from qlab.measure.remedies import call
+
+POOR_DB = 15.0  # below, one layer alone changes its result by more than a sixth
+OUTLIER_DB = 10.0  # this much below the middle layer stands out
+SHOWN = 3
+
+
+def layer_losses(examination, explained):
+    """One Finding, if layers lose so much, fed with fp32's own values, that they stand out.
+
+    explained   Findings that tell already why tensors lose: their ranges, or products that saturate
+    """
+    elsewhere = {name for finding in explained for name in finding.nodes}
+    rows = [row for row in examination.layers.rows if math.isfinite(row.local_db)]
+    if not rows:
+        return
+    middle = float(np.median([row.local_db for row in rows]))
+    limit = min(POOR_DB, middle - OUTLIER_DB)
+    poor = sorted((row for row in rows if row.local_db < limit and row.name not in elsewhere), key=lambda r: r.local_db)
+    if not poor:
+        return
+    nodes = tuple(row.node for row in poor if row.node)
+    shown = ", ".join(f"{row.name!r} ({row.op_type}) {row.local_db:.1f} dB" for row in poor[:SHOWN])
+    yield Finding(
+        code="layer-loss",
+        evidence=f"{len(poor)} of {len(rows)} layers lose far more than the rest: {shown}; the middle layer keeps "
+        f"{middle:.1f} dB. Each was fed with the fp32 model's own values, so this is its own loss",
+        why="a few weights or activations far from the rest stretch the range, and the others share what remains",
+        cost_ms=None,
+        remedy=f"{call(examination, exclude=nodes[:SHOWN])}: these in float; or per_channel=True, "
+        "or another method of calibration, if they were not used",
+        nodes=nodes,
+    )

@@ -1,0 +1,128 @@
+"""Calibrated ranges that do not fit the activations: too narrow, or much too wide."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from qlab import graph
+from qlab.calibration.watching import WatchedModel
+from qlab.measure.causes.stored_ranges import stored_ranges
+from qlab.measure.finding import Finding
+from qlab.measure.remedies import call
+
+CLIPPED_DB = 20.0  # clipping alone leaves less signal than this ...
+CLIPPED_TIMES = 4.0  # ... and errs this many times as much as rounding
+WASTED = 1 / 8  # the share of the codes in use, three bits of eight unused, ...
+WASTED_DB = 25.0  # ... and rounding then leaves less than this
+SHOWN = 3
+
+
+@dataclass
+class _Seen:
+    """What a tensor really held on the feeds, against the range (low, high) and step that its codes stand for."""
+
+    low: float
+    high: float
+    scale: float
+    least: float = math.inf
+    most: float = -math.inf
+    count: int = 0
+    outside: int = 0
+    power: float = 0.0
+    clipped: float = 0.0
+
+    def add(self, x):
+        x = x.astype(np.float64).ravel()
+        x = x[np.isfinite(x)]
+        if not x.size:
+            return
+        error = x - np.clip(x, self.low, self.high)
+        self.least, self.most = min(self.least, x.min()), max(self.most, x.max())
+        self.count, self.outside = self.count + x.size, self.outside + np.count_nonzero(np.abs(error) > self.scale / 2)
+        self.power, self.clipped = self.power + float(x @ x), self.clipped + float(error @ error)
+
+    @property
+    def rounding(self):
+        return self.count * self.scale**2 / 12
+
+    @property
+    def used(self):
+        """Share of the codes between the lowest and the highest number that was seen (0 counts as seen)."""
+        return (max(self.most, 0.0) - min(self.least, 0.0)) / (self.high - self.low)
+
+    @property
+    def clips(self):
+        return self.clipped > CLIPPED_TIMES * self.rounding and _db(self.power, self.clipped) < CLIPPED_DB
+
+    @property
+    def wastes(self):
+        return self.used < WASTED and _db(self.power, self.rounding) < WASTED_DB
+
+
+def calibration_ranges(examination):
+    """Up to two Findings: fixed ranges that clip the activations of these feeds, and ranges that waste codes."""
+    watched = WatchedModel(examination.fp32.path)
+    fp32 = graph.load(examination.fp32.path)
+    bounded = _bounded(fp32)
+    names = [name for name in watched.tensors if name not in bounded]
+    ranges = stored_ranges(examination.file, fp32, names, examination.path.parent)
+    if not ranges:
+        return
+    seen = {name: _Seen(*found) for name, found in ranges.items()}
+    for feed in examination.feeds:
+        for name, x in watched.run(feed):
+            if name in seen:
+                seen[name].add(x)
+    seen = {name: one for name, one in seen.items() if one.power}
+    clipping = {name: one for name, one in seen.items() if one.clips}
+    if clipping:
+        yield _clips(examination, clipping, len(seen))
+    wasting = {name: one for name, one in seen.items() if one.wastes and name not in clipping}
+    if wasting:
+        yield _wastes(examination, wasting, len(seen))
+
+
+def _bounded(model):
+    """Tensors whose range the operator sets, whatever was calibrated: onnxruntime gives Softmax 0 to 1."""
+    return {node.output[0] for node in graph.nodes(model) if node.op_type in ("Softmax", "Sigmoid")}
+
+
+def _clips(examination, clipping, total):
+    worst = sorted(clipping.items(), key=lambda item: _db(item[1].power, item[1].clipped))
+    shown = "; ".join(
+        f"{name!r} holds {one.least:.3g} to {one.most:.3g}, its codes {one.low:.3g} to {one.high:.3g}: "
+        f"{100 * one.outside / one.count:.1f} % outside, {_db(one.power, one.clipped):.1f} dB left"
+        for name, one in worst[:SHOWN]
+    )
+    return Finding(
+        code="range-clips",
+        evidence=f"{len(clipping)} of {total} ranges are too narrow for these feeds: {shown}",
+        why="numbers outside the range become its end; where they carry the signal, that error is far larger than "
+        "rounding's. Calibration saw other data than these, or cut too much",
+        cost_ms=None,
+        remedy=f"{call(examination, 'static')} with a reader of feeds like these; or a wider method, method='minmax'",
+        nodes=tuple(name for name, _ in worst),
+    )
+
+
+def _wastes(examination, wasting, total):
+    worst = sorted(wasting.items(), key=lambda item: item[1].used)
+    shown = "; ".join(
+        f"{name!r} holds {one.least:.3g} to {one.most:.3g}, its codes {one.low:.3g} to {one.high:.3g}: "
+        f"{max(1, round(256 * one.used))} of 256 codes in use"
+        for name, one in worst[:SHOWN]
+    )
+    return Finding(
+        code="range-wastes",
+        evidence=f"{len(wasting)} of {total} ranges are far wider than what these feeds need: {shown}",
+        why="codes that nothing uses are bits thrown away: an eighth of the codes is 5 bits of 8. One outlier among "
+        "the calibration feeds does that",
+        cost_ms=None,
+        remedy=f"{call(examination, 'static', method='percentile')} with a reader of feeds like these, or method='mse'",
+        nodes=tuple(name for name, _ in worst),
+    )
+
+
+def _db(signal, noise):
+    return math.inf if noise == 0 else 10 * math.log10(signal / noise)

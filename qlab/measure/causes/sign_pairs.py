@@ -1,0 +1,66 @@
+"""Integer products whose pair of signs is slow on the card."""
+
+from qlab.measure.finding import Finding
+from qlab.measure.remedies import call
+
+SLOW = 0.9  # of the best pair's speed; within it, two pairs differ by less than the card's own noise
+LEAST_SHARE = 0.03
+
+
+def slow_sign_pairs(examination, bill):
+    """A Finding for each slow pair: what the same products would save with the pair that the recipes choose."""
+    card, groups = examination.card, {}
+    for node in examination.quantized.nodes:
+        better = _better_pair(node, examination.choice.pair)
+        speed = card.speed.get(node.sign_pair)
+        if better and speed is not None and card.speed[better] and speed < SLOW * card.speed[better]:
+            groups.setdefault((node.sign_pair, better), []).append(node)
+    for (pair, better), nodes in groups.items():
+        saving = {id(node): node.ms * (1 - card.speed[pair] / card.speed[better]) for node in nodes}
+        if examination.matters(sum(saving.values()), LEAST_SHARE):
+            cost = sum(bill.charge(node, saving[id(node)]) for node in nodes)
+            yield _finding(examination, pair, better, nodes, cost)
+
+
+def _better_pair(node, best):
+    """The pair that this product could have instead, or "" where the pair does not decide its speed.
+
+    1. ConvInteger multiplies weights x activations, and these are uint8: unsigned weights are its best.
+    2. A depthwise QLinearConv has kernels of its own, which are no matrix products.
+    """
+    if not node.sign_pair:
+        return ""
+    if node.op_type == "ConvInteger":
+        return "u8u8"
+    return "" if node.depthwise else best
+
+
+def _finding(examination, pair, better, nodes, cost):
+    card, options = examination.card, {}
+    milliseconds = sum(node.ms for node in nodes)
+    operators = ", ".join(sorted({node.op_type for node in nodes}))
+    dynamic = all(node.op_type != "QLinearConv" for node in nodes)
+    if all(node.op_type == "ConvInteger" for node in nodes):
+        recipe, options = "dynamic", {"op_types": ("MatMul", "Conv")}
+    else:
+        recipe = "dynamic" if dynamic and not _is_static(nodes) else "static"
+    reduced = ", with 7-bit weights so that it does not saturate" if examination.choice.reduce_range else ""
+    return Finding(
+        code="slow-sign-pair",
+        evidence=f"{len(nodes)} products ({operators}) multiply {_spoken(pair)} and take {milliseconds:.3g} ms a run; "
+        f"{card.name} does that at {card.speed[pair]:.2f} times float32's speed, {_spoken(better)} at "
+        f"{card.speed[better]:.2f}",
+        why="the pair of signs decides which instruction multiplies: a CPU has a fast one for some pairs only, and the "
+        "others are widened first, or done one by one",
+        cost_ms=cost if examination.is_own_card else None,
+        remedy=f"{call(examination, recipe, **options)}: its dtypes come from the card{reduced}",
+        nodes=tuple(node.name for node in nodes),
+    )
+
+
+def _is_static(nodes):
+    return any(node.op_type in ("QLinearMatMul", "QGemm") for node in nodes)
+
+
+def _spoken(pair):
+    return f"{pair[:2]} x {pair[2:]}"

@@ -1,0 +1,63 @@
+"""Why is this int8 model slow, or wrong? Every cause is looked for, and each finding has its evidence and its price."""
+
+from qlab.measure import causes
+from qlab.measure.bill import Bill
+from qlab.measure.examining import examine
+from qlab.measure.finding import Findings
+
+CODES = {
+    "too-small": "the products take too little of the time for integers to gain",
+    "slow-sign-pair": "products whose pair of signs is slow on the card",
+    "conv-integer": "convolutions that dynamic quantization made ConvInteger",
+    "weight-only": "weights that are dequantized on every run",
+    "float-second-consumer": "products in float because int8 codes beside them have a second consumer",
+    "float-result-read": "products in float because their result is read as a float",
+    "float-no-kernel": "products of a kind that has no integer kernel",
+    "float-not-fused": "products between Q and DQ that were not fused",
+    "float-both-move": "products without a constant factor",
+    "float-left-out": "products that the quantizer left in float",
+    "boundary-overhead": "much time between floats and codes",
+    "saturation-risk": "8-bit weights where u8 x s8 saturates",
+    "range-clips": "calibrated ranges too narrow for the activations",
+    "range-wastes": "calibrated ranges far wider than the activations",
+    "layer-loss": "layers that lose much more than the rest",
+}
+
+
+def diagnose(fp32, quantized, feed, *, card=None):
+    """Name what makes the model file `quantized` slow or inexact, compared to `fp32` that it was made from.
+
+    >>> measure.diagnose("model.onnx", "model.int8.onnx", {"x": x})  # doctest: +SKIP
+    conv-integer (about 10.2 ms a run)
+      38 ConvInteger take 19.1 ms a run as u8 x u8 products, 115 nodes around them 4.6 ms more; ...
+      why: ConvInteger fuses with nothing ...
+      mend: recipes.hybrid('model.onnx', 'model.hybrid.onnx', reader): convolutions static, as QLinearConv; ...
+
+    feed   {input name: array}, or several: representative ones, since times, ranges and losses are measured on them
+    card   the machine card whose ratios say what is slow; None: this machine's own. With another machine's card, costs
+           that rest on its ratios are None: the profile's times are this machine's
+
+    Returns Findings, a list of Finding, the costliest first; an empty one for a healthy model. `measure.CODES` lists
+    what is looked for. A finding of time is worth some percent of a run at the least, and no two count the same time.
+    Raises ValueError where the models or the feed do not fit together, FileNotFoundError for a path that is not there.
+    """
+    return findings_of(examine(fp32, quantized, feed, card=card))
+
+
+def findings_of(examination):
+    """The Findings of an Examination."""
+    bill = Bill(examination.quantized.nodes)
+    found = list(causes.too_small(examination, bill))
+    if not found:
+        for cause in (
+            causes.slow_sign_pairs,
+            causes.conv_integer,
+            causes.weight_only,
+            causes.float_products,
+            causes.boundary_overhead,
+        ):
+            found += cause(examination, bill)
+    explained = [*causes.saturation(examination), *causes.calibration_ranges(examination)]
+    found += explained
+    found += causes.layer_losses(examination, explained)
+    return Findings(sorted(found, key=lambda finding: -(finding.cost_ms or 0.0)))

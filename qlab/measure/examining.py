@@ -1,0 +1,91 @@
+"""Everything that a diagnosis looks at, measured once: an Examination."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import onnx
+
+from qlab import graph, machine
+from qlab.graph.feeds import as_feeds
+from qlab.machine import Card
+from qlab.measure.layer_rows import LayerErrors
+from qlab.measure.layers import layer_errors
+from qlab.measure.profiles import Profile
+from qlab.measure.profiling import ROUNDS, profile_models
+from qlab.measure.yardstick import Yardstick
+from qlab.recipes.choosing import Choice, choose
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What was measured of an fp32 model and its quantized version; the causes read it.
+
+    fp32, quantized  Profiles, taken in turns
+    file             the quantized model as the file has it, a ModelProto with its external weights left outside
+    layers           LayerErrors
+    card             whose ratios say what is slow; choice, what the recipes would choose on it
+    is_own_card      whether the card is this machine's, so that its ratios and the profile's times go together
+    """
+
+    fp32: Profile
+    quantized: Profile
+    file: onnx.ModelProto
+    feeds: list = field(repr=False)
+    layers: LayerErrors
+    card: Card
+    choice: Choice
+    is_own_card: bool
+
+    @property
+    def path(self):
+        """The quantized model's file."""
+        return self.quantized.path
+
+    @cached_property
+    def yardstick(self):
+        """What each product would take in fp32, and on healthy integers."""
+        return Yardstick(self.fp32, self.card.speed[self.choice.pair])
+
+    @cached_property
+    def producers(self):
+        """{tensor: NodeTime that computes it} in the graph that ran."""
+        return {name: time for time in self.quantized.nodes for name in time.node.output if name}
+
+    @cached_property
+    def consumers(self):
+        """{tensor: [NodeTimes that read it]} in the graph that ran."""
+        found = {}
+        for time in self.quantized.nodes:
+            for name in dict.fromkeys(time.node.input):
+                found.setdefault(name, []).append(time)
+        return found
+
+    @cached_property
+    def initializers(self):
+        """{name: TensorProto} of the constants of the graph that ran; large ones without their values."""
+        return {tensor.name: tensor for tensor in self.quantized.model.graph.initializer}
+
+    def matters(self, milliseconds, share):
+        """Whether so many milliseconds are more than `share` of a run of the quantized model."""
+        return milliseconds > share * self.quantized.total_ms
+
+
+def examine(fp32, quantized, feed, *, card=None, rounds=ROUNDS):
+    """The Examination of the model file `quantized`, made from the file `fp32`, on `feed`."""
+    fp32, quantized = Path(fp32), Path(quantized)  # also from a recipe's Quantized, which prints as a report
+    feeds, own = as_feeds(feed), machine.card()
+    card = own if card is None else card
+    file = graph.load(quantized)
+    layers = layer_errors(fp32, quantized, feeds)
+    profiles = profile_models({"fp32": fp32, "quantized": quantized}, feeds, rounds=rounds)
+    return Examination(
+        fp32=profiles["fp32"],
+        quantized=profiles["quantized"],
+        file=file,
+        feeds=feeds,
+        layers=layers,
+        card=card,
+        choice=choose(card),
+        is_own_card=card.name == own.name,
+    )

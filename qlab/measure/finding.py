@@ -1,0 +1,41 @@
+"""What a diagnosis says: one Finding a fault."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that costs a quantized model time or accuracy.
+
+    code      its name, such as "conv-integer"; `measure.CODES` lists all, each with what it means
+    evidence  what was counted or measured
+    why       why that costs
+    cost_ms   milliseconds of one run that mending it would save, as far as the profile tells; None for what costs
+              accuracy only, or on another machine than this one. No two findings count the same node's time
+    remedy    the call that mends it
+    nodes     names of the nodes concerned, in the graph that ran
+    """
+
+    code: str
+    evidence: str
+    why: str
+    cost_ms: float | None
+    remedy: str
+    nodes: tuple[str, ...] = ()
+
+    def __str__(self):
+        cost = "" if self.cost_ms is None else f" (about {self.cost_ms:.3g} ms a run)"
+        lines = [f"{self.code}{cost}", f"  {self.evidence}", f"  why: {self.why}", f"  mend: {self.remedy}"]
+        return "\n".join(lines)
+
+
+class Findings(list):
+    """The list of Findings, the costliest first; printing it reads as a report."""
+
+    @property
+    def cost_ms(self):
+        """What all of them cost together, milliseconds of one run."""
+        return sum(finding.cost_ms or 0.0 for finding in self)
+
+    def __repr__(self):
+        return "\n".join(map(str, self)) if self else "nothing found: this model is healthy"

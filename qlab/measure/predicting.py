@@ -1,0 +1,130 @@
+"""A cost model: what a recipe would gain on a machine, before anything is quantized."""
+
+from dataclasses import dataclass, replace
+
+from qlab import machine
+from qlab.measure.ledger import Ledger, Line, by_family
+from qlab.measure.profiling import ROUNDS, profile
+from qlab.measure.yardstick import PRODUCT_FAMILIES
+from qlab.recipes.choosing import choose
+from qlab.recipes.fates import NO_INTEGER_KERNEL
+from qlab.recipes.static import DEFAULT_OP_TYPES
+
+RECIPES = ("dynamic", "static", "hybrid")
+
+
+@dataclass(frozen=True, repr=False)
+class Prediction:
+    """What a recipe should gain. `ledger` has the times it rests on, by kind of work; printing it gives the table.
+
+    card_name  the machine it is for; measured, whether its fp32 times were measured here or follow from the card
+    """
+
+    recipe: str
+    card_name: str
+    measured: bool
+    ledger: Ledger
+
+    @property
+    def speedup(self):
+        """fp32's time over the predicted one."""
+        total = self.ledger.total
+        return total.fp32_ms / total.quantized_ms
+
+    @property
+    def limit(self):
+        """Amdahl's law: the speed-up if products took no time at all, and quantizing none either."""
+        rest = self.ledger.total.fp32_ms - self.products_ms
+        return self.ledger.total.fp32_ms / rest if rest > 0 else float("inf")
+
+    @property
+    def products_ms(self):
+        """fp32's time in convolutions, matrix products, recurrent layers and attention."""
+        return sum(line.fp32_ms for line in self.ledger.lines if line.family in PRODUCT_FAMILIES)
+
+    def __repr__(self):
+        basis = "from fp32 times measured here" if self.measured else "from its card alone"
+        return (
+            f"{self.recipe} on {self.card_name}, {basis}: {self.speedup:.2f} times faster "
+            f"({self.limit:.3g} if products were free)\n{self.ledger!r}"
+        )
+
+
+def predict(fp32, feed, recipe="hybrid", *, card=None, rounds=ROUNDS):
+    """The Prediction of what `recipes.<recipe>` would gain on the model file `fp32` for this feed.
+
+    >>> measure.predict("model.onnx", {"x": x}, "dynamic")  # doctest: +SKIP
+    dynamic on ..., from fp32 times measured here: 1.42 times faster (4.1 if products were free)
+    ...
+
+    1. A product that the recipe quantizes takes its fp32 time, divided by the card's speed of the pair it would get;
+       but not less than moving its tensors takes, a quarter of the bytes.
+    2. Activations that are quantized while the model runs cost as much as copying them: B bytes read and B written, at
+       the card's rate. With static ranges only what goes in and out of float operators does.
+    3. All else takes as long as before.
+    fp32's times are measured here. With the card of another machine they follow from it: 2 operations a multiply-add at
+    its float32 rate, or all bytes once at its copying rate, whichever takes longer.
+
+    It knows nothing of caches and of single kernels: measure.compare has the last word.
+    Raises ValueError for another recipe, and what `profile` raises.
+    """
+    if recipe not in RECIPES:
+        raise ValueError(f"recipe is {recipe!r}; expected one of {', '.join(RECIPES)}")
+    own = machine.card()
+    card = own if card is None else card
+    before = profile(fp32, feed, rounds=rounds)
+    measured = card.name == own.name
+    if not measured:
+        before = _on(card, before)
+    choice = choose(card, "uint8" if recipe != "static" else None)
+    after = [replace(node, ms=_after(node, recipe, card, card.speed[choice.pair])) for node in before.nodes]
+    saved = before.kernel_ms - sum(node.ms for node in after)
+    predicted = replace(before, nodes=tuple(after), total_ms=before.total_ms - saved)
+    quantizing = sum(_quantizing_ms(node, recipe, card) for node in before.nodes)
+    lines = [
+        Line(family, now, then + (quantizing if family == "boundary" else 0.0))
+        for family, (now, then) in by_family(before, predicted)
+    ]
+    lines = tuple(line for line in lines if line.fp32_ms or line.quantized_ms)
+    return Prediction(recipe, card.name, measured, Ledger(lines))
+
+
+def is_quantized_by(node, recipe):
+    """Whether the recipe puts this fp32 product, a NodeTime, on integers."""
+    if node.family not in PRODUCT_FAMILIES or node.op_type.removeprefix("Fused") in NO_INTEGER_KERNEL:
+        return False
+    if recipe == "static":
+        return node.family != "other product"
+    if node.family == "convolution":
+        over_time = len(node.weights) == 3
+        return recipe == "hybrid" and not (over_time and node.depthwise)
+    return node.family == "matrix product" and len(node.weights) == 2
+
+
+def _after(node, recipe, card, speed):
+    if not is_quantized_by(node, recipe):
+        return node.ms
+    return max(node.ms / speed, _moving_ms(node.bytes / 4, card))
+
+
+def _quantizing_ms(node, recipe, card):
+    """What it costs to make codes of a product's input, or of what a float operator reads and gives among integers."""
+    if is_quantized_by(node, recipe):
+        dynamic = recipe == "dynamic" or (recipe == "hybrid" and node.family != "convolution")
+        return _moving_ms(2 * node.input_bytes, card) if dynamic else 0.0
+    island = recipe == "static" and node.kind == "float" and node.op_type not in DEFAULT_OP_TYPES
+    return _moving_ms(node.bytes, card) if island else 0.0
+
+
+def _moving_ms(number_of_bytes, card):
+    return number_of_bytes / (card.copy_gb_per_s * 1e6)
+
+
+def _on(card, before):
+    """The Profile as it should be on another machine: a roofline of its float32 and its copying rate."""
+
+    def milliseconds(node):
+        return max(2 * node.macs / (card.float32_gflops * 1e6), _moving_ms(node.bytes, card))
+
+    nodes = tuple(replace(node, ms=milliseconds(node) if node.kind != "other" else 0.0) for node in before.nodes)
+    return replace(before, nodes=nodes, total_ms=sum(node.ms for node in nodes), profiler_ms=0.0)

@@ -1,0 +1,148 @@
+"""The result of a profile: times of nodes, a row an operator, a figure."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import onnx
+
+from qlab import palette
+from qlab.measure.tables import aligned
+from qlab.measure.work import CONVOLUTIONS, MATRIX_PRODUCTS, PRODUCTS
+
+KIND_COLOURS = {"integer": palette.INTEGER, "float": palette.FP32, "boundary": palette.ACTIVATIONS, "other": "#C8C8C8"}
+KIND_HATCHES = {"integer": "", "float": "", "boundary": "///", "other": ""}
+
+
+@dataclass(frozen=True)
+class NodeTime:
+    """One node of the graph that ran.
+
+    kind       where it computes: "integer", "float", "boundary" or "other", as in `graph.census`
+    ms         its own time in one run, milliseconds, without what it ran inside (If, Loop), and without the part by
+               which the profiler slows the whole down
+    macs       multiply-adds of one run, with the channels that a blocked kernel adds to fill its blocks
+    bytes      what it must read and write at the least; input_bytes, the part of them that is a product's activations
+    sign_pair  "u8s8": signs of the left and the right factor of an integer product (ConvInteger's left one: weights)
+    weights    shape of the constant right factor, () where there is none
+    depthwise  a convolution in which each channel is by itself
+    """
+
+    name: str
+    domain: str
+    op_type: str
+    kind: str
+    ms: float
+    macs: int
+    bytes: int
+    input_bytes: int
+    sign_pair: str
+    weights: tuple[int, ...]
+    depthwise: bool
+    node: onnx.NodeProto = field(repr=False, compare=False)
+
+    @property
+    def label(self):
+        """The operator with its domain, as in "com.microsoft QLinearConv"."""
+        return f"{self.domain} {self.op_type}".strip()
+
+    @property
+    def family(self):
+        """What it is for: "convolution", "matrix product", "other product", "boundary", or "the rest"."""
+        if self.op_type in CONVOLUTIONS:
+            return "convolution"
+        if self.op_type in MATRIX_PRODUCTS:
+            return "matrix product"
+        if self.op_type in PRODUCTS:
+            return "other product"
+        return "boundary" if self.kind == "boundary" else "the rest"
+
+
+@dataclass(frozen=True)
+class ProfileRow:
+    """One operator: how many nodes, milliseconds of one run, share of all nodes' time (0 to 1)."""
+
+    domain: str
+    op_type: str
+    kind: str
+    count: int
+    ms: float
+    share: float
+
+
+@dataclass(frozen=True, repr=False)
+class Profile:
+    """Where one model's time goes. Printing it gives the table, the costliest operator first.
+
+    nodes        NodeTimes of the optimized graph, in order of execution
+    total_ms     a whole run without the profiler: what `compare` measures
+    profiler_ms  what the nodes took longer than that under the profiler; it is taken out of their times
+    model        the optimized graph, a ModelProto without its large weights
+    """
+
+    path: Path
+    nodes: tuple[NodeTime, ...]
+    total_ms: float
+    profiler_ms: float
+    rounds: int
+    model: onnx.ModelProto
+
+    @property
+    def kernel_ms(self):
+        """Sum of all nodes' times."""
+        return sum(node.ms for node in self.nodes)
+
+    @cached_property
+    def rows(self):
+        """A ProfileRow for each operator and kind, the costliest first; equal counts to the census of the graph."""
+        groups = {}
+        for node in self.nodes:
+            groups.setdefault((node.domain, node.op_type, node.kind), []).append(node.ms)
+        whole = self.kernel_ms or 1.0
+        rows = [ProfileRow(*key, len(times), sum(times), sum(times) / whole) for key, times in groups.items()]
+        return sorted(rows, key=lambda row: -row.ms)
+
+    def ms_of(self, **wanted):
+        """Milliseconds of the nodes whose attributes are as given: `profile.ms_of(kind="boundary")`."""
+        return sum(n.ms for n in self.nodes if all(getattr(n, name) == value for name, value in wanted.items()))
+
+    def __repr__(self):
+        shown, rest = self.rows[:12], self.rows[12:]
+        table = [["operator", "computes on", "nodes", "ms", "share"]]
+        table += [_cells(f"{row.domain} {row.op_type}".strip(), row.kind, row) for row in shown]
+        if rest:
+            summed = ProfileRow("", "", "", *(sum(getattr(r, n) for r in rest) for n in ("count", "ms", "share")))
+            table.append(_cells(f"{len(rest)} more operators", "", summed))
+        return "\n".join([*aligned(table, left=(0, 1)), self._method()])
+
+    def _method(self):
+        removed = f"; the profiler's own {self.profiler_ms:.2g} ms taken out" if self.profiler_ms else ""
+        return (
+            f"{self.kernel_ms:.3g} ms in {len(self.nodes)} nodes of {self.total_ms:.3g} ms in all, "
+            f"medians of {self.rounds} rounds{removed}"
+        )
+
+    @palette.style()
+    def plot(self):
+        """A figure of the time by operator, coloured and marked by where it computes."""
+        rows = self.rows[:12][::-1]
+        figure, axes = palette.figure(height=1.4 + 0.32 * len(rows))
+        for position, row in enumerate(rows):
+            axes.barh(position, row.ms, color=KIND_COLOURS[row.kind], hatch=KIND_HATCHES[row.kind], edgecolor="white")
+            axes.annotate(
+                f"{100 * row.share:.0f} % {row.kind}",
+                (row.ms, position), xytext=(5, 0), textcoords="offset points", va="center",
+            )  # fmt: skip
+        axes.set_yticks(
+            range(len(rows)), [f"{row.count} {row.domain} {row.op_type}".replace("  ", " ") for row in rows]
+        )
+        axes.set_xlim(0, 1.25 * max((row.ms for row in rows), default=1.0) or 1.0)
+        axes.set_xlabel("time in one run (ms)")
+        top = self.rows[0]
+        axes.set_title(f"{top.op_type} takes {100 * top.share:.0f} % of {self.kernel_ms:.3g} ms")
+        axes.grid(axis="y", visible=False)
+        return figure
+
+
+def _cells(label, kind, row):
+    return [label, kind, str(row.count), f"{row.ms:.3g}", f"{100 * row.share:.1f} %"]

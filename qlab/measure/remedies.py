@@ -1,0 +1,32 @@
+"""The calls that mend a model, written so that they can be copied."""
+
+from qlab.measure.work import CONVOLUTIONS, MATRIX_PRODUCTS
+
+# A kind of product below this share of all multiply-adds does not decide which recipe fits.
+SMALL_SHARE = 0.05
+
+
+def recipe_for(profile):
+    """Name of the recipe that fits the products of an fp32 model, by its Profile: "static", "dynamic" or "hybrid"."""
+    work = {"convolutions": 0, "matrix products": 0}
+    for node in profile.nodes:
+        if node.op_type in CONVOLUTIONS:
+            work["convolutions"] += node.macs
+        elif node.op_type in MATRIX_PRODUCTS and node.weights:
+            work["matrix products"] += node.macs
+    whole = sum(work.values()) or 1
+    small = {what for what, macs in work.items() if macs < SMALL_SHARE * whole}
+    if "convolutions" in small:
+        return "dynamic"
+    return "static" if "matrix products" in small else "hybrid"
+
+
+def call(examination, recipe=None, **options):
+    """The Python call of a recipe on the examined model, as text; the fitting recipe if none is named."""
+    recipe = recipe or recipe_for(examination.fp32)
+    source = examination.fp32.path
+    arguments = [repr(source.name), repr(f"{source.stem}.{recipe}.onnx")]
+    if recipe != "dynamic":
+        arguments.append("reader")
+    arguments += [f"{name}={value!r}" for name, value in options.items()]
+    return f"recipes.{recipe}({', '.join(arguments)})"

@@ -1,0 +1,262 @@
+"""Each fault is found on a model made to have just that one, and a healthy model gives none."""
+
+import platform
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+
+from qlab import calibration, machine, measure, recipes
+from qlab.measure.bill import Bill
+from tests.measure import faults
+
+ON_X86 = platform.machine().lower() in ("x86_64", "amd64")
+
+
+@pytest.fixture(scope="module")
+def card():
+    """Fixed ratios, so that the same pairs are slow on every machine that runs the tests, under this one's own name."""
+    return replace(machine.card("x86-avx512-vnni"), name=machine.card().name)
+
+
+@pytest.fixture(scope="module")
+def other_card():
+    return machine.card("x86-avx512-vnni")
+
+
+def codes(findings):
+    return {finding.code for finding in findings}
+
+
+def only(findings, code):
+    """The one finding, which must be of this code and complete."""
+    assert codes(findings) == {code}, findings
+    assert len(findings) == 1
+    finding = findings[0]
+    assert any(character.isdigit() for character in finding.evidence)
+    assert finding.why
+    assert finding.remedy
+    assert code in measure.CODES
+    return finding
+
+
+def test_a_healthy_dynamic_model_gives_no_finding(tmp_path, card):
+    model = faults.layers(tmp_path)
+    quantized = recipes.dynamic(model, tmp_path / "int8.onnx", card=card)
+    findings = measure.diagnose(model, quantized, faults.layers_feed(), card=card)
+    assert findings == []
+    assert repr(findings) == "nothing found: this model is healthy"
+
+
+def test_a_healthy_static_model_gives_no_finding(tmp_path, card):
+    model, feed = faults.residual(tmp_path), faults.image_feed()
+    quantized = recipes.static(model, tmp_path / "int8.onnx", feed, card=card)
+    assert measure.diagnose(model, quantized, feed, card=card) == []
+
+
+def test_a_healthy_hybrid_model_gives_no_finding(tmp_path, card):
+    model, feed = faults.mixed(tmp_path), faults.image_feed(2 * faults.CHANNELS)
+    quantized = recipes.hybrid(model, tmp_path / "int8.onnx", feed, card=card)
+    assert measure.diagnose(model, quantized, feed, card=card) == []
+
+
+def test_conv_integer_is_found_and_the_recipe_it_names_removes_it(tmp_path, card):
+    model, feed = faults.residual(tmp_path), faults.image_feed()
+    quantized = faults.by_hand(model, tmp_path, "uint8")
+    finding = only(measure.diagnose(model, quantized, feed, card=card), "conv-integer")
+    assert "5 ConvInteger" in finding.evidence
+    assert "u8 x u8" in finding.evidence
+    assert finding.cost_ms > 0
+    assert len(finding.nodes) == 5
+    assert finding.remedy.startswith("recipes.static('residual.onnx', 'residual.static.onnx', reader)")
+    mended = recipes.static(model, tmp_path / "mended.onnx", feed, card=card)
+    assert measure.diagnose(model, mended, feed, card=card) == []
+
+
+def test_signed_weights_of_conv_integer_are_a_slow_pair_besides_and_no_millisecond_is_counted_twice(tmp_path, card):
+    model = faults.residual(tmp_path)
+    quantized = faults.by_hand(model, tmp_path, "int8")
+    examined = measure.examine(model, quantized, faults.image_feed(), card=card)
+    findings = measure.findings_of(examined)
+    assert codes(findings) == {"slow-sign-pair", "conv-integer"}
+    assert "s8 x u8" in next(finding.evidence for finding in findings if finding.code == "slow-sign-pair")
+    assert 0 < findings.cost_ms < examined.quantized.total_ms
+
+
+def test_a_slow_pair_of_signs_is_found(tmp_path, card):
+    model = faults.layers(tmp_path)
+    quantized = faults.by_hand(model, tmp_path, "uint8")
+    finding = only(measure.diagnose(model, quantized, faults.layers_feed(), card=card), "slow-sign-pair")
+    assert "3 products (DynamicQuantizeMatMul) multiply u8 x u8" in finding.evidence
+    assert "1.72 times float32's speed, u8 x s8 at 3.47" in finding.evidence
+    assert finding.cost_ms > 0
+
+
+def test_where_all_pairs_are_equally_fast_no_pair_is_slow(tmp_path, card):
+    model = faults.layers(tmp_path)
+    quantized = faults.by_hand(model, tmp_path, "uint8")
+    even = replace(card, speed=dict.fromkeys(card.speed, 3.0))
+    assert "slow-sign-pair" not in codes(measure.diagnose(model, quantized, faults.layers_feed(), card=even))
+
+
+def test_another_machines_card_gives_no_cost_that_would_mix_two_machines(tmp_path, other_card):
+    model = faults.layers(tmp_path)
+    quantized = faults.by_hand(model, tmp_path, "uint8")
+    finding = only(measure.diagnose(model, quantized, faults.layers_feed(), card=other_card), "slow-sign-pair")
+    assert finding.cost_ms is None
+    assert "x86-avx512-vnni does that at" in finding.evidence
+
+
+@pytest.mark.skipif(not ON_X86, reason="onnxruntime leaves s8 x s8 as it is on other CPUs")
+def test_a_residual_of_signed_codes_is_named_as_what_keeps_convolutions_in_float(tmp_path, card):
+    model, feed = faults.residual(tmp_path), faults.image_feed()
+    quantized = faults.static_by_hand(model, tmp_path, feed, "int8", "int8")
+    finding = only(measure.diagnose(model, quantized, feed, card=card), "float-second-consumer")
+    assert "because the int8 codes in front of it have two consumers" in finding.evidence
+    assert "of 5 Conv multiply floats" in finding.evidence
+    assert {"conv0", "conv1"} <= set(finding.nodes)
+
+
+def test_an_operator_without_an_integer_kernel_is_named(tmp_path, card):
+    model, feed = faults.upsampler(tmp_path), faults.image_feed(faults.CHANNELS)
+    quantized = recipes.static(model, tmp_path / "int8.onnx", feed, card=card)
+    finding = only(measure.diagnose(model, quantized, feed, card=card), "float-no-kernel")
+    assert "2 of 3 ConvTranspose" in finding.evidence
+    assert set(finding.nodes) == {"up0", "up1"}
+
+
+def test_products_in_which_both_factors_move_are_named(tmp_path, card):
+    model, feed = faults.attention(tmp_path), faults.attention_feed()
+    quantized = recipes.dynamic(model, tmp_path / "int8.onnx", card=card)
+    finding = only(measure.diagnose(model, quantized, feed, card=card), "float-both-move")
+    assert len(finding.nodes) == 2
+    assert finding.remedy.startswith("recipes.static(")
+
+
+def test_products_that_the_quantizer_left_out_are_named(tmp_path, card):
+    model, feed = faults.mixed(tmp_path), faults.image_feed(2 * faults.CHANNELS)
+    quantized = recipes.dynamic(model, tmp_path / "int8.onnx", card=card)
+    finding = only(measure.diagnose(model, quantized, feed, card=card), "float-left-out")
+    assert finding.evidence.startswith("2 of 2 Conv multiply floats")
+    assert finding.remedy.startswith("recipes.hybrid(")
+
+
+def test_a_convolution_whose_result_nobody_quantizes_is_named(tmp_path, card):
+    model, feed = faults.islands(tmp_path, kernel=3), faults.image_feed(faults.CHANNELS, 2 * faults.SIDE)
+    quantized = faults.without_result_quantizer(model, tmp_path, feed)
+    finding = only(measure.diagnose(model, quantized, feed, card=card), "float-result-read")
+    assert "3 because its result goes to Softsign as a float" in finding.evidence
+
+
+def test_weights_that_are_dequantized_on_every_run_are_found(tmp_path, card):
+    model, feed = faults.residual(tmp_path), faults.image_feed()
+    quantized = faults.weight_only(model, tmp_path)
+    finding = only(measure.diagnose(model, quantized, feed, card=card), "weight-only")
+    assert finding.evidence.startswith("5 DequantizeLinear turn constant weights into floats on every run")
+    assert "the 5 products behind them" in finding.evidence
+
+
+def test_quantizing_between_float_operators_is_found(tmp_path, card):
+    model, feed = faults.islands(tmp_path), faults.image_feed(faults.CHANNELS, 2 * faults.SIDE)
+    quantized = recipes.static(model, tmp_path / "int8.onnx", feed, card=card)
+    finding = only(measure.diagnose(model, quantized, feed, card=card), "boundary-overhead")
+    assert "QuantizeLinear" in finding.evidence
+    assert finding.cost_ms > 0
+
+
+def test_a_model_that_cannot_gain_is_told_so_and_nothing_about_its_speed_besides(tmp_path, card):
+    model, feed = faults.small(tmp_path), {"x": faults.noise(64, 16)}
+    quantized = faults.by_hand(model, tmp_path, "uint8")
+    finding = only(measure.diagnose(model, quantized, feed, card=card), "too-small")
+    assert "the 1 products of the fp32 model compute" in finding.evidence
+    assert finding.cost_ms is None
+
+
+def test_saturation_is_a_risk_only_where_the_card_saturates_and_the_weights_are_large(tmp_path, card):
+    model, feed = faults.layers(tmp_path), faults.layers_feed()
+    bad = replace(card, saturates=True)
+    large = recipes.dynamic(model, tmp_path / "large.onnx", card=card)
+    finding = next(one for one in measure.diagnose(model, large, feed, card=bad) if one.code == "saturation-risk")
+    assert finding.evidence.startswith("3 of 3 u8 x s8 products")
+    assert "reduce_range" in finding.remedy
+    small = recipes.dynamic(model, tmp_path / "small.onnx", card=bad)
+    assert "saturation-risk" not in codes(measure.diagnose(model, small, feed, card=bad))
+    assert "saturation-risk" not in codes(measure.diagnose(model, large, feed, card=card))
+
+
+@pytest.mark.parametrize("place", ["inside", "beside"])
+def test_the_codes_of_saturating_weights_are_read_wherever_they_are_stored(tmp_path, card, place):
+    model, feed = faults.layers(tmp_path), faults.layers_feed()
+    quantized, stored = recipes.dynamic(model, tmp_path / "int8.onnx", card=card).path, tmp_path / "stored.onnx"
+    options = {"save_as_external_data": True, "location": "stored.data", "size_threshold": 0}
+    onnx.save(onnx.load(quantized), stored, **(options if place == "beside" else {}))
+    found = measure.diagnose(model, stored, feed, card=replace(card, saturates=True))
+    assert "saturation-risk" in codes(found)
+
+
+def test_ranges_that_clip_are_found_with_the_share_that_lies_outside(tmp_path, card):
+    model, feed = faults.layers(tmp_path), faults.layers_feed()
+    narrow = recipes.static(model, tmp_path / "narrow.onnx", faults.layers_feed(seed=6, scale=0.2), card=card)
+    finding = only(measure.diagnose(model, narrow, feed, card=card), "range-clips")
+    assert "% outside" in finding.evidence
+    assert "x" in finding.nodes
+    assert finding.cost_ms is None
+
+
+def test_ranges_that_waste_codes_are_found_with_the_number_in_use(tmp_path, card):
+    model, feed = faults.layers(tmp_path), faults.layers_feed()
+    wide = recipes.static(model, tmp_path / "wide.onnx", faults.layers_feed(seed=6, scale=40.0), card=card)
+    finding = only(measure.diagnose(model, wide, feed, card=card), "range-wastes")
+    assert "of 256 codes in use" in finding.evidence
+
+
+def test_a_layer_that_loses_far_more_than_the_rest_is_found(tmp_path, card):
+    w = {f"w{k}": faults.weights(faults.WIDTH, faults.WIDTH, seed=k) for k in range(3)}
+    w["w1"][3, 5] = 40.0  # one weight stretches the range of all the others
+    model = faults.layers(tmp_path, w=w)
+    quantized = recipes.dynamic(model, tmp_path / "int8.onnx", per_channel=False, card=card)
+    feed = faults.layers_feed()
+    finding = only(measure.diagnose(model, quantized, feed, card=card), "layer-loss")
+    assert finding.nodes == ("layer1",)
+    assert "of 3 layers" in finding.evidence or "layers lose far more" in finding.evidence
+
+
+def test_no_node_is_charged_more_than_it_takes():
+    class Node:
+        ms = 2.0
+
+    node = Node()
+    bill = Bill([node])
+    assert bill.charge(node, 1.5) == 1.5
+    assert bill.charge(node) == 0.5
+    assert bill.charge(node, 1.0) == 0.0
+    assert bill.charge(node, -1.0) == 0.0
+    assert bill.left([node]) == 0.0
+
+
+def test_models_that_do_not_belong_together_are_refused(tmp_path):
+    first, second = faults.layers(tmp_path), faults.small(tmp_path)
+    with pytest.raises(ValueError, match="versions of one model"):
+        measure.diagnose(first, second, faults.layers_feed())
+
+
+def test_a_feed_that_does_not_fit_is_refused(tmp_path, card):
+    model = faults.layers(tmp_path)
+    quantized = recipes.dynamic(model, tmp_path / "int8.onnx", card=card)
+    with pytest.raises(ValueError, match="x"):
+        measure.diagnose(model, quantized, {"x": np.float32([[np.nan] * faults.WIDTH])})
+
+
+def test_a_missing_model_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        measure.diagnose(faults.layers(tmp_path), tmp_path / "nowhere.onnx", faults.layers_feed())
+
+
+def test_calibration_is_what_the_ranges_are_compared_with(tmp_path, card):
+    """The same ranges are right for the feeds that they were collected on."""
+    model, feed = faults.layers(tmp_path), faults.layers_feed(scale=40.0)
+    prepared = recipes.prepare(model, tmp_path / "prepared.onnx")
+    ranges = calibration.collect(prepared, feed)
+    quantized = recipes.static(model, tmp_path / "int8.onnx", ranges=ranges, card=card)
+    assert measure.diagnose(model, quantized, feed, card=card) == []

@@ -1,0 +1,98 @@
+"""The cost model: what it counts follows from the card, whatever this machine's speed."""
+
+from dataclasses import replace
+
+import pytest
+
+from qlab import graph, machine, measure, recipes
+from qlab.measure.predicting import is_quantized_by
+from qlab.measure.yardstick import Yardstick
+from tests.measure import faults
+from tests.recipes import builders
+
+
+@pytest.fixture(scope="module")
+def card():
+    """Another machine than this one: its times follow from its card alone."""
+    return machine.card("x86-avx512-vnni")
+
+
+def parts(prediction):
+    return {line.family: (line.fp32_ms, line.quantized_ms) for line in prediction.ledger.lines}
+
+
+def test_another_machines_times_follow_from_its_card(tmp_path, card):
+    model, feed = faults.layers(tmp_path), faults.layers_feed()
+    prediction = measure.predict(model, feed, "static", card=card)
+    before, after = parts(prediction)["matrix product"]
+    operations = 2 * 3 * faults.ROWS * faults.WIDTH**2
+    assert before == pytest.approx(operations / card.float32_gflops / 1e6)
+    assert after == pytest.approx(before / card.speed["u8s8"])
+    assert not prediction.measured
+    assert f"static on {card.name}, from its card alone" in repr(prediction)
+
+
+def test_a_product_is_never_faster_than_its_bytes_can_be_moved(tmp_path, card):
+    feed, model = faults.layers_feed(), faults.layers(tmp_path)
+    wide = replace(card, speed=card.speed | {"u8s8": 1e9})
+    _, after = parts(measure.predict(model, feed, "static", card=wide))["matrix product"]
+    moved = 3 * (2 * faults.ROWS * faults.WIDTH + faults.WIDTH**2)  # one byte a number
+    assert after == pytest.approx(moved / (card.copy_gb_per_s * 1e6))
+
+
+def test_quantizing_while_the_model_runs_costs_a_copy_of_the_activations(tmp_path, card):
+    model, feed = faults.layers(tmp_path), faults.layers_feed()
+    dynamic, static = (parts(measure.predict(model, feed, recipe, card=card)) for recipe in ("dynamic", "static"))
+    copied = 3 * 2 * 4 * faults.ROWS * faults.WIDTH
+    assert dynamic["boundary"][1] == pytest.approx(copied / (card.copy_gb_per_s * 1e6))
+    assert "boundary" not in static
+    assert dynamic["matrix product"] == static["matrix product"]
+
+
+def test_this_machines_times_are_measured_and_the_ratio_is_the_cards(tmp_path):
+    own = machine.card()
+    prediction = measure.predict(faults.layers(tmp_path), faults.layers_feed(), "dynamic")
+    before, after = parts(prediction)["matrix product"]
+    pair = recipes.choosing.choose(own, "uint8").pair
+    assert after == pytest.approx(before / own.speed[pair])
+    assert prediction.measured
+    assert 1 < prediction.speedup < prediction.limit
+
+
+@pytest.mark.parametrize(
+    ("recipe", "convolutions"), [("dynamic", 0), ("static", 3), ("hybrid", 2)]
+)  # the hybrid leaves the depthwise one over time in float
+def test_it_quantizes_what_the_recipe_quantizes(tmp_path, card, recipe, convolutions):
+    model, feed = builders.conformer_block(tmp_path), builders.conformer_feed()
+    nodes = measure.profile(model, feed, rounds=1).nodes
+    predicted = {node.name for node in nodes if is_quantized_by(node, recipe)}
+    reader = () if recipe == "dynamic" else (feed,)
+    made = getattr(recipes, recipe)(model, tmp_path / "int8.onnx", *reader, card=card)
+    assert len(predicted) == sum(fate.how != "float" for fate in made.products)
+    assert sum("wise" in name for name in predicted) == convolutions
+
+
+def test_a_transposed_convolution_gains_nothing(tmp_path, card):
+    feed = faults.image_feed(faults.CHANNELS)
+    prediction = measure.predict(faults.upsampler(tmp_path), feed, "static", card=card)
+    before, after = parts(prediction)["convolution"]
+    assert after > 0.9 * before
+
+
+def test_another_recipe_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="recipe is 'magic'; expected one of dynamic, static, hybrid"):
+        measure.predict(faults.layers(tmp_path), faults.layers_feed(), "magic")
+
+
+def test_the_yardstick_measures_by_like_products_and_else_by_the_mean_rate(tmp_path):
+    profile = measure.profile(faults.mixed(tmp_path), faults.image_feed(2 * faults.CHANNELS))
+    yardstick = Yardstick(profile, speed=4.0)
+    convolution = next(node for node in profile.nodes if node.family == "convolution")
+    assert yardstick.healthy_ms(convolution) == pytest.approx(yardstick.float_ms(convolution) / 4)
+    products = [node for node in profile.nodes if node.macs]
+    rate = sum(node.ms for node in products) / sum(node.macs for node in products)
+    unlike = replace(convolution, macs=1000)
+    assert yardstick.float_ms(unlike) == pytest.approx(1000 * rate)
+    assert yardstick.float_ms(replace(unlike, depthwise=True)) is None
+    assert Yardstick(profile, speed=0.5).healthy_ms(convolution) == yardstick.float_ms(convolution)  # never slower
+    assert graph.census(profile.path).float.total() == len(profile.nodes)
