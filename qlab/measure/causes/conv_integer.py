@@ -3,7 +3,8 @@
 from qlab.measure.finding import Finding
 from qlab.measure.remedies import call
 
-AFTER = ("Cast", "Mul", "Add")
+# What dynamic quantization puts behind a ConvInteger, then what a float or a static convolution has fused into it.
+AFTER = ({"Cast"}, {"Mul"}, {"Add"}, {"Relu", "Clip", "LeakyRelu", "HardSigmoid", "Sigmoid", "Tanh"})
 
 
 def conv_integer(examination, bill):
@@ -25,7 +26,7 @@ def conv_integer(examination, bill):
         why="ConvInteger fuses with nothing: scale, bias and activation stay nodes of their own in float. It does one "
         "small matrix product for each group, and hands its weights over as the left factor, so that int8 weights make "
         "the slowest pair on x86",
-        cost_ms=cost,
+        cost_ms=examination.cost(cost),
         remedy=f"{call(examination)}: convolutions static, as QLinearConv; or {call(examination, 'dynamic')}, which "
         "leaves them in float",
         nodes=tuple(node.name for node in nodes),
@@ -33,7 +34,7 @@ def conv_integer(examination, bill):
 
 
 def _around(examination, nodes):
-    """The nodes that only serve ConvInteger: the quantizer of its input, and cast, scaling and bias of its result."""
+    """The nodes that only serve ConvInteger: the quantizer of its input, and what turns its result into floats."""
     mine = {id(node) for node in nodes}
     found = {}
     for node in nodes:
@@ -52,12 +53,12 @@ def _around(examination, nodes):
 
 
 def _chain(examination, node):
-    for operator in AFTER:
+    """What follows `node` and nothing else reads: cast, scaling, then bias and activation where there are any."""
+    for operators in AFTER:
         readers = examination.consumers.get(node.node.output[0], [])
-        if len(readers) != 1 or readers[0].op_type != operator:
-            return
-        node = readers[0]
-        yield node
+        if len(readers) == 1 and readers[0].op_type in operators:
+            node = readers[0]
+            yield node
 
 
 def _is_scalar(node):

@@ -17,8 +17,8 @@ EDGES = ("QuantizeLinear", "DequantizeLinear")
 WHY = {
     "float-second-consumer": "onnxruntime fuses a product with the Q/DQ around it only where both sides have codes of "
     "one type, and on x86 it turns int8 codes into uint8 only behind a QuantizeLinear with one consumer. A tensor with "
-    "two (a residual, a skip) stays int8, and with it the products on both sides. A convolution whose weights then come "
-    "from a DequantizeLinear also loses the blocked (NCHWc) kernel that it has in fp32",
+    "two (a residual, a skip) stays int8, and with it the products on both sides. A convolution whose weights come "
+    "from a DequantizeLinear then also loses the blocked (NCHWc) kernel that it has in fp32",
     "float-result-read": "an integer product gives codes; where its result is read as a float, or no QuantizeLinear is "
     "behind it, it is not fused",
     "float-no-kernel": "onnxruntime's CPU has no integer kernel for this operator",
@@ -61,7 +61,7 @@ def _finding(examination, reason, members, edges, bill):
         + (f", {len(edges)} Q/DQ and transposes at their edges {edge_ms:.3g} ms" if edges else "")
         + (f". {shown}{more}" if shown else ""),
         why=WHY[reason],
-        cost_ms=cost,
+        cost_ms=examination.cost(cost),
         remedy=_remedy(examination, reason),
         nodes=tuple(node.name for node in nodes),
     )

@@ -2,16 +2,18 @@
 
 from qlab.measure.finding import Finding
 from qlab.measure.remedies import call
+from qlab.recipes.choosing import choose
 
 SLOW = 0.9  # of the best pair's speed; within it, two pairs differ by less than the card's own noise
 LEAST_SHARE = 0.03
+STATIC = {"QLinearConv", "QLinearMatMul", "QGemm"}
 
 
 def slow_sign_pairs(examination, bill):
     """A Finding for each slow pair: what the same products would save with the pair that the recipes choose."""
     card, groups = examination.card, {}
     for node in examination.quantized.nodes:
-        better = _better_pair(node, examination.choice.pair)
+        better = _better_pair(node, examination)
         speed = card.speed.get(node.sign_pair)
         if better and speed is not None and card.speed[better] and speed < SLOW * card.speed[better]:
             groups.setdefault((node.sign_pair, better), []).append(node)
@@ -22,44 +24,39 @@ def slow_sign_pairs(examination, bill):
             yield _finding(examination, pair, better, nodes, cost)
 
 
-def _better_pair(node, best):
+def _better_pair(node, examination):
     """The pair that this product could have instead, or "" where the pair does not decide its speed.
 
     1. ConvInteger multiplies weights x activations, and these are uint8: unsigned weights are its best.
     2. A depthwise QLinearConv has kernels of its own, which are no matrix products.
+    3. Static products may have any pair, dynamic ones uint8 activations only.
     """
-    if not node.sign_pair:
+    if not node.sign_pair or (node.depthwise and node.op_type != "ConvInteger"):
         return ""
     if node.op_type == "ConvInteger":
         return "u8u8"
-    return "" if node.depthwise else best
+    return examination.choice.pair if node.op_type in STATIC else choose(examination.card, "uint8").pair
 
 
 def _finding(examination, pair, better, nodes, cost):
     card, options = examination.card, {}
     milliseconds = sum(node.ms for node in nodes)
-    operators = ", ".join(sorted({node.op_type for node in nodes}))
-    dynamic = all(node.op_type != "QLinearConv" for node in nodes)
-    if all(node.op_type == "ConvInteger" for node in nodes):
-        recipe, options = "dynamic", {"op_types": ("MatMul", "Conv")}
-    else:
-        recipe = "dynamic" if dynamic and not _is_static(nodes) else "static"
+    operators = {node.op_type for node in nodes}
+    if operators == {"ConvInteger"}:
+        options["op_types"] = ("MatMul", "Conv")
+    recipe = "static" if operators & STATIC else "dynamic"
     reduced = ", with 7-bit weights so that it does not saturate" if examination.choice.reduce_range else ""
     return Finding(
         code="slow-sign-pair",
-        evidence=f"{len(nodes)} products ({operators}) multiply {_spoken(pair)} and take {milliseconds:.3g} ms a run; "
-        f"{card.name} does that at {card.speed[pair]:.2f} times float32's speed, {_spoken(better)} at "
-        f"{card.speed[better]:.2f}",
+        evidence=f"{len(nodes)} products ({', '.join(sorted(operators))}) multiply {_spoken(pair)} and take "
+        f"{milliseconds:.3g} ms a run; {card.name} does that at {card.speed[pair]:.2f} times float32's speed, "
+        f"{_spoken(better)} at {card.speed[better]:.2f}",
         why="the pair of signs decides which instruction multiplies: a CPU has a fast one for some pairs only, and the "
         "others are widened first, or done one by one",
-        cost_ms=cost if examination.is_own_card else None,
+        cost_ms=examination.cost(cost),
         remedy=f"{call(examination, recipe, **options)}: its dtypes come from the card{reduced}",
         nodes=tuple(node.name for node in nodes),
     )
-
-
-def _is_static(nodes):
-    return any(node.op_type in ("QLinearMatMul", "QGemm") for node in nodes)
 
 
 def _spoken(pair):

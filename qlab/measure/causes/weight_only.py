@@ -36,7 +36,7 @@ def weight_only(examination, bill):
         "on integers",
         why="codes that are turned back before the product save bytes on disk, not time: the same float product runs, "
         "with the conversion before it",
-        cost_ms=cost,
+        cost_ms=examination.cost(cost),
         remedy=f"{call(examination)}: activations as codes too, so that the product is an integer one",
         nodes=tuple(node.name for node in dequantizers),
     )
