@@ -3,10 +3,10 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-import onnx
 from onnx import TensorProto
 
 from qlab.graph.files import load
+from qlab.graph.inferring import CODES, FLOATS, element_types
 from qlab.graph.optimizing import optimized as optimized_graph
 from qlab.graph.walking import graphs
 
@@ -16,8 +16,6 @@ INTEGER = {
     "QAttention", "QEmbedLayerNormalization", "QGemm", "QMoE", "QOrderedMatMul",
 }  # fmt: skip
 NO_ARITHMETIC = {"If", "Loop", "Scan", "Constant", "Shape", "Size"}
-CODES = {TensorProto.UINT8, TensorProto.INT8, TensorProto.UINT4, TensorProto.INT4, TensorProto.UINT2, TensorProto.INT2}
-FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
 BLOCKED_INT8_ACCURACY = 4  # MatMulNBits' accuracy_level that quantizes the activations to int8
 
 
@@ -48,16 +46,13 @@ def census(path, *, optimized=True):
     optimized  count the graph that onnxruntime makes of it and runs on this CPU; False: the file as it is
     Raises what `graph.load` raises, and ValueError if onnxruntime cannot open the model.
     """
-    return count(optimized_graph(path) if optimized else onnx.shape_inference.infer_shapes(load(path)))
+    return count(optimized_graph(path) if optimized else load(path))
 
 
 def count(model):
-    """The Census of a ModelProto; it needs the types of the tensors, which onnxruntime's optimized graph has."""
+    """The Census of a ModelProto."""
     counters = {kind: Counter() for kind in ("integer", "float", "boundary", "other")}
-    types = {}
-    for graph in graphs(model):
-        types |= {value.name: value.type.tensor_type.elem_type for value in _values(graph)}
-        types |= {tensor.name: tensor.data_type for tensor in graph.initializer}
+    types = element_types(model)
     for graph in graphs(model):
         for node in graph.node:
             domain = "" if node.domain == "ai.onnx" else node.domain
@@ -92,10 +87,6 @@ def kind_of(node, types):
 def is_quantized(node):
     """Whether `node` is one that a quantizer writes: it computes on integers, or stands at the boundary to them."""
     return node.op_type in INTEGER | (BOUNDARY - {"Cast"}) | {"MatMulNBits"} or node.op_type.startswith("QLinear")
-
-
-def _values(graph):
-    return [*graph.input, *graph.value_info, *graph.output]
 
 
 def _line(kind, counter):

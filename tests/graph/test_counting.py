@@ -8,6 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 from qlab import graph
 
 FLOAT = TensorProto.FLOAT
+MICROSOFT = "com.microsoft"
 
 
 def save(path, nodes, weights, inputs=("x",), kind=FLOAT, result=FLOAT):
@@ -56,6 +57,24 @@ def test_a_node_that_moves_codes_is_an_integer_node_and_one_that_moves_floats_is
     )
     floats = graph.census(save(tmp_path / "b.onnx", [helper.make_node("Transpose", ["x"], ["y"])], {}), optimized=False)
     assert codes.integer == floats.float == Counter({("", "Transpose"): 1})
+
+
+def test_what_moves_the_codes_of_onnxruntimes_own_operators_is_an_integer_node(tmp_path):
+    """ONNX's inference does not know their types: the optimized graph leaves the tensors behind them open."""
+    quantization = ["s", "z"]
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", *quantization], ["q"]),
+        helper.make_node(
+            "QLinearAdd", ["q", *quantization, "q", *quantization, *quantization], ["a"], domain=MICROSOFT
+        ),
+        helper.make_node("Transpose", ["a"], ["t"]),
+        helper.make_node("Reshape", ["t", "shape"], ["r"]),
+        helper.make_node("DequantizeLinear", ["r", *quantization], ["y"]),
+    ]
+    weights = {"s": np.float32(0.1), "z": np.uint8(3), "shape": np.array([-1, 4])}
+    census = graph.census(save(tmp_path / "m.onnx", nodes, weights), optimized=False)
+    assert census.integer == Counter({(MICROSOFT, "QLinearAdd"): 1, ("", "Transpose"): 1, ("", "Reshape"): 1})
+    assert not census.float
 
 
 def test_shapes_and_indices_are_neither(tmp_path):

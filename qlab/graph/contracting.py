@@ -1,0 +1,190 @@
+"""Put nodes together until few enough are left, without ever making a circle."""
+
+import heapq
+import math
+from itertools import count, pairwise
+
+from qlab.graph.surroundings import MOVERS, PRODUCTS, core
+
+# What it costs to join two groups, beside their size:
+BRANCH = 0.5  # one of them has other neighbours, too
+TWIN = 1.0  # they lie side by side, with the same operators
+BESIDE = 4.0  # they lie side by side, with different operators
+PRODUCT = 1.5  # a product follows: better that it begins a box
+APART = 3.0  # only one of them computes on integers
+BORDER = 2.0  # a Q or DQ joins the side that it does not belong to
+SHAPES = 3.0  # shapes join numbers
+LIKE_SHAPES = -4.0  # shapes join shapes
+FEWEST_TWINS = 3
+STRONGEST = ("mixed", "integer", "float", "boundary", "other")
+
+
+def contract(ops, sources, zones, wiring, limit):
+    """Groups of `ops`, at most `limit` (or one a zone, if those are more), each after its sources.
+
+    ops      each after those that it reads
+    sources  for each op, the ops that it reads
+    zones    for each op, its zone; only nodes of one zone are put together
+
+    1. Equal nodes with the same sources and readers become one. 2. Then the cheapest pair is joined: shapes and
+    indices with their like, chains of nodes that compute alike, small groups before large. 3. What computes on integers
+    stays apart from what computes on floats as long as it can: that is what the picture is for.
+    """
+    work = _Work(ops, sources, zones, wiring)
+    if len(ops) > limit:
+        work.join_twins()
+    while len(work.members) > limit and (work.join_cheapest() or work.join_neighbours()):
+        pass
+    return work.groups()
+
+
+class _Work:
+    def __init__(self, ops, sources, zones, wiring):
+        self.wiring, self.zones = wiring, zones
+        self.members = {op: [op] for op in ops}
+        self.above = {op: set(sources[op]) for op in ops}
+        self.below = {op: set() for op in ops}
+        for op in ops:
+            for source in sources[op]:
+                self.below[source].add(op)
+        self.rank = {op: number for number, op in enumerate(ops)}
+        self.bits = {op: 1 << number for op, number in self.rank.items()}
+        self.reach = {}  # the groups, as bits, that a group leads to
+        for op in reversed(ops):
+            self.reach[op] = self._reached(op)
+        self.kinds = {op: wiring.ops[op].kind for op in ops}
+        self.weight = {op: _weight(wiring.ops[op]) for op in ops}
+        self.operators = {op: {wiring.ops[op].op_type} for op in ops}
+        self.has_product = {op: core(wiring.ops[op].op_type) in PRODUCTS for op in ops}
+        self.heap, self.ticket = [], count()
+        for op in ops:
+            self._offer(op)
+
+    def join_twins(self):
+        """Join all nodes that have the same operator, sources and readers."""
+        twins = {}
+        for op in self.members:
+            around = frozenset(self.above[op]), frozenset(self.below[op])
+            twins.setdefault((self.wiring.ops[op].op_type, self.zones[op], *around), []).append(op)
+        for first, *others in twins.values():
+            for other in others if len(others) >= FEWEST_TWINS - 1 else []:
+                self._join(first, other)
+
+    def join_cheapest(self):
+        """Join the pair that costs least; False if no pair is left that may be joined."""
+        while self.heap:
+            cost, _, one, two = heapq.heappop(self.heap)
+            if one not in self.members or two not in self.members or not self._may_join(one, two):
+                continue
+            now = self._cost(one, two)
+            if now > cost:  # one of them has grown since
+                heapq.heappush(self.heap, (now, next(self.ticket), one, two))
+                continue
+            self._join(one, two)
+            return True
+        return False
+
+    def join_neighbours(self):
+        """Join two groups that follow each other, whatever they are; False if each zone is one group."""
+        order = self._sorted()
+        pairs = [(one, two) for one, two in pairwise(order) if self.zones[one] == self.zones[two]]
+        if not pairs:
+            return False
+        self._join(*min(pairs, key=lambda pair: self.weight[pair[0]] + self.weight[pair[1]]))
+        return True
+
+    def groups(self):
+        return [sorted(self.members[one], key=self.rank.get) for one in self._sorted()]
+
+    def _sorted(self):
+        """Groups, each after its sources; among those that are free, the one whose first op comes first."""
+        waiting = {one: len(self.above[one]) for one in self.members}
+        first = {one: min(self.rank[op] for op in members) for one, members in self.members.items()}
+        free = [(self.zones[one], first[one], one) for one, number in waiting.items() if not number]
+        heapq.heapify(free)
+        order = []
+        while free:
+            *_, one = heapq.heappop(free)
+            order.append(one)
+            for reader in self.below[one]:
+                waiting[reader] -= 1
+                if not waiting[reader]:
+                    heapq.heappush(free, (self.zones[reader], first[reader], reader))
+        return order
+
+    def _reached(self, one):
+        reach = 0
+        for reader in self.below[one]:
+            reach |= self.reach[reader] | self.bits[reader]
+        return reach
+
+    def _offer(self, one):
+        """Put the pairs that `one` could be joined with on the heap."""
+        near = {(one, reader) for reader in self.below[one]} | {(source, one) for source in self.above[one]}
+        for beside in [*(self.below[source] for source in self.above[one]), *(self.above[r] for r in self.below[one])]:
+            for first, second in pairwise(sorted(beside, key=self.rank.get)):
+                if one in (first, second):
+                    near.add((first, second))
+        for first, second in sorted(near, key=lambda pair: (self.rank[pair[0]], self.rank[pair[1]])):
+            if self.zones[first] == self.zones[second]:
+                heapq.heappush(self.heap, (self._cost(first, second), next(self.ticket), first, second))
+
+    def _may_join(self, one, two):
+        """Whether no third group lies on a way from one to the other."""
+        if two in self.below[one]:
+            return not any(self.reach[r] & self.bits[two] for r in self.below[one] if r != two)
+        if one in self.below[two]:
+            return False
+        return not (self.reach[one] & self.bits[two] or self.reach[two] & self.bits[one])
+
+    def _cost(self, one, two):
+        ours, theirs = self.kinds[one], self.kinds[two]
+        cost = math.log2(self.weight[one] + self.weight[two])
+        if ours == theirs == "other":
+            return cost + LIKE_SHAPES
+        if two not in self.below[one]:
+            cost += TWIN if self.operators[one] == self.operators[two] else BESIDE
+        elif len(self.below[one]) > 1 or len(self.above[two]) > 1:
+            cost += BRANCH
+        if self.has_product[two]:
+            cost += PRODUCT
+        if "boundary" in (ours, theirs):
+            cost += 0 if self._belongs(one, two) else BORDER
+        elif ours != theirs:
+            cost += SHAPES if "other" in (ours, theirs) else APART
+        return cost
+
+    def _belongs(self, one, two):
+        """Whether a Q ends what is above it, or a DQ or dynamic Q begins what is below it."""
+        first, last = self.wiring.ops[self.members[two][0]], self.wiring.ops[self.members[one][-1]]
+        if self.kinds[two] == "boundary":
+            return first.op_type == "QuantizeLinear" and self.kinds[one] != "boundary"
+        return last.op_type in ("DequantizeLinear", "DynamicQuantizeLinear")
+
+    def _join(self, one, two):
+        self.members[one] += self.members.pop(two)
+        self.weight[one] += self.weight.pop(two)
+        self.bits[one] |= self.bits.pop(two)
+        both = {self.kinds[one], self.kinds.pop(two)}
+        self.kinds[one] = "mixed" if both == {"integer", "float"} else min(both, key=STRONGEST.index)
+        self.operators[one] |= self.operators.pop(two)
+        self.has_product[one] |= self.has_product.pop(two)
+        for ours, theirs, back in ((self.above, self.above, self.below), (self.below, self.below, self.above)):
+            moved = theirs.pop(two)
+            for neighbour in moved:
+                back[neighbour].discard(two)
+                if neighbour != one:
+                    back[neighbour].add(one)
+            ours[one] = (ours[one] | moved) - {one, two}
+        self.reach[one] = (self.reach[one] | self.reach.pop(two)) & ~self.bits[one]
+        whole = self.reach[one] | self.bits[one]
+        for other in self.members:
+            if self.reach[other] & self.bits[one] and other != one:
+                self.reach[other] |= whole
+        self._offer(one)
+
+
+def _weight(op):
+    """How much a node adds to its box's size: products are what the network is made of, moves are not."""
+    name = core(op.op_type)
+    return 4 if name in PRODUCTS else 0.5 if name in MOVERS or op.kind == "boundary" else 1

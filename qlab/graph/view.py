@@ -1,0 +1,76 @@
+"""What a picture of a graph shows: boxes that stand for one node or many, what flows between them, repeated blocks."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from qlab.graph.inferring import CODES, FLOATS
+from qlab.graph.wiring import Wiring
+
+TO_FLOAT = {"DequantizeLinear", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "MatMulNBits", "DynamicQuantizeLSTM"}
+
+
+@dataclass
+class Box:
+    """One box.
+
+    ops     indices into the wiring; of a repeated block, those of its first time
+    copies  the ops that correspond to them, one list for each time the block comes; [ops] where nothing is repeated
+    ends    for a box that stands for inputs or outputs of the model: their names
+    zone    boxes of a lower zone lie above those of a higher one
+    hidden  how many neighbours above and below are not shown
+    """
+
+    ops: list[int] = field(default_factory=list)
+    copies: list[list[int]] = field(default_factory=list)
+    ends: list[str] = field(default_factory=list)
+    role: str = "ops"  # or "input", "output"
+    zone: int = 0
+    hidden: tuple[int, int] = (0, 0)
+    is_focus: bool = False
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A block that comes `times` in a row, drawn once; `size` nodes each; its boxes have the number `zone`."""
+
+    times: int
+    size: int
+    zone: int
+
+
+@dataclass
+class View:
+    """Boxes of a picture. edges: {(from, to): what flows}, which is "codes", "floats" or "other"."""
+
+    wiring: Wiring
+    boxes: list[Box]
+    edges: dict[tuple[int, int], str]
+    frames: list[Frame] = field(default_factory=list)
+
+
+def kinds(wiring, ops):
+    """How many of `ops` compute where."""
+    return Counter(wiring.ops[op].kind for op in ops)
+
+
+def flow(wiring, producer, reader):
+    """What `reader` gets from `producer`: "codes" of a quantized tensor, "floats", or "other" (shapes, masks)."""
+    op, source = wiring.ops[reader], wiring.ops[producer]
+    names = [name for name, origin in zip(op.node.input, op.sources, strict=False) if origin == producer]
+    known = [wiring.types[name] for name in names if wiring.types.get(name)]
+    if known:
+        return mixed({flow_of(kind) for kind in known})
+    if source.kind == "other":
+        return "other"
+    quantizes = source.op_type in ("QuantizeLinear", "DynamicQuantizeLinear")
+    return "codes" if quantizes or (source.kind == "integer" and source.op_type not in TO_FLOAT) else "floats"
+
+
+def flow_of(kind):
+    """What a tensor of this element type is, as in `flow`; without a type, floats."""
+    return "codes" if kind in CODES else "floats" if not kind or kind in FLOATS else "other"
+
+
+def mixed(flows):
+    """What flows along an edge that stands for several: codes, if there are any."""
+    return next(what for what in ("codes", "floats", "other") if what in flows)

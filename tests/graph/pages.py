@@ -1,0 +1,47 @@
+"""What the tests of draw ask of a Page, and how they read a figure."""
+
+from itertools import combinations
+
+import numpy as np
+
+from qlab.graph.composing import PAGE
+from qlab.graph.painting import route_path
+
+
+def overlap(one, two):
+    across = min(one.right, two.right) - max(one.left, two.left)
+    down = min(one.bottom, two.bottom) - max(one.top, two.top)
+    return across > 0 and down > 0
+
+
+def check_page(page, most):
+    """What must hold for every picture."""
+    assert 1 <= len(page.boxes) <= most
+    for one, two in combinations(page.boxes, 2):
+        assert not overlap(one, two)
+    for box in page.boxes:
+        assert box.left >= 0
+        assert box.right <= PAGE
+        assert box.top >= 0
+        assert box.bottom <= page.height
+        assert box.text.width <= box.width + 0.01
+    for route in page.routes:
+        assert route.points[0][1] < route.points[-1][1]
+        check_line(route, page.boxes)
+
+
+def check_line(route, boxes):
+    """A line keeps off the boxes that it does not connect."""
+    points = route_path(route).to_polygons(closed_only=False)[0]
+    points = np.linspace(points[:-1], points[1:], 5).reshape(-1, 2)
+    for box in boxes:
+        inside = (points > (box.left + 1, box.top + 1)) & (points < (box.right - 1, box.bottom - 1))
+        assert not inside.all(axis=1).any()
+
+
+def texts(figure):
+    return [text.get_text() for text in figure.axes[0].texts]
+
+
+def title(figure):
+    return " ".join(text.get_text() for text in figure.axes[0].texts if text.get_fontsize() == 12)
