@@ -1,0 +1,62 @@
+"""The command line of the doctor."""
+
+import argparse
+from pathlib import Path
+
+DESCRIPTION = """\
+Find out why a quantized ONNX model is slow or inexact, on this machine, and what mends it.
+With a quantized model: compares it to the fp32 model that it was made from, and names each fault
+with its evidence and its cost; if it finds any, it tries the recipes too.
+Without one: tries the recipes dynamic, static and hybrid, and recommends one."""
+
+EPILOG = """\
+feeds
+  The file for --calibration holds an array for each input of the model, named as the input:
+      np.savez("feeds.npz", **{"speech": x, "speech_lengths": n})
+  Several feeds: number them. Real inputs, a dozen or more, are what calibration needs:
+      np.savez("feeds.npz", **{f"{name}.{i}": array for i, feed in enumerate(feeds)
+                               for name, array in feed.items()})
+  From five feeds on, a fifth (at most 4, the first ones) is kept for measuring and the others
+  calibrate; of fewer, the first measures and all calibrate.
+  Without the option feeds are invented: times are then real, ranges and SQNR those of noise.
+
+examples
+  python -m qlab doctor model.onnx                                which recipe is worth it here?
+  python -m qlab doctor model.onnx --calibration feeds.npz --save model.int8.onnx
+  python -m qlab doctor model.onnx model.int8.onnx --html report.html      why is this one slow?
+
+exit code
+  0 healthy    1 findings, or no recipe worth its while    2 bad input    130 interrupted"""
+
+
+def add_command(commands):
+    """Add "doctor" to the subparsers `commands`; the arguments that it gives hold a callable `run`."""
+    parser = commands.add_parser(
+        "doctor",
+        help="why a quantized model is slow or inexact, or which recipe to use",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("fp32", type=Path, metavar="fp32.onnx", help="the model before it was quantized")
+    parser.add_argument("int8", type=Path, metavar="int8.onnx", nargs="?", help="the model that was made from it")
+    parser.add_argument("--calibration", type=Path, metavar="feeds.npz", help="real inputs; without it, noise")
+    parser.add_argument("--html", type=Path, metavar="report.html", help="write the report as one HTML file, too")
+    parser.add_argument("--save", type=Path, metavar="best.onnx", help="keep the recommended model")
+    parser.add_argument("--no-recipes", action="store_true", help="only diagnose int8.onnx, try no recipe")
+    parser.add_argument("--card", metavar="NAME", help="a reference machine card to judge by, such as x86-avx2")
+    parser.add_argument("--threads", type=_positive, default=1, metavar="N", help="threads in an operator (default 1)")
+    parser.add_argument("--rounds", type=_positive, default=20, metavar="N", help="rounds of timing (default 20)")
+    parser.set_defaults(run=_run)
+
+
+def _positive(text):
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected a whole number from 1 up")
+    return int(text)
+
+
+def _run(arguments):
+    from qlab.measure.doctor.command import run  # loads onnxruntime, which --help does not need
+
+    return run(arguments)

@@ -1,0 +1,87 @@
+"""Parts of a report, from what was measured."""
+
+from collections import Counter
+
+from qlab import graph
+from qlab.measure.diagnosing import CODES
+from qlab.measure.doctor.document import Case, Picture, Table
+from qlab.measure.doctor.wording import plural, ratio
+from qlab.measure.layer_rows import decibels
+from qlab.measure.verdict import MARGIN
+
+SHOWN = 8  # rows of a table of many
+
+
+def comparison_table(comparison, marked):
+    """All models, the row called `marked` standing out; remarks are put below, where they have room."""
+    rows = [["model", "size MB", "ms", "speed-up", "95 %", "SQNR dB", "verdict"]]
+    notes = {}
+    for row in comparison.rows:
+        cells = [row.name, f"{row.size_mb:.3g}" if row.size_mb < 10 else f"{row.size_mb:.1f}", f"{row.median_ms:.3g}"]
+        rest = [ratio(row.speedup), row.interval, decibels(row.sqnr_db), row.verdict]
+        rows.append(cells + (["1.00", "", "", "reference"] if row.is_reference else rest))
+        if row.note:
+            notes.setdefault(row.note, []).append(row.name)
+    remarks = [
+        f"{note[:1].upper()}{note[1:]} ({'all models' if len(names) == len(rows) - 1 else ', '.join(names)})."
+        for note, names in notes.items()
+    ]
+    rounds = len(next(iter(comparison.times_ms.values())))
+    method = (
+        f"Medians of {plural(rounds, 'interleaved round')}, {plural(comparison.feeds, 'feed')}, "
+        f"{plural(comparison.threads, 'thread')}; SQNR of the worst float output; a verdict needs more than "
+        f"{100 * (MARGIN - 1):.0f} %."
+    )
+    places = {row.name: place for place, row in enumerate(comparison.rows, 1)}
+    return Table(rows, left=(0, 6), marked=places.get(marked), note=" ".join([method, *remarks]))
+
+
+def ledger_table(ledger, name):
+    """Where the milliseconds of the quantized model `name` and of fp32 go; the last row is their sum."""
+    lines = (*ledger.lines, ledger.total)
+    rows = [[one.what, f"{one.fp32_ms:.2f}", f"{one.quantized_ms:.2f}", f"{one.difference_ms:+.2f}"] for one in lines]
+    return Table([["work", "fp32 ms", f"{name} ms", "difference"], *rows], marked=len(rows))
+
+
+def profile_table(profile):
+    """The costliest operators of a Profile."""
+    rows = [["operator", "computes on", "nodes", "ms", "share"]]
+    for row in profile.rows[:SHOWN]:
+        label = f"{row.domain} {row.op_type}".strip()
+        rows.append([label, row.kind, str(row.count), f"{row.ms:.3g}", f"{100 * row.share:.1f} %"])
+    return Table(rows, left=(0, 1))
+
+
+def layers_table(layers):
+    """The layers that lose most by themselves."""
+    rows = [["tensor", "layer", "alone dB", "accumulated dB"]]
+    for row in layers.worst(SHOWN):
+        rows.append([row.name, row.op_type, decibels(row.local_db), decibels(row.accumulated_db)])
+    return Table(rows, left=(0, 1), note=f"The worst first, of {plural(len(layers.rows), 'layer')}.")
+
+
+def finding_case(number, finding):
+    """One finding, under its number."""
+    cost = "" if finding.cost_ms is None else f", about {finding.cost_ms:.3g} ms a run"
+    entries = [("seen", finding.evidence), ("why", finding.why), ("mend", finding.remedy)]
+    if finding.nodes:
+        more = f", and {len(finding.nodes) - 3} more" if len(finding.nodes) > 3 else ""
+        entries.append(("where", ", ".join(finding.nodes[:3]) + more))
+    return Case(f"{number}. {finding.code}{cost}: {CODES.get(finding.code, 'see measure.CODES')}", entries)
+
+
+def surroundings(diagnosis):
+    """A Picture of the graph that ran around the costliest finding that points into it; None if none does."""
+    model = diagnosis.examination.quantized.model
+    known = {name for node in graph.nodes(model) for name in (node.name, *node.output) if name}
+    pointing = ((finding, name) for finding in diagnosis.findings for name in finding.nodes if name in known)
+    finding, place = next(pointing, (None, None))
+    if finding is None:
+        return None
+    what = f"The graph that ran, around {place}, where {finding.code} was found"
+    return Picture(lambda: graph.draw(model, around=place), what)
+
+
+def operators(nodes):
+    """A Counter of the operators of nodes or NodeTimes."""
+    return Counter(node.op_type for node in nodes)

@@ -1,0 +1,81 @@
+"""What was examined: the models, the machine, the feeds."""
+
+from qlab import graph
+from qlab.measure.doctor.blocks import operators
+from qlab.measure.doctor.document import Facts, Paragraph
+from qlab.measure.doctor.visit import FP32, INT8
+from qlab.measure.doctor.wording import listed, plural
+from qlab.measure.files import size_mb
+
+INVENTED = (
+    "No feeds were given, so they were invented from the model's signature. Times are real. Ranges, SQNR and whatever "
+    "rests on them are those of noise: give real inputs with --calibration."
+)
+
+
+def examined(visit):
+    """The blocks of the first section."""
+    request = visit.request
+    entries = [(FP32, [str(request.fp32), _fp32(request.fp32)])]
+    if visit.given is not None:
+        entries.append((INT8, [str(request.int8), _int8(request.int8, visit.given.examination.quantized)]))
+    entries += [("machine", _machine(request)), ("feeds", _feeds(request.feeds)), ("timing", [_timing(request)])]
+    return [Facts(entries), *([Paragraph(INVENTED)] if request.feeds.source is None else [])]
+
+
+def _fp32(path):
+    nodes = list(graph.nodes(graph.load(path)))
+    return f"{size_mb(path):.3g} MB, {plural(len(nodes), 'node')}: {listed(operators(nodes))}"
+
+
+def _int8(path, profile):
+    counts = {kind: [node for node in profile.nodes if node.kind == kind] for kind in ("integer", "float", "boundary")}
+    integer = f" ({listed(operators(counts['integer']))})" if counts["integer"] else ""
+    return (
+        f"{size_mb(path):.3g} MB; as onnxruntime runs it, {plural(len(counts['integer']), 'node')} on integers{integer}"
+        f", {len(counts['float'])} on floats, {len(counts['boundary'])} between"
+    )
+
+
+def _machine(request):
+    card = request.card
+    speeds = ", ".join(
+        f"{pair[:2]} x {pair[2:]} {'no kernel' if speed is None else f'{speed:.2f}'}"
+        for pair, speed in card.speed.items()
+    )
+    exact = "u8 x s8 saturates: its sums can come out wrong" if card.saturates else "u8 x s8 is exact"
+    lines = [
+        f"{card.name} ({card.platform}, {plural(card.cores, 'core')})",
+        f"integer products against float32: {speeds}; {exact}",
+    ]
+    if request.card_name is not None:
+        lines.append(
+            "This is a reference card: dtypes and judgement follow it, times are those of the machine at hand."
+        )
+    return lines
+
+
+def _feeds(feeds):
+    source = "invented" if feeds.source is None else str(feeds.source)
+    measured, calibration = len(feeds.measured), len(feeds.calibration)
+    if feeds.held_out:
+        use = f"{plural(measured, 'feed')} to measure on, {calibration} others to calibrate"
+    elif calibration == 1:
+        use = "one feed, to calibrate and to measure on: the SQNR of static and hybrid flatters"
+    else:
+        use = (
+            f"{calibration} feeds to calibrate, the first to measure on as well: the SQNR of static and hybrid flatters"
+        )
+    return [f"{source}: {use}", *(_input(name, feeds) for name in feeds.declared if name in feeds.feeds[0])]
+
+
+def _input(name, feeds):
+    shapes = [str(list(shape)) for shape in dict.fromkeys(feed[name].shape for feed in feeds.measured)]
+    declared = ", ".join("any" if size is None else str(size) for size in feeds.declared[name])
+    taken = "" if shapes == [f"[{declared}]"] else f", declared [{declared}]"
+    return f"{name}: {feeds.feeds[0][name].dtype} {' and '.join(shapes[:3])}{taken}"
+
+
+def _timing(request):
+    text = f"{plural(request.rounds, 'round')}, {plural(request.threads, 'thread')}"
+    return text if request.threads == 1 else f"{text}; profiles and the diagnosis with 1 thread"

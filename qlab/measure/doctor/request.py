@@ -1,0 +1,157 @@
+"""What was asked for, checked: all that is cheap to check, before anything that takes long."""
+
+import os
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from qlab import graph, machine
+from qlab.graph.feeds import check_feed
+from qlab.machine import Card
+from qlab.machine.runtime import open_session
+from qlab.measure.doctor.feeding import Feeds, feeds_for
+from qlab.measure.doctor.stages import stage
+from qlab.recipes.files import check_output, external_files
+
+NO_OPERATOR = re.compile(
+    r"([\w.]+:\w+)\(-?\d+\) is not a registered|No Op registered for (\w+)|implementation for (\w+)"
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """A visit's inputs, which fit together.
+
+    int8           the quantized model to diagnose, or None
+    card           the machine card to judge by; card_name, the reference card's name if it is not this machine's own
+    html, save     where to write, or None
+    tries_recipes  False: only diagnose
+    """
+
+    fp32: Path
+    int8: Path | None
+    feeds: Feeds
+    card: Card
+    card_name: str | None
+    html: Path | None
+    save: Path | None
+    threads: int
+    rounds: int
+    tries_recipes: bool
+
+
+def checked(arguments):
+    """The Request in the parsed `arguments`. Raises ValueError or OSError for what cannot be done."""
+    fp32, int8 = arguments.fp32, arguments.int8
+    if arguments.no_recipes and (int8 is None or arguments.save):
+        missing = "int8.onnx to diagnose" if int8 is None else "a recipe whose model --save could keep"
+        raise ValueError(f"--no-recipes leaves nothing to do: there is no {missing}")
+    models = _loaded_models(fp32, int8)
+    read = [path for path in (fp32, int8, arguments.calibration) if path is not None]
+    read += [path.parent / name for path, model in models.items() for name in external_files(model)]
+    _check_outputs(arguments, models, read)
+    named = None if arguments.card is None else machine.card(arguments.card)
+    session, other = opened(fp32), None if int8 is None else opened(int8)
+    if int8 is not None:
+        _check_same_signature(session, other, fp32, int8)
+    with stage("trying inputs that this model runs on" if arguments.calibration is None else "reading the feeds"):
+        feeds = feeds_for(fp32, session, arguments.calibration)
+    if int8 is not None:
+        check_feed(other, feeds.measured[0], int8.name)
+    with stage("measuring what this machine is good at"):
+        card = machine.card() if named is None else named
+    return Request(
+        fp32=fp32,
+        int8=int8,
+        feeds=feeds,
+        card=card,
+        card_name=arguments.card,
+        html=arguments.html,
+        save=arguments.save,
+        threads=arguments.threads,
+        rounds=arguments.rounds,
+        tries_recipes=not arguments.no_recipes,
+    )
+
+
+def opened(path):
+    """An onnxruntime session for the model file `path`. Operators that onnxruntime lacks are called by name."""
+    try:
+        return open_session(path)
+    except ValueError as error:
+        missing = NO_OPERATOR.search(str(error))
+        if missing is None:
+            raise
+        operator = next(filter(None, missing.groups()))
+        raise ValueError(
+            f"{path} needs the operator {operator}, which onnxruntime does not have; a library of custom operators is "
+            "foreign code, and the doctor loads none"
+        ) from None
+
+
+def _loaded_models(fp32, int8):
+    """{path: ModelProto} of the one or two models: the first not quantized, the second quantized."""
+    models = {path: graph.load(path) for path in (fp32, int8) if path is not None}
+    marks = {path: _quantized_operators(model) for path, model in models.items()}
+    if int8 is not None and marks[fp32] and not marks[int8]:
+        raise ValueError(f"{fp32} is quantized and {int8} is not: give the fp32 model first")
+    if marks[fp32]:
+        raise ValueError(
+            f"{fp32} is already quantized: it has {', '.join(marks[fp32])} nodes; give the fp32 model that it was made "
+            "from, and this one second"
+        )
+    if int8 is not None and not marks[int8]:
+        raise ValueError(f"nothing in {int8} is quantized; leave it out, and the doctor tries the recipes on {fp32}")
+    return models
+
+
+def _quantized_operators(model):
+    return sorted({node.op_type for node in graph.nodes(model) if graph.is_quantized(node)})
+
+
+def _check_outputs(arguments, models, read):
+    """Raise unless the files to write can be written, and are none of those that are read."""
+    html, save = arguments.html, arguments.save
+    if save is not None:
+        for path, model in models.items():
+            check_output(save, path, model)
+    for option, path in (("--html", html), ("--save", save)):
+        if path is None:
+            continue
+        if path.exists() and any(path.samefile(file) for file in read if file.exists()):
+            raise ValueError(f"{option} {path} would overwrite a file that is read; choose another name")
+        _check_writable(option, path)
+    if html is not None and save is not None and html.resolve() == save.resolve():
+        raise ValueError(f"--html and --save both write {html}; choose two names")
+
+
+def _check_writable(option, path):
+    if path.is_dir():
+        raise ValueError(f"{option} {path} is a folder; expected the name of a file")
+    try:
+        handle, probe = tempfile.mkstemp(prefix=".qlab-", dir=path.parent)
+    except OSError as error:
+        raise ValueError(f"{option} {path} cannot be written: {error.strerror or error}") from None
+    os.close(handle)
+    Path(probe).unlink()
+
+
+def _check_same_signature(session, other, fp32, int8):
+    """Raise unless both models take the same inputs and have outputs of the same names."""
+    for what in ("inputs", "outputs"):
+        first, second = (_signature(one, what) for one in (session, other))
+        if first != second:
+            raise ValueError(
+                f"{int8} has the {what} {_listed(second)}, {fp32} has {_listed(first)}: it was made from another model"
+            )
+
+
+def _signature(session, what):
+    if what == "outputs":
+        return {value.name: "" for value in session.get_outputs()}
+    return {value.name: value.type.removeprefix("tensor(").rstrip(")") for value in session.get_inputs()}
+
+
+def _listed(signature):
+    return ", ".join(f"{name} {kind}".rstrip() for name, kind in sorted(signature.items())) or "none"

@@ -1,0 +1,136 @@
+"""From a visit to the report on it: what is said, and in which order."""
+
+import shlex
+from datetime import datetime
+
+import onnxruntime
+
+from qlab.measure.doctor import blocks
+from qlab.measure.doctor.document import Code, Items, Paragraph, Picture, Report, Section
+from qlab.measure.doctor.examined import examined
+from qlab.measure.doctor.recommending import RULE
+from qlab.measure.doctor.visit import FP32, INT8, ON_VALUES
+from qlab.measure.doctor.wording import advice, together, verdict
+from qlab.recipes.fates import summary
+
+
+def report_of(visit):
+    """The Report on a Visit: the verdict first, then what it rests on, then what to do."""
+    request = visit.request
+    sections = [Section("What was examined", examined(visit))]
+    if visit.comparison is not None:
+        sections.append(_comparison(visit))
+    if visit.given is not None:
+        sections += _diagnosis(visit, visit.given)
+    if visit.attempts:
+        sections.append(_recommendation(visit))
+    if visit.tried is not None:
+        sections += _diagnosis(visit, visit.tried)
+    return Report(
+        title=f"qlab doctor: {(request.int8 or request.fp32).name}",
+        verdict=verdict(visit),
+        advice=advice(visit),
+        is_healthy=visit.is_healthy,
+        sections=sections,
+        colophon=f"{_command(request)}\non {datetime.now():%Y-%m-%d %H:%M}, onnxruntime {onnxruntime.__version__}",
+    )
+
+
+def _comparison(visit):
+    chosen = None if visit.recommendation is None else visit.recommendation.name
+    table = blocks.comparison_table(visit.comparison, chosen)
+    return Section("Speed and accuracy", [table, Picture(visit.comparison.plot, "Speed-ups over fp32")])
+
+
+def _diagnosis(visit, diagnosis):
+    """Time, findings and accuracy of one quantized model. Of a second one, a terminal gets the short of it."""
+    name, examination = diagnosis.name, diagnosis.examination
+    is_first = visit.given is None or visit.given is diagnosis
+    profile, layers = examination.quantized, examination.layers
+    by_operator = blocks.profile_table(profile) if is_first else None
+    time = [
+        blocks.ledger_table(diagnosis.ledger, name),
+        Picture(diagnosis.ledger.plot, f"Time by kind of work, fp32 and {name}"),
+        Picture(profile.plot, f"Time by operator, {name}", by_operator),
+    ]
+    if is_first:
+        time.append(Picture(examination.fp32.plot, "Time by operator, fp32"))
+    accuracy = [Picture(layers.plot, f"SQNR of every layer, {name}", blocks.layers_table(layers) if is_first else None)]
+    if is_first and visit.request.feeds.source is None:
+        accuracy.append(Paragraph("These are losses on noise, which ranges calibrated on real inputs do not fit."))
+    return [
+        Section(f"{name}: where the time goes", time),
+        Section(f"{name}: findings", _findings(visit, diagnosis)),
+        Section(f"{name}: where the accuracy goes", accuracy),
+    ]
+
+
+def _findings(visit, diagnosis):
+    invented = visit.request.feeds.source is None
+    limits = [Paragraph(f"Not judged on invented feeds: {', '.join(ON_VALUES)}.")] if invented else []
+    if not diagnosis.findings:
+        return [Paragraph("None: every cause of lost time or accuracy that is known was looked for."), *limits]
+    cases = [blocks.finding_case(number, finding) for number, finding in enumerate(diagnosis.findings, 1)]
+    sums = [Paragraph(together(visit, diagnosis))] if diagnosis.findings.cost_ms else []
+    return [*cases, *sums, *limits, *filter(None, [blocks.surroundings(diagnosis)])]
+
+
+def _recommendation(visit):
+    """What was tried, what came of it, and how to make it."""
+    chosen, parts = visit.recommendation, [Items([_attempt(visit, attempt) for attempt in visit.attempts])]
+    if chosen is None:
+        return Section("Recommendation", [*parts, Paragraph("Stay with fp32: no recipe made anything else of it.")])
+    what = {FP32: "Stay with fp32", INT8: "Keep int8, as it is"}.get(chosen.name, f"Use {chosen.name}")
+    parts += [Paragraph(f"{what}: {chosen.why}."), Paragraph(RULE)]
+    if INT8 in chosen.rejected:
+        parts.append(Paragraph(f"Not int8, as it is: {chosen.rejected[INT8]}."))
+    if chosen.name in (FP32, INT8):
+        return Section("Recommendation", parts)
+    parts.append(Code(_call(visit)))
+    if visit.request.feeds.source is None and chosen.name != "dynamic":
+        parts.append(Paragraph("It was calibrated on noise: make it again from real feeds before you use it."))
+    if visit.saved is not None:
+        parts.append(Paragraph(f"Kept as {visit.saved}."))
+    if visit.problem:
+        parts.append(Paragraph(f"It could not be diagnosed: {visit.problem}"))
+    return Section("Recommendation", parts)
+
+
+def _attempt(visit, attempt):
+    if attempt.quantized is None:
+        return f"{attempt.recipe}: {attempt.why_not}."
+    products, choice = attempt.quantized.products, attempt.quantized.choice
+    done = [f"{text} ({how})" for how in ("static", "dynamic") for text in summary(products, how)]
+    rejected = visit.recommendation.rejected.get(attempt.recipe)
+    return f"{attempt.recipe}: {', '.join(done) or 'no products'}, {choice}; {rejected or 'recommended'}."
+
+
+def _call(visit):
+    """The Python that makes the recommended model."""
+    request, name = visit.request, visit.recommendation.name
+    attempt = next(one for one in visit.attempts if one.recipe == name)
+    source, card = str(request.fp32), request.card_name
+    output = str(request.save or request.fp32.with_name(f"{request.fp32.stem}.int8.onnx"))
+    arguments = [repr(source), repr(output)] + ["feeds"] * (name != "dynamic")
+    options = {key: repr(value) for key, value in attempt.options.items()}
+    options |= {} if card is None else {"card": f"machine.card({card!r})"}
+    arguments += [f"{key}={value}" for key, value in options.items()]
+    lines = [f"from qlab import {'machine, ' if card else ''}recipes"]
+    if name != "dynamic":
+        lines += ["from qlab.measure.doctor import read_feeds", ""]
+        lines.append(f"feeds = read_feeds({str(request.feeds.source or 'feeds.npz')!r}, {source!r})")
+    return "\n".join([*lines, f"recipes.{name}({', '.join(arguments)})"])
+
+
+def _command(request):
+    """The command that repeats the visit."""
+    words = ["python", "-m", "qlab", "doctor", str(request.fp32)]
+    words += [] if request.int8 is None else [str(request.int8)]
+    for option, value, usual in (
+        ("--calibration", request.feeds.source, None),
+        ("--card", request.card_name, None),
+        ("--threads", request.threads, 1),
+        ("--rounds", request.rounds, 20),
+    ):
+        words += [] if value == usual else [option, str(value)]
+    return shlex.join(words + ["--no-recipes"] * (not request.tries_recipes))

@@ -1,0 +1,101 @@
+"""The sentences of a report."""
+
+import math
+
+from qlab.measure.doctor.recommending import too_inexact
+from qlab.measure.doctor.visit import FP32, INT8
+from qlab.measure.layer_rows import decibels
+
+
+def verdict(visit):
+    """What was found, in one sentence."""
+    fp32 = visit.request.fp32.name
+    if visit.given is not None:
+        return f"{visit.request.int8.name} {_speed(visit.row, visit)}; {_state(visit)}."
+    if visit.recommendation is None:
+        return f"The recipes find nothing to quantize in {fp32}."
+    if visit.recommendation.name == FP32:
+        return f"Stay with {fp32}: {visit.recommendation.why}."
+    row = visit.row_of(visit.recommendation.name)
+    remains = visit.problem or _number(visit.tried.findings, "remains", "remain")
+    return f"recipes.{row.name} makes a model that {_speed(row, visit)}; {remains}."
+
+
+def advice(visit):
+    """What to do about it."""
+    chosen = visit.recommendation
+    if visit.given is None:
+        if chosen is None or chosen.name == FP32:
+            return "The reasons are below."
+        return "The call that makes it is below." if visit.saved is None else f"It is kept as {visit.saved}."
+    if chosen is None and visit.is_healthy:
+        return "There is nothing to mend."
+    if chosen is None:
+        return "What mends it stands with each finding." if visit.given.findings else "No cause was found."
+    if chosen.name == INT8:
+        return "None of the recipes does better: keep it, or mend it as each finding says."
+    if chosen.name == FP32:
+        return f"Stay with {visit.request.fp32.name}: {chosen.why}."
+    row = visit.row_of(chosen.name)
+    speed = f"{ratio(row.speedup)} times as fast as {visit.request.fp32.name}"
+    return f"recipes.{chosen.name} makes a better one: {speed}, {_quality(row, visit)}."
+
+
+def together(visit, diagnosis):
+    """The sum of the findings' costs, beside what was measured."""
+    profiled, row = diagnosis.examination.quantized.total_ms, visit.row_of(diagnosis.name)
+    text = (
+        f"Together about {diagnosis.findings.cost_ms:.3g} ms of the {profiled:.3g} ms of a run. Compared side by side, "
+        f"{row.name} takes {row.median_ms:.3g} ms and fp32 {visit.row_of(FP32).median_ms:.3g} ms"
+    )
+    chosen = visit.recommendation
+    if chosen is None or chosen.name in (FP32, diagnosis.name):
+        return f"{text}."
+    other = visit.row_of(chosen.name)
+    return f"{text}; {other.name} takes {other.median_ms:.3g} ms, {row.median_ms - other.median_ms:.3g} ms less."
+
+
+def ratio(value):
+    """ "2.77", "12.3"."""
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}"
+
+
+def listed(counter, most=5):
+    """ "74 MatMul, 38 Conv, ..." of a Counter."""
+    shown = [f"{count} {name}" for name, count in counter.most_common(most)]
+    return ", ".join(shown + ["..."] * (len(counter) > most))
+
+
+def plural(count, what):
+    """ "1 feed", "3 feeds"."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def _speed(row, visit):
+    fp32, quality = visit.request.fp32.name, _quality(row, visit)
+    interval = f"(95 %: {row.interval})"
+    if row.verdict == "faster":
+        return f"is {ratio(row.speedup)} times as fast as {fp32} {interval}, {quality}"
+    if row.verdict == "slower":
+        return f"is slower than {fp32}: {ratio(row.speedup)} times its speed {interval}, {quality}"
+    return (
+        f"is neither clearly faster nor slower than {fp32}: {ratio(row.speedup)} times its speed {interval}, {quality}"
+    )
+
+
+def _quality(row, visit):
+    unit = " dB" if abs(row.sqnr_db) < math.inf else ""
+    on = " on noise" if visit.request.feeds.source is None else ""
+    return f"SQNR {decibels(row.sqnr_db)}{unit}{on}"
+
+
+def _state(visit):
+    found = _number(visit.given.findings, "", "")
+    return f"{too_inexact(visit.row)}; {found}" if visit.is_inexact else found
+
+
+def _number(findings, one, many):
+    if not findings:
+        return "the diagnosis finds nothing"
+    cost = f", together about {findings.cost_ms:.3g} ms a run" if findings.cost_ms else ""
+    return f"{plural(len(findings), 'finding')} {one if len(findings) == 1 else many}".rstrip() + cost

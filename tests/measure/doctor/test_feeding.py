@@ -1,0 +1,123 @@
+"""The file of feeds: what its keys mean, and what is wrong with those that are none."""
+
+import zipfile
+
+import numpy as np
+import pytest
+
+from qlab.machine.runtime import open_session
+from qlab.measure.doctor.feeding import Feeds, feeds_for, read_feeds
+from tests.recipes import builders
+from tests.recipes.builders import FLOAT, node, save, value
+
+FEED = builders.conformer_feed()
+
+
+@pytest.fixture
+def dotted(tmp_path):
+    """A model whose inputs are called x and x.0."""
+    inputs = [value(name, FLOAT, ["n"]) for name in ("x", "x.0")]
+    nodes = [node("Add", ["x", "x.0"], ["y"])]
+    return save(tmp_path / "dotted.onnx", nodes, inputs, [value("y", FLOAT, ["n"])], {})
+
+
+def test_an_array_for_each_input_is_one_feed(fp32, tmp_path):
+    np.savez(tmp_path / "one.npz", **FEED)
+    (feed,) = read_feeds(tmp_path / "one.npz", fp32)
+    assert set(feed) == set(FEED)
+    np.testing.assert_array_equal(feed["speech"], FEED["speech"])
+
+
+def test_numbers_tell_several_feeds_apart_in_their_order(fp32, feeds_file):
+    feeds = [builders.conformer_feed(frames) for frames in range(20, 32)]
+    read = read_feeds(feeds_file(feeds), fp32)
+    assert [feed["speech"].shape[1] for feed in read] == list(range(20, 32))
+
+
+def test_an_input_whose_own_name_ends_in_a_number_keeps_working(dotted, tmp_path):
+    x, y = np.float32([1, 2]), np.float32([3, 4])
+    np.savez(tmp_path / "one.npz", **{"x": x, "x.0": y})
+    (feed,) = read_feeds(tmp_path / "one.npz", dotted)
+    np.testing.assert_array_equal(feed["x.0"], y)
+    np.savez(tmp_path / "two.npz", **{"x.1": x, "x.0.1": y, "x.2": y, "x.0.2": x})
+    first, second = read_feeds(tmp_path / "two.npz", dotted)
+    np.testing.assert_array_equal(first["x.0"], y)
+    np.testing.assert_array_equal(second["x.0"], x)
+
+
+def test_an_input_with_a_default_may_be_fed(tmp_path):
+    inputs = [value("x", FLOAT, ["n"]), value("gain", FLOAT, [1])]
+    nodes, gain = [node("Mul", ["x", "gain"], ["y"])], {"gain": np.float32([2])}
+    path = save(tmp_path / "gain.onnx", nodes, inputs, [value("y", FLOAT, ["n"])], gain)
+    np.savez(tmp_path / "both.npz", x=np.float32([1]), gain=np.float32([3]))
+    np.savez(tmp_path / "x.npz", x=np.float32([1]))
+    assert set(read_feeds(tmp_path / "both.npz", path)[0]) == {"x", "gain"}
+    assert set(read_feeds(tmp_path / "x.npz", path)[0]) == {"x"}
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"speech": FEED["speech"]}, r"bad\.npz: feed has \['speech'\]; .*missing: \['speech_lengths'\]"),
+        (FEED | {"noise": np.zeros(3)}, r"bad\.npz has an array 'noise', which is no input of conformer\.onnx;"),
+        (FEED | {"speech.x": np.zeros(3)}, r"has an array 'speech\.x', which is no input"),
+        (FEED | {"speech.01": np.zeros(3)}, r"has an array 'speech\.01', which is no input"),
+        (FEED | {"speech.1": np.zeros(3)}, r"has \['speech', 'speech_lengths'\] without a number, and feeds \[1\]"),
+        ({"speech.3": FEED["speech"]}, r"bad\.npz, feed 3: feed has \['speech'\].*missing"),
+        (FEED | {"speech": np.zeros((1, 9, 32))}, r"feed\['speech'\] is float64; .* takes float32"),
+        (FEED | {"speech": np.zeros((1, 9, 31), np.float32)}, r"shape \(1, 9, 31\); .* takes \[batch, frames, 32\]"),
+        (FEED | {"speech": np.full((1, 9, 32), np.nan, np.float32)}, "NaN or infinite"),
+        (FEED | {"speech": np.array([{}])}, r"bad\.npz is no \.npz file of plain arrays \(Object arrays"),
+        ({}, r"bad\.npz holds no array; write it with np\.savez"),
+    ],
+)
+def test_a_file_of_wrong_arrays_is_refused_with_what_is_wrong(arrays, message, fp32, tmp_path):
+    np.savez(tmp_path / "bad.npz", **arrays)
+    with pytest.raises(ValueError, match=message):
+        read_feeds(tmp_path / "bad.npz", fp32)
+
+
+def test_what_is_no_npz_file_is_refused(fp32, tmp_path, feeds_file):
+    whole = feeds_file([FEED]).read_bytes()
+    files = {"empty": b"", "text": b"speech = 3\n", "cut": whole[:-200], "damaged": whole[:300] + b"!!" + whole[302:]}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=rf"{name} is no \.npz file of plain arrays .*; make it with np\.savez\("):
+            read_feeds(tmp_path / name, fp32)
+    np.save(tmp_path / "one.npy", FEED["speech"])
+    with pytest.raises(ValueError, match=r"one\.npy is no \.npz file .*it is one array without a name"):
+        read_feeds(tmp_path / "one.npy", fp32)
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
+        archive.writestr("speech", "hello")
+    with pytest.raises(ValueError, match=r"other\.zip holds \['speech'\], no arrays"):
+        read_feeds(tmp_path / "other.zip", fp32)
+
+
+def test_a_file_that_is_not_there_is_missed_by_name(fp32, tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match=r"gone\.npz: no such file of feeds; make it with np\.savez\('gone\.npz'"
+    ):
+        read_feeds(tmp_path / "gone.npz", fp32)
+
+
+@pytest.mark.parametrize(
+    ("count", "measured", "calibration"),
+    [(1, [0], [0]), (4, [0], [0, 1, 2, 3]), (5, [0], [1, 2, 3, 4]), (10, [0, 1], list(range(2, 10)))],
+)
+def test_from_five_feeds_on_those_that_measure_do_not_calibrate(count, measured, calibration):
+    feeds = Feeds(list(range(count)), None, {})
+    assert (feeds.measured, feeds.calibration) == (measured, calibration)
+    assert feeds.held_out is (count >= 5)
+
+
+def test_four_feeds_are_the_most_to_measure_on():
+    feeds = Feeds(list(range(100)), None, {})
+    assert (len(feeds.measured), len(feeds.calibration)) == (4, 96)
+
+
+def test_without_a_file_feeds_are_invented_and_the_declared_shapes_are_kept(fp32):
+    feeds = feeds_for(fp32, open_session(fp32))
+    assert feeds.source is None
+    assert len(feeds.feeds) == 8
+    assert feeds.declared == {"speech": ["batch", "frames", 32], "speech_lengths": ["batch"]}
+    assert feeds.feeds[0]["speech_lengths"].dtype == np.int64

@@ -1,0 +1,107 @@
+"""The rule that picks a model, on made-up rows."""
+
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qlab.measure.doctor.recommending import AS_FAST, GOOD_DB, LEAST_DB, accuracy, recommend, too_inexact
+from tests.measure.doctor.conftest import REFERENCE, row
+
+DECIBELS = st.one_of(st.floats(-20, 80), st.just(math.inf), st.just(math.nan))
+VERDICTS = st.sampled_from(["faster", "slower", "cannot tell"])
+NOTES = st.sampled_from(["", "y differs", "y has NaN or infinity where the reference has not, or the reverse"])
+MEASURED = st.lists(
+    st.builds(
+        lambda speedup, db, verdict, note: row("?", speedup, db, verdict, note=note),
+        st.floats(0.1, 10), DECIBELS, VERDICTS, NOTES,
+    ),
+    max_size=4,
+).map(lambda rows: [REFERENCE, *(replace(one, name=f"recipe{place}") for place, one in enumerate(rows))])  # fmt: skip
+
+
+@given(MEASURED)
+def test_what_is_recommended_is_faster_beyond_doubt_and_accurate_enough_or_it_is_fp32(rows):
+    result = recommend(rows)
+    chosen = next(one for one in rows if one.name == result.name)
+    assert chosen.is_reference or (chosen.verdict == "faster" and accuracy(chosen) >= LEAST_DB)
+
+
+@given(MEASURED)
+def test_every_other_model_is_rejected_for_a_reason(rows):
+    result = recommend(rows)
+    assert set(result.rejected) == {one.name for one in rows} - {result.name, "fp32"}
+    assert result.why
+    assert all(result.rejected.values())
+
+
+@given(MEASURED)
+def test_nothing_good_enough_is_faster_by_more_than_the_margin(rows):
+    result = recommend(rows)
+    speedup = next(one.speedup for one in rows if one.name == result.name)
+    for one in rows:
+        if one.verdict == "faster" and accuracy(one) >= GOOD_DB:
+            assert result.name != "fp32"
+            assert speedup >= AS_FAST * one.speedup
+
+
+@given(MEASURED, st.randoms(use_true_random=False))
+def test_the_order_of_the_rows_does_not_matter(rows, random):
+    shuffled = random.sample(rows, len(rows))
+    one, other = (next(r for r in rows if r.name == recommend(order).name) for order in (rows, shuffled))
+    assert (one.is_reference, one.speedup, accuracy(one)) == (other.is_reference, other.speedup, accuracy(other))
+
+
+@given(MEASURED)
+def test_a_model_that_is_slower_changes_nothing_by_being_there(rows):
+    without = [one for one in rows if one.verdict == "faster" or one.is_reference]
+    assert recommend(without).name == recommend(rows).name
+
+
+@given(MEASURED)
+def test_a_winner_that_gets_faster_still_wins(rows):
+    result = recommend(rows)
+    better = [replace(one, speedup=2 * one.speedup) if one.name == result.name else one for one in rows]
+    assert recommend(better).name == result.name
+
+
+@pytest.mark.parametrize(
+    ("rows", "name", "why"),
+    [
+        ([row("a", 2.0), row("b", 3.0)], "b", "the fastest that is accurate enough"),
+        ([row("a", 2.95, db=50), row("b", 3.0, db=35)], "a", "within 5 % of the fastest, and more accurate"),
+        ([row("a", 2.5, db=57), row("b", 3.0, db=47)], "b", "the fastest that is accurate enough"),
+        ([row("a", 2.0, db=40), row("b", 3.0, db=24)], "a", "the only one that is faster and accurate enough"),
+        ([row("a", 2.0, db=24), row("b", 3.0, db=20)], "b", "the fastest that is accurate enough"),
+        ([row("a", 0.5, verdict="slower")], "fp32", "no quantized version is faster on this machine"),
+        ([row("a", 3.0, db=9)], "fp32", "what is faster loses too much accuracy"),
+        ([], "fp32", "no quantized version is faster on this machine"),
+    ],
+)
+def test_cases_of_the_rule(rows, name, why):
+    result = recommend([REFERENCE, *rows])
+    assert (result.name, result.why) == (name, why)
+
+
+@pytest.mark.parametrize(
+    ("one", "reason"),
+    [
+        (row("a", db=40), ""),
+        (row("a", db=9.04), "9.0 dB are too little to use"),
+        (row("a", db=-math.inf), "-inf dB are too little to use"),
+        (row("a", db=math.nan), ""),  # no float outputs, and the integers agree
+        (row("a", db=math.nan, note="label differs"), "its answers are wrong: label differs"),
+        (row("a", db=math.nan, note="y has NaN or infinity"), "its answers are wrong: y has NaN or infinity"),
+        (row("a", db=40, note="random weights: latency only"), ""),
+    ],
+)
+def test_a_row_is_too_inexact_for_a_reason(one, reason):
+    assert too_inexact(one) == reason
+
+
+@pytest.mark.parametrize(("best", "had"), [(40.0, "40.0"), (math.inf, "exact answers")])
+def test_what_others_keep_makes_a_model_too_inexact(best, had):
+    assert too_inexact(row("a", db=24.2), best) == f"24.2 dB, where {had} can be had"
+    assert too_inexact(row("a", db=35.0), best) == ""

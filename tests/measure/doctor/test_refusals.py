@@ -1,0 +1,140 @@
+"""Bad input: refused by name, in one line, before anything slow."""
+
+import numpy as np
+import onnx
+import pytest
+
+from qlab import recipes
+from tests.measure.doctor.html import Page
+from tests.recipes import builders
+from tests.recipes.builders import FLOAT, node, save, value
+
+
+def refused(answer, *parts):
+    """One line on stderr that says all this, nothing on stdout, exit code 2."""
+    code, out, err = answer
+    assert (code, out) == (2, "")
+    assert err.startswith("doctor: ")
+    assert err.count("\n") == 1
+    for part in parts:
+        assert part in err, err
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["a", "b", "c"], ["a", "--rounds", "0"], ["a", "--threads", "two"], ["a", "-x"]]
+)
+def test_arguments_that_make_no_sense_are_refused(arguments, doctor):
+    code, out, err = doctor(*arguments)
+    assert (code, out) == (2, "")
+    assert "error" in err
+
+
+def test_a_missing_a_cut_and_a_foreign_file_are_refused(doctor, fp32, int8, tmp_path):
+    refused(doctor(tmp_path / "gone.onnx"), "gone.onnx: no such model file")
+    refused(doctor(fp32, tmp_path / "gone.onnx"), "gone.onnx: no such model file")
+    (tmp_path / "text.onnx").write_text("hello")
+    refused(doctor(tmp_path / "text.onnx"), "text.onnx: truncated, or not an ONNX file")
+    (tmp_path / "cut.onnx").write_bytes(int8.read_bytes()[:-300])
+    refused(doctor(fp32, tmp_path / "cut.onnx"), "cut.onnx")
+    refused(doctor(tmp_path), "no such model file")
+
+
+def test_models_in_the_wrong_places_are_refused(doctor, fp32, int8):
+    refused(doctor(int8, fp32), f"{int8} is quantized and {fp32} is not: give the fp32 model first")
+    refused(doctor(int8), f"{int8} is already quantized: it has DynamicQuantizeLinear, MatMulInteger nodes")
+    refused(doctor(int8, int8), "is already quantized")
+    refused(doctor(fp32, fp32), f"nothing in {fp32} is quantized; leave it out")
+
+
+def test_a_quantized_version_of_another_model_is_refused(doctor, fp32, tmp_path):
+    other = recipes.dynamic(builders.linear(tmp_path), tmp_path / "other.onnx").path
+    refused(doctor(fp32, other), f"{other} has the inputs x float, {fp32} has speech float, speech_lengths int64")
+
+
+def test_a_file_that_would_be_overwritten_or_cannot_be_written_is_refused(doctor, fp32, int8, tmp_path, feeds_file):
+    feeds = feeds_file([builders.conformer_feed()])
+    for option in ("--html", "--save"):
+        for path in (fp32, int8, feeds):
+            refused(doctor(fp32, int8, "--calibration", feeds, option, path), "would overwrite")
+        refused(doctor(fp32, option, tmp_path), "is a folder")
+        refused(doctor(fp32, option, tmp_path / "nowhere" / "x"), "nowhere")
+    refused(doctor(fp32, "--html", tmp_path / "x", "--save", tmp_path / "x"), "choose two names")
+    assert not (tmp_path / "x").exists()
+
+
+def test_options_without_a_purpose_are_refused(doctor, fp32, int8, tmp_path):
+    refused(doctor(fp32, "--no-recipes"), "there is no int8.onnx to diagnose")
+    refused(doctor(fp32, int8, "--no-recipes", "--save", tmp_path / "x.onnx"), "whose model --save could keep")
+    refused(doctor(fp32, "--card", "abacus"), "no reference machine card 'abacus': there are: ")
+
+
+def test_feeds_that_do_not_fit_are_refused(doctor, fp32, feeds_file, tmp_path):
+    refused(doctor(fp32, "--calibration", tmp_path / "gone.npz"), "gone.npz: no such file of feeds")
+    refused(doctor(fp32, "--calibration", feeds_file([{"speech": np.zeros(3, np.float32)}])), "feed 0", "missing")
+
+
+def test_a_feed_that_looks_right_and_does_not_run_is_refused_before_anything_is_tried(doctor, tmp_path, feeds_file):
+    nodes = [node("Reshape", ["x", "shape"], ["h"]), node("MatMul", ["h", "w"], ["y"])]
+    weights = {"shape": np.array([2, 16]), "w": builders.weights(16, 16)}
+    path = save(tmp_path / "m.onnx", nodes, [value("x", FLOAT, ["n"])], [value("y", FLOAT, [2, 16])], weights)
+    feeds = feeds_file([{"x": np.zeros(31, np.float32)}])
+    refused(doctor(path, "--calibration", feeds), f"{path} does not run on feed 0 of {feeds}: ")
+
+
+def test_external_data_outside_the_folder_are_refused(doctor, tmp_path):
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    path = builders.linear(inner)
+    model = onnx.load(path)
+    onnx.save(model, path, save_as_external_data=True, size_threshold=0, location="weights.bin")
+    model = onnx.load(path, load_external_data=False)
+    for tensor in model.graph.initializer:
+        tensor.external_data[0].value = "../weights.bin"
+    onnx.save(model, path)
+    (inner / "weights.bin").rename(tmp_path / "weights.bin")
+    refused(doctor(path), "is stored in '../weights.bin', outside the model's folder")
+
+
+def test_a_custom_operator_is_called_by_name_and_its_library_never_loaded(doctor, tmp_path):
+    nodes = [node("Whiten", ["x"], ["y"], domain="my.ops")]
+    path = save(tmp_path / "custom.onnx", nodes, [value("x", FLOAT, [4])], [value("y", FLOAT, [4])], {})
+    model = onnx.load(path)
+    model.opset_import.add(domain="my.ops", version=1)
+    onnx.save(model, path)
+    refused(doctor(path), "custom.onnx needs the operator my.ops:Whiten", "the doctor loads none")
+
+
+def test_a_model_for_which_no_feed_can_be_invented_asks_for_some(doctor, tmp_path):
+    nodes = [node("Reshape", ["x", "shape"], ["y"])]
+    inputs, outputs = [value("x", FLOAT, ["a", "b"])], [value("y", FLOAT, [12345])]
+    path = save(tmp_path / "m.onnx", nodes, inputs, outputs, {"shape": np.array([12345])})
+    refused(doctor(path), "--calibration feeds.npz", "x: float32 [a, b]")
+
+
+def hostile_model(folder):
+    """A model whose every name is an attack, and its path."""
+    evil = "<script>alert('{}')</script>\"><img src=x onerror=alert(1)>$\\frac{{\x1b[31m"
+    x, h, y = (evil.format(name) for name in "xhy")
+    nodes = [node("MatMul", [x, "w"], [h], evil.format("first")), node("MatMul", [h, "v"], [y], evil.format("second"))]
+    weights = {"w": builders.weights(16, 16), "v": builders.weights(16, 16, seed=1)}
+    path = folder / "a&b <i>model.onnx"
+    return save(path, nodes, [value(x, FLOAT, ["<b>", 16])], [value(y, FLOAT, ["<b>", 16])], weights)
+
+
+def test_a_hostile_model_is_harmless(doctor, tmp_path):
+    path = hostile_model(tmp_path)
+    int8 = recipes.dynamic(path, tmp_path / "<u>int8.onnx").path
+    html = tmp_path / "report.html"
+    code, out, _ = doctor(path, int8, "--html", html)
+    assert code in (0, 1)
+    assert "\x1b" not in out
+    text = html.read_text(encoding="utf-8")
+    shown = Page(text)
+    assert {"script", "i", "u", "b"} & set(shown.tags) == set()
+    assert set(shown.attributes) <= {
+        "charset", "class", "http-equiv", "content", "name", "lang", "src", "alt",
+    }  # fmt: skip
+    assert all(link.startswith("data:image/png;base64,") for link in shown.links)
+    assert "could not be drawn" not in shown.text
+    assert "<script>alert('x')</script>" in shown.text
+    assert "a&b <i>model.onnx" in shown.text
