@@ -43,6 +43,7 @@ STYLE = {
     "legend.frameon": False,
     "lines.linewidth": 1.8,
     "savefig.dpi": "figure",
+    "text.parse_math": False,  # a tensor's name may hold dollar signs, which mean no formula
 }
 
 

@@ -56,13 +56,21 @@ class Comparison:
     feeds: int
 
     def __repr__(self):
-        head = ["model", "size MB", "ms", "speed-up", "95 %", "SQNR dB", "verdict"]
-        notes = any(row.note for row in self.rows)
-        table = [head + ["note"] * notes, *(_cells(row) + [row.note] * notes for row in self.rows)]
-        lines = aligned(table, left=(0, 6, 7))
-        return "\n".join([*lines, self._method()])
+        table = self.table
+        if any(row.note for row in self.rows):
+            notes = ["note", *(row.note for row in self.rows)]
+            table = [[*cells, note] for cells, note in zip(table, notes, strict=True)]
+        return "\n".join([*aligned(table, left=(0, 6, 7)), self.method])
 
-    def _method(self):
+    @property
+    def table(self):
+        """The rows as text, below their heads, without the notes."""
+        head = ["model", "size MB", "ms", "speed-up", "95 %", "SQNR dB", "verdict"]
+        return [head, *(_cells(row) for row in self.rows)]
+
+    @property
+    def method(self):
+        """How it was measured, in a line."""
         rounds = len(next(iter(self.times_ms.values())))
         counts = {"interleaved round": rounds, "feed": self.feeds, "thread": self.threads}
         setting = ", ".join(f"{count} {what}{'s' if count != 1 else ''}" for what, count in counts.items())

@@ -75,14 +75,17 @@ class Examination:
         return milliseconds > share * self.quantized.total_ms
 
 
-def examine(fp32, quantized, feed, *, card=None, rounds=ROUNDS):
-    """The Examination of the model file `quantized`, made from the file `fp32`, on `feed`."""
+def examine(fp32, quantized, feed, *, card=None, rounds=ROUNDS, threads=1):
+    """The Examination of the model file `quantized`, made from the file `fp32`, on `feed`.
+
+    card, and what is raised, as in `diagnose`; rounds and threads as in `profile`
+    """
     fp32, quantized = Path(fp32), Path(quantized)  # also from a recipe's Quantized, which prints as a report
     feeds, own = as_feeds(feed), machine.card()
     card = own if card is None else card
     file = graph.load(quantized)
     layers = layer_errors(fp32, quantized, feeds)
-    profiles = profile_models({"fp32": fp32, "quantized": quantized}, feeds, rounds=rounds)
+    profiles = profile_models({"fp32": fp32, "quantized": quantized}, feeds, rounds=rounds, threads=threads)
     return Examination(
         fp32=profiles["fp32"],
         quantized=profiles["quantized"],

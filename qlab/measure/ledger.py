@@ -7,6 +7,7 @@ import numpy as np
 from qlab import palette
 from qlab.measure.tables import aligned
 
+NOTHING = 1e-4  # of a run
 FAMILIES = {
     "convolution": "convolutions",
     "matrix product": "matrix products",
@@ -52,10 +53,15 @@ class Ledger:
         return Line("whole", *(sum(getattr(line, n) for line in self.lines) for n in ("fp32_ms", "quantized_ms")))
 
     def __repr__(self):
-        table = [["where", "fp32 ms", "quantized ms", "difference"]]
+        return "\n".join(aligned(self.table()))
+
+    def table(self, name="quantized"):
+        """The lines as text, below their heads and above their sum; `name` is what the quantized model is called."""
+        rows = [["where", "fp32 ms", f"{name} ms", "difference"]]
         for line in (*self.lines, self.total):
-            table.append([line.what, f"{line.fp32_ms:.2f}", f"{line.quantized_ms:.2f}", f"{line.difference_ms:+.2f}"])
-        return "\n".join(aligned(table))
+            times = f"{line.fp32_ms:.2f}", f"{line.quantized_ms:.2f}", f"{line.difference_ms:+.2f}"
+            rows.append([line.what, *times])
+        return rows
 
     @palette.style()
     def plot(self):
@@ -84,7 +90,14 @@ class Ledger:
 
 def ledger(fp32, quantized):
     """The Ledger of two Profiles, taken in turns: of what the quantized model gains and loses, and where."""
-    return Ledger(tuple(Line(family, *times) for family, times in by_family(fp32, quantized) if any(times)))
+    return ledger_of(by_family(fp32, quantized))
+
+
+def ledger_of(entries):
+    """The Ledger of (family, (fp32's ms, the quantized model's ms)), without lines that are nothing but rounding."""
+    lines = [Line(family, *times) for family, times in entries]
+    whole = max(sum(line.fp32_ms for line in lines), sum(line.quantized_ms for line in lines))
+    return Ledger(tuple(line for line in lines if max(line.fp32_ms, line.quantized_ms) > NOTHING * whole))
 
 
 def by_family(*profiles):

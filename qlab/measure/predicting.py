@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from qlab import machine
-from qlab.measure.ledger import Ledger, Line, by_family
+from qlab.measure.ledger import Ledger, by_family, ledger_of
 from qlab.measure.profiling import ROUNDS, profile
 from qlab.measure.yardstick import PRODUCT_FAMILIES
 from qlab.recipes.choosing import choose
@@ -81,12 +81,11 @@ def predict(fp32, feed, recipe="hybrid", *, card=None, rounds=ROUNDS):
     saved = before.kernel_ms - sum(node.ms for node in after)
     predicted = replace(before, nodes=tuple(after), total_ms=before.total_ms - saved)
     quantizing = sum(_quantizing_ms(node, recipe, card) for node in before.nodes)
-    lines = [
-        Line(family, now, then + (quantizing if family == "boundary" else 0.0))
+    entries = [
+        (family, (now, then + (quantizing if family == "boundary" else 0.0)))
         for family, (now, then) in by_family(before, predicted)
     ]
-    lines = tuple(line for line in lines if line.fp32_ms or line.quantized_ms)
-    return Prediction(recipe, card.name, measured, Ledger(lines))
+    return Prediction(recipe, card.name, measured, ledger_of(entries))
 
 
 def is_quantized_by(node, recipe):

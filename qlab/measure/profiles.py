@@ -10,8 +10,14 @@ from qlab import palette
 from qlab.measure.tables import aligned
 from qlab.measure.work import CONVOLUTIONS, MATRIX_PRODUCTS, PRODUCTS
 
-KIND_COLOURS = {"integer": palette.INTEGER, "float": palette.FP32, "boundary": palette.ACTIVATIONS, "other": "#C8C8C8"}
-KIND_HATCHES = {"integer": "", "float": "", "boundary": "///", "other": ""}
+SHOWN = 12  # operators in a table or figure
+# The boundary is half float, half integer; the labels say it to those who do not see colours.
+BARS = {
+    "integer": {"color": palette.INTEGER},
+    "float": {"color": palette.FP32},
+    "boundary": {"facecolor": palette.FP32, "edgecolor": palette.INTEGER, "hatch": "///"},
+    "other": {"facecolor": "white", "edgecolor": palette.FP32},
+}
 
 
 @dataclass(frozen=True)
@@ -107,13 +113,17 @@ class Profile:
         return sum(n.ms for n in self.nodes if all(getattr(n, name) == value for name, value in wanted.items()))
 
     def __repr__(self):
-        shown, rest = self.rows[:12], self.rows[12:]
+        return "\n".join([*aligned(self.table(), left=(0, 1)), self._method()])
+
+    def table(self, most=SHOWN):
+        """The costliest operators as text, below their heads; what is left, in one row."""
+        shown, rest = self.rows[:most], self.rows[most:]
         table = [["operator", "computes on", "nodes", "ms", "share"]]
         table += [_cells(f"{row.domain} {row.op_type}".strip(), row.kind, row) for row in shown]
         if rest:
             summed = ProfileRow("", "", "", *(sum(getattr(r, n) for r in rest) for n in ("count", "ms", "share")))
             table.append(_cells(f"{len(rest)} more operators", "", summed))
-        return "\n".join([*aligned(table, left=(0, 1)), self._method()])
+        return table
 
     def _method(self):
         removed = f"; the profiler's own {self.profiler_ms:.2g} ms taken out" if self.profiler_ms else ""
@@ -125,10 +135,10 @@ class Profile:
     @palette.style()
     def plot(self):
         """A figure of the time by operator, coloured and marked by where it computes."""
-        rows = self.rows[:12][::-1]
+        rows = self.rows[:SHOWN][::-1]
         figure, axes = palette.figure(height=1.4 + 0.32 * len(rows))
         for position, row in enumerate(rows):
-            axes.barh(position, row.ms, color=KIND_COLOURS[row.kind], hatch=KIND_HATCHES[row.kind], edgecolor="white")
+            axes.barh(position, row.ms, **BARS[row.kind])
             axes.annotate(
                 f"{100 * row.share:.0f} % {row.kind}",
                 (row.ms, position), xytext=(5, 0), textcoords="offset points", va="center",

@@ -5,51 +5,36 @@ from collections import Counter
 from qlab import graph
 from qlab.measure.diagnosing import CODES
 from qlab.measure.doctor.document import Case, Picture, Table
-from qlab.measure.doctor.wording import plural, ratio
+from qlab.measure.doctor.wording import plural
 from qlab.measure.layer_rows import decibels
-from qlab.measure.verdict import MARGIN
 
 SHOWN = 8  # rows of a table of many
 
 
 def comparison_table(comparison, marked):
     """All models, the row called `marked` standing out; remarks are put below, where they have room."""
-    rows = [["model", "size MB", "ms", "speed-up", "95 %", "SQNR dB", "verdict"]]
     notes = {}
     for row in comparison.rows:
-        cells = [row.name, f"{row.size_mb:.3g}" if row.size_mb < 10 else f"{row.size_mb:.1f}", f"{row.median_ms:.3g}"]
-        rest = [ratio(row.speedup), row.interval, decibels(row.sqnr_db), row.verdict]
-        rows.append(cells + (["1.00", "", "", "reference"] if row.is_reference else rest))
         if row.note:
             notes.setdefault(row.note, []).append(row.name)
     remarks = [
-        f"{note[:1].upper()}{note[1:]} ({'all models' if len(names) == len(rows) - 1 else ', '.join(names)})."
+        f"{note[:1].upper()}{note[1:]} ({'all models' if len(names) == len(comparison.rows) else ', '.join(names)})."
         for note, names in notes.items()
     ]
-    rounds = len(next(iter(comparison.times_ms.values())))
-    method = (
-        f"Medians of {plural(rounds, 'interleaved round')}, {plural(comparison.feeds, 'feed')}, "
-        f"{plural(comparison.threads, 'thread')}; SQNR of the worst float output; a verdict needs more than "
-        f"{100 * (MARGIN - 1):.0f} %."
-    )
+    method = f"{comparison.method[:1].upper()}{comparison.method[1:]}."
     places = {row.name: place for place, row in enumerate(comparison.rows, 1)}
-    return Table(rows, left=(0, 6), marked=places.get(marked), note=" ".join([method, *remarks]))
+    return Table(comparison.table, left=(0, 6), marked=places.get(marked), note=" ".join([method, *remarks]))
 
 
 def ledger_table(ledger, name):
     """Where the milliseconds of the quantized model `name` and of fp32 go; the last row is their sum."""
-    lines = (*ledger.lines, ledger.total)
-    rows = [[one.what, f"{one.fp32_ms:.2f}", f"{one.quantized_ms:.2f}", f"{one.difference_ms:+.2f}"] for one in lines]
-    return Table([["work", "fp32 ms", f"{name} ms", "difference"], *rows], marked=len(rows))
+    rows = ledger.table(name)
+    return Table(rows, marked=len(rows) - 1)
 
 
 def profile_table(profile):
     """The costliest operators of a Profile."""
-    rows = [["operator", "computes on", "nodes", "ms", "share"]]
-    for row in profile.rows[:SHOWN]:
-        label = f"{row.domain} {row.op_type}".strip()
-        rows.append([label, row.kind, str(row.count), f"{row.ms:.3g}", f"{100 * row.share:.1f} %"])
-    return Table(rows, left=(0, 1))
+    return Table(profile.table(SHOWN), left=(0, 1))
 
 
 def layers_table(layers):

@@ -77,5 +77,4 @@ def _input(name, feeds):
 
 
 def _timing(request):
-    text = f"{plural(request.rounds, 'round')}, {plural(request.threads, 'thread')}"
-    return text if request.threads == 1 else f"{text}; profiles and the diagnosis with 1 thread"
+    return f"{plural(request.rounds, 'round')}, {plural(request.threads, 'thread')}"

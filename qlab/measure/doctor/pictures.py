@@ -4,14 +4,10 @@ import base64
 import io
 import warnings
 
-import matplotlib
-
-PLAIN = {"text.parse_math": False}  # a tensor's name may hold dollar signs, which mean no formula
-
 
 def png(draw):
     """(data URI, title) of the figure that the callable `draw` makes."""
-    with matplotlib.rc_context(PLAIN), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a box in its place is no harm
         figure = draw()
         buffer = io.BytesIO()
