@@ -1,6 +1,6 @@
 """Everything that a diagnosis looks at, measured once: an Examination."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -96,3 +96,10 @@ def examine(fp32, quantized, feed, *, card=None, rounds=ROUNDS, threads=1):
         choice=choose(card),
         is_own_card=card.name == own.name,
     )
+
+
+def profiled_again(examination, *, rounds=ROUNDS, threads=1):
+    """The Examination with its two profiles taken anew: the machine may have been busy."""
+    models = {"fp32": examination.fp32.path, "quantized": examination.quantized.path}
+    profiles = profile_models(models, examination.feeds, rounds=rounds, threads=threads)
+    return replace(examination, **profiles)

@@ -12,13 +12,13 @@ from qlab.measure.doctor.recommending import Recommendation, recommend, too_inex
 from qlab.measure.doctor.request import Request, opened
 from qlab.measure.doctor.stages import stage
 from qlab.measure.doctor.trying import Attempt, try_recipes
-from qlab.measure.examining import Examination, examine
+from qlab.measure.examining import Examination, examine, profiled_again
 from qlab.measure.finding import Findings
 from qlab.measure.ledger import Ledger, ledger
 from qlab.recipes.files import publish
 
 ON_VALUES = ("range-clips", "range-wastes", "layer-loss")  # findings that noise cannot give
-LEAST_MS = 0.005  # what is shown as 0.00
+NEAR, AGAIN = 0.1, 2  # profile and comparison: how near they should be, and how often the profile is taken again
 FP32, INT8 = "fp32", "int8"  # what the two given models are called in tables
 
 
@@ -87,6 +87,7 @@ def visit(request):
         made = {attempt.recipe: attempt.quantized.path for attempt in attempts if attempt.quantized is not None}
         models = {FP32: request.fp32} | ({} if given is None else {INT8: request.int8}) | made
         comparison = _compared(models, request)
+        given = _settled(given, comparison, request)
         recommendation = recommend(comparison.rows) if made else None
         tried, problem = _best_diagnosed(recommendation, comparison, made, request)
         saved = None
@@ -128,15 +129,42 @@ def _best_diagnosed(recommendation, comparison, made, request):
     if name == FP32:
         name = max((row for row in comparison.rows if row.name in made), key=lambda row: row.speedup).name
     try:
-        return _diagnosed(name, made[name], request), ""
+        return _settled(_diagnosed(name, made[name], request), comparison, request), ""
     except ValueError as error:  # minutes of measuring are worth a report without this part
         return None, str(error)
 
 
 def _diagnosed(name, path, request):
+    settings = {"rounds": request.rounds, "threads": request.threads}
     with stage(f"examining {name}"):
-        examination = examine(request.fp32, path, request.feeds.measured, card=request.card, rounds=request.rounds)
-        return Diagnosis(name, examination, _findings(examination, request), _ledger(examination))
+        examination = examine(request.fp32, path, request.feeds.measured, card=request.card, **settings)
+        return _diagnosis(name, examination, request)
+
+
+def _diagnosis(name, examination, request):
+    lines = ledger(examination.fp32, examination.quantized)
+    return Diagnosis(name, examination, _findings(examination, request), lines)
+
+
+def _settled(diagnosis, comparison, request):
+    """The Diagnosis; its times are taken again, at most twice, while they are far from what the comparison measured."""
+    if diagnosis is None or comparison is None:
+        return diagnosis
+    for _ in range(AGAIN):
+        if disagreement(diagnosis, comparison) <= NEAR:
+            break
+        with stage(f"timing {diagnosis.name} again: something else kept the machine busy"):
+            again = profiled_again(diagnosis.examination, rounds=request.rounds, threads=request.threads)
+        other = _diagnosis(diagnosis.name, again, request)
+        diagnosis = min(diagnosis, other, key=lambda one: disagreement(one, comparison))
+    return diagnosis
+
+
+def disagreement(diagnosis, comparison):
+    """How far the profiles' whole runs are from the comparison's, the worse of the two models: 0.1 is a tenth."""
+    measured = {row.name: row.median_ms for row in comparison.rows}
+    runs = {FP32: diagnosis.examination.fp32.total_ms, diagnosis.name: diagnosis.examination.quantized.total_ms}
+    return max(abs(run / measured[name] - 1) for name, run in runs.items())
 
 
 def _findings(examination, request):
@@ -144,9 +172,3 @@ def _findings(examination, request):
     found = findings_of(examination)
     invented = request.feeds.source is None
     return Findings(one for one in found if not (invented and one.code in ON_VALUES))
-
-
-def _ledger(examination):
-    """The Ledger without the lines that are 0 but for rounding."""
-    lines = ledger(examination.fp32, examination.quantized).lines
-    return Ledger(tuple(line for line in lines if max(line.fp32_ms, line.quantized_ms) >= LEAST_MS))

@@ -3,8 +3,10 @@
 import math
 
 from qlab.measure.doctor.recommending import too_inexact
-from qlab.measure.doctor.visit import FP32, INT8
+from qlab.measure.doctor.visit import FP32, INT8, disagreement
 from qlab.measure.layer_rows import decibels
+
+FAR = 0.2  # times that should agree
 
 
 def verdict(visit):
@@ -44,15 +46,18 @@ def advice(visit):
 def together(visit, diagnosis):
     """The sum of the findings' costs, beside what was measured."""
     profiled, row = diagnosis.examination.quantized.total_ms, visit.row_of(diagnosis.name)
+    cost = diagnosis.findings.cost_ms
     text = (
-        f"Together about {diagnosis.findings.cost_ms:.3g} ms of the {profiled:.3g} ms of a run. Compared side by side, "
-        f"{row.name} takes {row.median_ms:.3g} ms and fp32 {visit.row_of(FP32).median_ms:.3g} ms"
+        f"Together about {cost:.3g} ms of the {profiled:.3g} ms of a run, so that {profiled - cost:.3g} ms would be left. "
+        f"Compared side by side, {row.name} takes {row.median_ms:.3g} ms and fp32 {visit.row_of(FP32).median_ms:.3g} ms"
     )
     chosen = visit.recommendation
-    if chosen is None or chosen.name in (FP32, diagnosis.name):
+    if chosen is not None and chosen.name not in (FP32, diagnosis.name):
+        text += f"; {chosen.name} takes {visit.row_of(chosen.name).median_ms:.3g} ms"
+    apart = disagreement(diagnosis, visit.comparison)
+    if apart <= FAR:
         return f"{text}."
-    other = visit.row_of(chosen.name)
-    return f"{text}; {other.name} takes {other.median_ms:.3g} ms, {row.median_ms - other.median_ms:.3g} ms less."
+    return f"{text}. The two measurements are {100 * apart:.0f} % apart: repeat this on a machine that is less busy."
 
 
 def ratio(value):

@@ -77,7 +77,7 @@ def test_a_model_that_is_ill_is_shown_a_better_one(doctor, fp32, int8, measured)
     assert "1. conv-integer, about 1.5 ms a run: convolutions that dynamic quantization made ConvInteger" in text
     assert "seen: 3 of them why: since mend: recipes.hybrid() where: elsewhere" in text
     assert "Together about 1.5 ms of the" in text
-    assert "static takes 3.33 ms, 1.67 ms less." in text
+    assert "Compared side by side, int8 takes 5 ms and fp32 10 ms; static takes 3.33 ms." in text
     assert "static: findings" in text
 
 
