@@ -48,8 +48,8 @@ def together(visit, diagnosis):
     profiled, row = diagnosis.examination.quantized.total_ms, visit.row_of(diagnosis.name)
     cost = diagnosis.findings.cost_ms
     text = (
-        f"Together about {cost:.3g} ms of the {profiled:.3g} ms of a run: {profiled - cost:.3g} ms would be left. Compared "
-        f"side by side, {row.name} takes {row.median_ms:.3g} ms and fp32 {visit.row_of(FP32).median_ms:.3g} ms"
+        f"Together about {cost:.3g} ms of the {profiled:.3g} ms of a run: {profiled - cost:.3g} ms would be left. "
+        f"Compared side by side, {row.name} takes {row.median_ms:.3g} ms and fp32 {visit.row_of(FP32).median_ms:.3g} ms"
     )
     chosen = visit.recommendation
     if chosen is not None and chosen.name not in (FP32, diagnosis.name):
