@@ -3,12 +3,19 @@
 >>> from qlab import graph, models
 >>> graph.census(models.path("digits"), optimized=False).float["", "Conv"]
 11
+
+census          what computes on integers, on floats, at the boundary
+diff, draw      what a quantizer did to a graph; a picture of it
+optimized       the graph that onnxruntime makes of a file, and runs
+invented_feeds  inputs for a model of which only the file is at hand: to time it, not to calibrate it
+load, nodes, graphs, tensors   a checked ModelProto, and all that is in it
 """
 
 from qlab.graph.counting import Census, census, count, is_quantized
 from qlab.graph.diffing import Diff, diff
 from qlab.graph.drawing import draw
 from qlab.graph.files import load
+from qlab.graph.inventing import invented_feeds
 from qlab.graph.optimizing import optimized
 from qlab.graph.walking import graphs, nodes, tensors
 
@@ -20,6 +27,7 @@ __all__ = [
     "diff",
     "draw",
     "graphs",
+    "invented_feeds",
     "is_quantized",
     "load",
     "nodes",

@@ -104,8 +104,8 @@ def _not_fused(examination, node):
     if not behind or len(readers) > 1:
         others = sorted({reader.op_type for reader in readers if reader.op_type != "QuantizeLinear"})
         return "float-result-read", f"its result goes to {' and '.join(others) or 'an output'} as a float"
-    types = {dtype_name(code_type(examination, edge)) for _, _, edge in sides}
-    return "float-not-fused", f"activations in {', weights and result in '.join(sorted(types))}"
+    types = [f"{dtype_name(code_type(examination, edge))} {where} it" for where, _, edge in sides]
+    return "float-not-fused", f"there is no kernel for {' and '.join(types)}"
 
 
 def _several(count):
