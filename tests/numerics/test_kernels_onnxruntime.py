@@ -176,8 +176,10 @@ def convolutions(draw):
 @given(generators, convolutions(), st.sampled_from(BYTES), st.sampled_from(BYTES), st.booleans())
 def test_conv_integer_equals_onnxruntime_code_for_code(rng, convolution, x_dtype, w_dtype, with_zero_points):
     x_shape, w_shape, attributes = convolution
-    x, w = codes(rng, x_dtype, x_shape), weights(rng, w_dtype, w_shape)
-    zero_points = (codes(rng, x_dtype, ()), codes(rng, w_dtype, ())) if with_zero_points else (None, None)
+    # ConvInteger hands its weights over as the left operand of a matrix product, so that x is the right one there, and
+    # x's zero point with it, which stands for the padding.
+    x, w = weights(rng, x_dtype, x_shape), weights(rng, w_dtype, w_shape)
+    zero_points = (weights(rng, x_dtype, ()), codes(rng, w_dtype, ())) if with_zero_points else (None, None)
     expected = run("ConvInteger", x, w, *zero_points, output_dtypes=["int32"], **attributes)
     np.testing.assert_array_equal(kernels.conv_integer(x, w, *zero_points, **attributes), expected)
 
