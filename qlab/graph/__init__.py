@@ -17,11 +17,12 @@ from qlab.graph.drawing import draw
 from qlab.graph.files import load
 from qlab.graph.inventing import invented_feeds
 from qlab.graph.optimizing import optimized
-from qlab.graph.walking import graphs, nodes, tensors
+from qlab.graph.walking import bodies, graphs, nodes, reads, tensors
 
 __all__ = [
     "Census",
     "Diff",
+    "bodies",
     "census",
     "count",
     "diff",
@@ -32,5 +33,6 @@ __all__ = [
     "load",
     "nodes",
     "optimized",
+    "reads",
     "tensors",
 ]

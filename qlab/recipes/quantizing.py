@@ -44,7 +44,7 @@ def quantized_dynamically(work, path, choice, *, op_types, per_channel, exclude=
 def quantized_statically(work, path, choice, ranges, *, op_types, per_channel, exclude):
     """The ModelProto, in QDQ format, that quantize_static makes of the file `path` with the Ranges `ranges`."""
     model, target, cache = onnx.load(path), work.folder / "static.onnx", work.folder / "ranges"
-    exclude = set(exclude) | (without_channels(model) if per_channel else set())
+    exclude = set(exclude) | (without_channels(model) if per_channel else set()) | clips_read_in_bodies(model)
     unshare(model, op_types, exclude)
     with writing(work.output):
         path = write(model, work.folder, "unshared.onnx")
@@ -77,6 +77,17 @@ def without_channels(model):
     """
     ranks = {tensor.name: len(tensor.dims) for one in graph.graphs(model) for tensor in one.initializer}
     return {node.name for node in graph.nodes(model) if node.op_type == "MatMul" and ranks.get(node.input[1], 2) != 2}
+
+
+def clips_read_in_bodies(model):
+    """Names of the Relu and Clip nodes whose result the body of an If, Loop or Scan reads.
+
+    onnxruntime's static quantizer lets the codes do their work and leaves them out, but a body would go on reading what
+    they were given, unclipped, under their name.
+    """
+    inner = {name for one in model.graph.node for body in graph.bodies(one) for each in body.node
+             for name in graph.reads(each)}  # fmt: skip
+    return {one.name for one in model.graph.node if one.op_type in ("Relu", "Clip") and inner & set(one.output)}
 
 
 @contextmanager

@@ -186,6 +186,24 @@ def branches_feed(seed=5, flag=True):
     return {"x": noise(32, 16, seed=seed), "flag": np.array(flag)}
 
 
+def branch_behind_relu(folder):
+    """A Relu whose result both branches of an If read, and an Add."""
+
+    def branch(name):
+        nodes = [node("MatMul", ["r", f"{name}_w"], [f"{name}_y"], f"{name}_product")]
+        stored = [numpy_helper.from_array(weights(16, 16, seed=len(name)), f"{name}_w")]
+        return helper.make_graph(nodes, name, [], [value(f"{name}_y", FLOAT, ["rows", 16])], stored)
+
+    nodes = [
+        node("MatMul", ["x", "w"], ["h"], "before"),
+        node("Relu", ["h"], ["r"], "relu"),
+        node("If", ["flag"], ["i"], "choice", then_branch=branch("yes"), else_branch=branch("no")),
+        node("Add", ["r", "i"], ["y"], "sum"),
+    ]
+    inputs = [value("x", FLOAT, ["rows", 16]), value("flag", BOOL, [])]
+    return save(folder / "relu_if.onnx", nodes, inputs, [value("y", FLOAT, ["rows", 16])], {"w": weights(16, 16)})
+
+
 def loop(folder):
     """h <- tanh(h w), as many times as the input says; w is stored outside the loop."""
     body = helper.make_graph(

@@ -210,3 +210,10 @@ def test_the_result_says_what_was_done_and_what_stayed_float_and_why(tmp_path):
     ]
     assert repr(quantized).splitlines()[5].startswith("  in float besides, no products: ")
     assert Path(quantized) == quantized.path
+
+
+@pytest.mark.parametrize("recipe", ["static", "hybrid"])
+def test_a_relu_whose_result_a_body_reads_is_kept(recipe, tmp_path, card, quality):
+    model, feed = builders.branch_behind_relu(tmp_path), builders.branches_feed()
+    quantized = getattr(recipes, recipe)(model, tmp_path / "int8.onnx", [feed], card=card)
+    assert quality(model, quantized.path, feed) > 20
