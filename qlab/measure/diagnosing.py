@@ -15,6 +15,7 @@ CODES = {
     "float-no-kernel": "products of a kind that has no integer kernel",
     "float-not-fused": "products between Q and DQ that were not fused",
     "float-both-move": "products without a constant factor",
+    "float-in-body": "products inside an If, Loop or Scan, which the quantizer did not enter",
     "float-left-out": "products that the quantizer left in float",
     "boundary-overhead": "much time between floats and codes",
     "saturation-risk": "8-bit weights where u8 x s8 saturates",

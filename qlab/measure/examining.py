@@ -63,8 +63,14 @@ class Examination:
 
     @cached_property
     def initializers(self):
-        """{name: TensorProto} of the constants of the graph that ran; large ones without their values."""
-        return {tensor.name: tensor for tensor in self.quantized.model.graph.initializer}
+        """{name: TensorProto} of the constants of the graph that ran, bodies included; large ones without values."""
+        return {tensor.name: tensor for one in graph.graphs(self.quantized.model) for tensor in one.initializer}
+
+    @cached_property
+    def inside(self):
+        """Identities of the nodes that run in the body of an If, Loop or Scan."""
+        _, *bodies = graph.graphs(self.quantized.model)
+        return {id(node) for body in bodies for node in body.node}
 
     def cost(self, milliseconds):
         """A cost that rests on the card's ratios: None for another machine's card, since the times are this one's."""

@@ -24,6 +24,8 @@ def recipe_for(profile):
 def call(examination, recipe=None, **options):
     """The Python call of a recipe on the examined model, as text; the fitting recipe if none is named."""
     recipe = recipe or recipe_for(examination.fp32)
+    if recipe == "dynamic" and any(node.op_type == "LSTM" for node in examination.fp32.nodes):
+        options.setdefault("op_types", ("MatMul", "LSTM"))
     source = examination.fp32.path
     arguments = [repr(source.name), repr(f"{source.stem}.{recipe}.onnx")]
     if recipe != "dynamic":

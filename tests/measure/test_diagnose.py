@@ -1,15 +1,22 @@
 """Each fault is found on a model made to have just that one, and a healthy model gives none."""
 
+import ast
+import inspect
 import platform
+import re
 from dataclasses import replace
 
 import numpy as np
 import onnx
 import pytest
+from onnxruntime.quantization import QuantFormat, quantize_static
 
-from qlab import calibration, machine, measure, recipes
+from qlab import calibration, graph, machine, measure, recipes
 from qlab.measure.bill import Bill
+from qlab.measure.causes.floats import _reason
+from qlab.measure.remedies import call
 from tests.measure import faults
+from tests.recipes import builders
 
 ON_X86 = platform.machine().lower() in ("x86_64", "amd64")
 
@@ -38,7 +45,17 @@ def only(findings, code):
     assert finding.why
     assert finding.remedy
     assert code in measure.CODES
+    assert_calls_can_be_made(finding.remedy)
     return finding
+
+
+def assert_calls_can_be_made(remedy):
+    """Each recipes.<name>(...) in the text has the arguments that the recipe takes."""
+    for name, rest in re.findall(r"recipes\.(\w+)\((.*)", remedy):
+        end = next(at for at in range(len(rest)) if rest[:at].count("(") + 1 == rest[: at + 1].count(")"))
+        written = ast.parse(f"f({rest[:end]})", mode="eval").body
+        keywords = {keyword.arg: keyword.value for keyword in written.keywords}
+        inspect.signature(getattr(recipes, name)).bind(*written.args, **keywords)
 
 
 def test_a_healthy_dynamic_model_gives_no_finding(tmp_path, card):
@@ -263,3 +280,28 @@ def test_calibration_is_what_the_ranges_are_compared_with(tmp_path, card):
     ranges = calibration.collect(prepared, feed)
     quantized = recipes.static(model, tmp_path / "int8.onnx", ranges=ranges, card=card)
     assert measure.diagnose(model, quantized, feed, card=card) == []
+
+
+def test_products_in_the_branches_of_an_if_are_said_to_be_there(tmp_path, card):
+    model, feed = builders.branches(tmp_path), builders.branches_feed()
+    examined = measure.examine(model, faults.by_hand(model, tmp_path, "int8"), feed, card=card)
+    node = next(one for one in examined.quantized.nodes if one.name == "yes_product")
+    assert _reason(examined, node) == ("float-in-body", "")
+    entered = graph.census(recipes.dynamic(model, tmp_path / "entered.onnx", card=card))
+    assert entered.integer.total() > graph.census(examined.path).integer.total()
+
+
+def test_the_negatives_that_a_folded_relu_removes_are_not_clipped(tmp_path, card):
+    model, feed = faults.layers(tmp_path), faults.layers_feed()
+    quantized = tmp_path / "operators.onnx"
+    prepared, cache = recipes.prepare(model, tmp_path / "prepared.onnx"), tmp_path / "ranges.json"
+    calibration.collect(prepared, feed).save(cache)
+    quantize_static(prepared, quantized, None, calibration_cache_path=cache, quant_format=QuantFormat.QOperator)
+    assert "range-clips" not in codes(measure.diagnose(model, quantized, feed, card=card))
+
+
+def test_an_lstm_is_sent_to_the_recipe_with_the_operators_that_it_needs(tmp_path, card):
+    model, feed = builders.recurrent(tmp_path, "LSTM"), {"x": faults.noise(5, 2, 16)}
+    quantized = recipes.dynamic(model, tmp_path / "int8.onnx", op_types=("MatMul", "LSTM"), card=card)
+    examined = measure.examine(model, quantized, feed, card=card)
+    assert call(examined, "dynamic").endswith("op_types=('MatMul', 'LSTM'))")

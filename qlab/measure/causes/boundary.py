@@ -25,7 +25,7 @@ def boundary_overhead(examination, bill):
         why="each passes over a whole tensor to change its numbers' form, and computes nothing. Where integer "
         "operators follow each other there is none between them",
         cost_ms=cost,
-        remedy=f"{call(examination)}: quantizes all that has an integer kernel, so that codes stay codes; or leave the "
-        "products between float operators in float with exclude=(...)",
+        remedy=f"{call(examination, 'static')}: quantizes all that has an integer kernel, so that codes stay codes; "
+        "or, with exclude=(...), leaves the products between float operators in float",
         nodes=tuple(node.name for node in dear),
     )

@@ -12,6 +12,7 @@ from qlab.measure.yardstick import PRODUCT_FAMILIES
 from qlab.recipes.fates import NO_INTEGER_KERNEL
 
 LEAST_SHARE = 0.04
+BEYOND_RECIPES = {"float-no-kernel"}  # only the Q/DQ at their edges can be saved
 EDGES = ("QuantizeLinear", "DequantizeLinear")
 
 WHY = {
@@ -25,6 +26,8 @@ WHY = {
     "float-not-fused": "the product stands between Q and DQ, yet onnxruntime has no rule for these codes",
     "float-both-move": "dynamic quantization takes products with constant weights; here both factors move with the "
     "input (attention's two products are such)",
+    "float-in-body": "onnxruntime's quantize_static does not enter the bodies of If, Loop and Scan, quantize_dynamic "
+    "only if it is told to",
     "float-left-out": "the quantizer was not asked for these operators, or was told to leave these nodes out",
 }
 
@@ -50,7 +53,8 @@ def _finding(examination, reason, members, edges, bill):
     shown = "; ".join(f"{count} because {detail}" for detail, count in details.most_common(3))
     more = f" (and {len(details) - 3} reasons more like these)" if len(details) > 3 else ""
     milliseconds, edge_ms = sum(node.ms for node in nodes), bill.left(edges)
-    cost = sum(bill.charge(node, examination.yardstick.excess_ms([node])) for node in nodes)
+    mendable = [] if reason in BEYOND_RECIPES else nodes
+    cost = sum(bill.charge(node, examination.yardstick.excess_ms([node])) for node in mendable)
     cost += sum(bill.charge(edge) for edge in edges)
     counts = Counter(node.op_type for node in nodes)
     float_ms = sum(examination.yardstick.float_ms(node) or 0.0 for node in nodes)
@@ -77,17 +81,17 @@ def _reason(examination, node):
     """Why this product is in float: (code, detail).
 
     1. No operator of the kind computes on integers.
-    2. It was meant to be one, between Q and DQ: the codes before or behind it have a second consumer, its result is
-       read as a float, or there is no rule.
-    3. It was not: both factors move, or the quantizer left it out.
+    2. It was meant to be one, between Q and DQ, its weights codes as well: the codes before or behind it have a second
+       consumer, its result is read as a float, or there is no rule.
+    3. It was not: both factors move, or it is in a body that the quantizer did not enter, or was left out otherwise.
     """
     if node.op_type.removeprefix("Fused") in NO_INTEGER_KERNEL:
         return "float-no-kernel", ""
-    if reads_codes(examination, node):
+    if reads_codes(examination, node) and node.node.input[factors(node.node)[1]] not in examination.initializers:
         return _not_fused(examination, node)
     if not any(is_weight(examination, node.node.input[place]) for place in factors(node.node)):
         return "float-both-move", ""
-    return "float-left-out", ""
+    return "float-in-body" if id(node.node) in examination.inside else "float-left-out", ""
 
 
 def _not_fused(examination, node):
@@ -139,7 +143,12 @@ def _remedy(examination, reason):
     if reason == "float-second-consumer":
         return f"{call(examination, 'static')}: uint8 activations need no rewriting, however many consumers they have"
     if reason == "float-both-move":
-        return f"{call(examination, 'static')}: with fixed ranges both factors may move; less exact than dynamic ones"
+        return (
+            f"{call(examination, 'static')}: with fixed ranges both factors may move. Less exact than dynamic ones, "
+            "and quantizing both costs too: compare the two before you choose"
+        )
     if reason == "float-no-kernel":
-        return "leave it in float, without Q/DQ around it, as the recipes do; if it is dear, replace it in the model"
+        return "no recipe can: replace the operator in the model, if it is worth that"
+    if reason == "float-in-body":
+        return f"{call(examination, 'dynamic')}: enters the bodies"
     return f"{call(examination)}: quantizes every product that has an integer kernel"

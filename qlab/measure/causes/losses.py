@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 
+from qlab.measure.causes.ranges import folded_clips
 from qlab.measure.finding import Finding
-from qlab.measure.remedies import call
+from qlab.measure.remedies import call, recipe_for
 
 POOR_DB = 15.0  # below, one layer alone changes its result by more than a sixth
 OUTLIER_DB = 10.0  # this much below the middle layer stands out
@@ -17,7 +18,7 @@ def layer_losses(examination, explained):
 
     explained   Findings that tell already why tensors lose: their ranges, or products that saturate
     """
-    elsewhere = {name for finding in explained for name in finding.nodes}
+    elsewhere = {name for finding in explained for name in finding.nodes} | folded_clips(examination)
     rows = [row for row in examination.layers.rows if math.isfinite(row.local_db)]
     if not rows:
         return
@@ -27,6 +28,8 @@ def layer_losses(examination, explained):
     if not poor:
         return
     nodes = tuple(row.node for row in poor if row.node)
+    fitting = recipe_for(examination.fp32)
+    recipe = "hybrid" if fitting == "dynamic" else fitting  # dynamic excludes nothing, hybrid is the same and does
     shown = ", ".join(f"{row.name!r} ({row.op_type}) {row.local_db:.1f} dB" for row in poor[:SHOWN])
     yield Finding(
         code="layer-loss",
@@ -34,7 +37,7 @@ def layer_losses(examination, explained):
         f"{middle:.1f} dB. Each was fed with the fp32 model's own values, so this is its own loss",
         why="a few weights or activations far from the rest stretch the range, and the others share what remains",
         cost_ms=None,
-        remedy=f"{call(examination, exclude=nodes[:SHOWN])}: these in float; or per_channel=True, "
+        remedy=f"{call(examination, recipe, exclude=nodes[:SHOWN])}: these in float; or per_channel=True, "
         "or another method of calibration, if they were not used",
         nodes=nodes,
     )

@@ -64,7 +64,7 @@ def calibration_ranges(examination):
     """Up to two Findings: fixed ranges that clip the activations of these feeds, and ranges that waste codes."""
     watched = WatchedModel(examination.fp32.path)
     fp32 = graph.load(examination.fp32.path)
-    bounded = _bounded(fp32)
+    bounded = _bounded(fp32) | folded_clips(examination)
     names = [name for name in watched.tensors if name not in bounded]
     ranges = stored_ranges(examination.file, fp32, names, examination.path.parent)
     if not ranges:
@@ -86,6 +86,16 @@ def calibration_ranges(examination):
 def _bounded(model):
     """Tensors whose range the operator sets, whatever was calibrated: onnxruntime gives Softmax 0 to 1."""
     return {node.output[0] for node in graph.nodes(model) if node.op_type in ("Softmax", "Sigmoid")}
+
+
+def folded_clips(examination):
+    """Tensors whose codes do the work of the Relu or Clip that alone reads them: what they cut off is not lost."""
+    fp32, readers = graph.load(examination.fp32.path), {}
+    for node in graph.nodes(fp32):
+        for name in node.input:
+            readers.setdefault(name, set()).add(node.op_type)
+    names = [name for name, operators in readers.items() if operators <= {"Relu", "Clip"}]
+    return set(stored_ranges(examination.file, fp32, names, examination.path.parent))
 
 
 def _clips(examination, clipping, total):
