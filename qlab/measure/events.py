@@ -25,7 +25,7 @@ class Event:
 
 
 def read_runs(path):
-    """The runs in the profile file `path`: a list of Events each, in order of execution, and the file's last run whole.
+    """The runs in the profile file `path`: for each, a list of Events in the order in which they ended.
 
     A run that the profiler's limit of a million events cut off is left out.
     """

@@ -144,6 +144,9 @@ def test_an_operator_without_an_integer_kernel_is_named(tmp_path, card):
     finding = only(measure.diagnose(model, quantized, feed, card=card), "float-no-kernel")
     assert "2 of 3 ConvTranspose" in finding.evidence
     assert set(finding.nodes) == {"up0", "up1"}
+    examined = measure.examine(model, quantized, feed, card=card)
+    edges = sum(node.ms for node in examined.quantized.nodes if node.family != "convolution")
+    assert measure.findings_of(examined).cost_ms <= edges  # no kernel could save the products' own time
 
 
 def test_products_in_which_both_factors_move_are_named(tmp_path, card):
@@ -239,7 +242,7 @@ def test_a_layer_that_loses_far_more_than_the_rest_is_found(tmp_path, card):
     feed = faults.layers_feed()
     finding = only(measure.diagnose(model, quantized, feed, card=card), "layer-loss")
     assert finding.nodes == ("layer1",)
-    assert "of 3 layers" in finding.evidence or "layers lose far more" in finding.evidence
+    assert "'m1' (MatMul)" in finding.evidence
 
 
 def test_no_node_is_charged_more_than_it_takes():

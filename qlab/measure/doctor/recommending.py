@@ -39,7 +39,7 @@ def recommend(rows):
     rejected |= {row.name: too_inexact(row, best_db) for row in faster if too_inexact(row, best_db)}
     kept = [row for row in faster if row.name not in rejected]
     if not kept:
-        return Recommendation(reference.name, _why_none(faster), rejected)
+        return Recommendation(reference.name, _why_none(faster, others), rejected)
     fastest = max(row.speedup for row in kept)
     chosen = max(
         (row for row in kept if row.speedup >= AS_FAST * fastest), key=lambda row: (accuracy(row), row.speedup)
@@ -73,8 +73,12 @@ def _too_slow(row):
     return "slower than fp32" if row.verdict == "slower" else "whether it is faster than fp32 cannot be told"
 
 
-def _why_none(faster):
-    return "what is faster loses too much accuracy" if faster else "no quantized version is faster on this machine"
+def _why_none(faster, others):
+    if faster:
+        return "what is faster loses too much accuracy"
+    if any(row.verdict == "cannot tell" for row in others):
+        return "no quantized version is faster beyond doubt; more rounds may tell"
+    return "no quantized version is faster on this machine"
 
 
 def _why(chosen, fastest, count):

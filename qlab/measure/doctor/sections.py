@@ -69,7 +69,7 @@ def _findings(visit, diagnosis):
     invented = visit.request.feeds.source is None
     limits = [Paragraph(f"Not judged on invented feeds: {', '.join(ON_VALUES)}.")] if invented else []
     if not diagnosis.findings:
-        return [Paragraph("None: every cause of lost time or accuracy that is known was looked for."), *limits]
+        return [Paragraph("None of the causes that measure.CODES lists."), *limits]
     cases = [blocks.finding_case(number, finding) for number, finding in enumerate(diagnosis.findings, 1)]
     sums = [Paragraph(together(visit, diagnosis))] if diagnosis.findings.cost_ms else []
     return [*cases, *sums, *limits, *filter(None, [blocks.surroundings(diagnosis)])]

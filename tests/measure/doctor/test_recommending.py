@@ -76,6 +76,11 @@ def test_a_winner_that_gets_faster_still_wins(rows):
         ([row("a", 2.0, db=40), row("b", 3.0, db=24)], "a", "the only one that is faster and accurate enough"),
         ([row("a", 2.0, db=24), row("b", 3.0, db=20)], "b", "the fastest that is accurate enough"),
         ([row("a", 0.5, verdict="slower")], "fp32", "no quantized version is faster on this machine"),
+        (
+            [row("a", 0.5, verdict="slower"), row("b", 2.8, verdict="cannot tell")],
+            "fp32",
+            "no quantized version is faster beyond doubt; more rounds may tell",
+        ),
         ([row("a", 3.0, db=9)], "fp32", "what is faster loses too much accuracy"),
         ([], "fp32", "no quantized version is faster on this machine"),
     ],
