@@ -68,7 +68,7 @@ class Claim(Shown):
 def _card_line(card):
     """What the card says of integer products, in one line."""
     try:
-        card = machine.card() if card is None else card
+        card = machine.card(card)
         speeds = [(f"{pair[:2]} x {pair[2:]}", speed) for pair, speed in card.speed.items()]
         said = ", ".join(f"{pair} {'no kernel' if speed is None else f'{speed:.2f}x'}" for pair, speed in speeds)
         return f"{card.name}, against float32: {said}; u8 x s8 {'saturates' if card.saturates else 'is exact'}"

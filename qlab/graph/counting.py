@@ -60,6 +60,11 @@ def count(model):
     return Census(**counters)
 
 
+def operator_label(domain, op_type):
+    """ "Conv", "com.microsoft.QLinearConv": an operator with its domain."""
+    return f"{domain}.{op_type}".lstrip(".")
+
+
 def kind_of(node, types):
     """Where `node` computes: "integer", "float", "boundary" or "other". `types` maps tensor names to element types.
 
@@ -93,7 +98,5 @@ def _line(kind, counter):
     """ "float     12: 5 Add, 4 Mul, ..."; the empty string for an empty counter."""
     if not counter:
         return ""
-    counts = ", ".join(
-        f"{number} {f'{domain}.' if domain else ''}{op_type}" for (domain, op_type), number in counter.most_common()
-    )
+    counts = ", ".join(f"{number} {operator_label(*operator)}" for operator, number in counter.most_common())
     return f"{kind:<9}{counter.total():>5}: {counts}"

@@ -7,6 +7,7 @@ import onnx
 from onnx import AttributeProto, numpy_helper
 from onnx.external_data_helper import uses_external_data
 
+from qlab.graph.counting import operator_label
 from qlab.graph.matching import match
 from qlab.graph.wiring import wire
 
@@ -23,7 +24,7 @@ class Node:
     op_type: str
 
     def __str__(self):
-        return f"{self.domain} {self.op_type}".lstrip()
+        return operator_label(self.domain, self.op_type)
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Change:
 
     @property
     def how(self):
-        """ "Conv -> com.microsoft QLinearConv", or "Conv: group 1 -> 8"."""
+        """ "Conv -> com.microsoft.QLinearConv", or "Conv: group 1 -> 8"."""
         if (self.before.domain, self.before.op_type) != (self.after.domain, self.after.op_type):
             return self._what()
         details = (f"{name} {_short(old)} -> {_short(new)}" for name, (old, new) in self.attributes.items())

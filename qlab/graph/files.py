@@ -13,9 +13,11 @@ def load(path):
     """The ModelProto in the file `path`. Weights that are stored outside it are checked, and stay outside.
 
     Raises FileNotFoundError if the file or its external data are not there. Raises ValueError if the file is truncated
-    or no ONNX model, or if its external data lie outside the model's folder or end too early.
+    or no ONNX model or a folder, or if its external data lie outside the model's folder or end too early.
     """
     path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; expected a model file in it, such as {path / 'model.onnx'}")
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such model file; check the path, or make the model first")
     try:

@@ -20,19 +20,21 @@ from pathlib import Path
 
 from qlab.machine.cards import SIGN_PAIRS, Card
 
-__all__ = ["SIGN_PAIRS", "Card", "cache_folder", "card"]
+__all__ = ["SIGN_PAIRS", "Card", "cache_folder", "card", "reference_cards"]
 
 REFERENCE_FOLDER = Path(__file__).resolve().parents[2] / "data" / "machines"
 
 
 def card(name=None):
-    """The machine card of this machine, or the reference card called `name`.
+    """The machine card of this machine, or the reference card called `name`; a Card is returned as it is.
 
     Without a name: measured in under 5 s the first time, then read from `cache_folder()`. A cached card belongs to one
     CPU and one version of the runtime; on another CPU, with another onnxruntime or from a damaged file it is measured.
     With a name: read from data/machines/, to explain another machine's figures beside one's own.
-    Raises FileNotFoundError if no such reference card is there.
+    Raises FileNotFoundError if no such reference card is there, ValueError for what is no name.
     """
+    if isinstance(name, Card):
+        return name
     if name is not None:
         return _reference(name)
     path = _cached_path()
@@ -42,6 +44,11 @@ def card(name=None):
         measured = _measure()
     _remember(measured, path)
     return measured
+
+
+def reference_cards():
+    """Names of the reference cards, which `card` takes."""
+    return sorted(file.stem for file in REFERENCE_FOLDER.glob("*.json"))
 
 
 def cache_folder():
@@ -103,8 +110,9 @@ def _remember(measured, path):
 
 
 def _reference(name):
-    path = REFERENCE_FOLDER / f"{name}.json"
-    known = sorted(file.stem for file in REFERENCE_FOLDER.glob("*.json"))
+    if not isinstance(name, str):
+        raise ValueError(f"card is {name!r}; expected a machine card, the name of a reference card, or None")
+    path, known = REFERENCE_FOLDER / f"{name}.json", reference_cards()
     if name not in known:
         what = f"there are: {', '.join(known)}" if known else f"{REFERENCE_FOLDER} holds none"
         raise FileNotFoundError(

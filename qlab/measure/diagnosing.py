@@ -1,5 +1,7 @@
 """Why is this int8 model slow, or wrong? Every cause is looked for, and each finding has its evidence and its price."""
 
+from dataclasses import replace
+
 from qlab.measure import causes
 from qlab.measure.bill import Bill
 from qlab.measure.examining import examine
@@ -10,6 +12,7 @@ CODES = {
     "slow-sign-pair": "products whose pair of signs is slow on the card",
     "conv-integer": "convolutions that dynamic quantization made ConvInteger",
     "weight-only": "weights that are dequantized on every run",
+    "unfolded-norm": "batch normalizations that were quantized before they were folded into their convolutions",
     "float-second-consumer": "products in float because int8 codes beside them have a second consumer",
     "float-result-read": "products in float because their result is read as a float",
     "float-no-kernel": "products of a kind that has no integer kernel",
@@ -22,7 +25,10 @@ CODES = {
     "range-clips": "calibrated ranges too narrow for the activations",
     "range-wastes": "calibrated ranges far wider than the activations",
     "layer-loss": "layers that lose much more than the rest",
+    "output-loss": "errors that add up until an output is of no use",
 }
+
+DOMINANT = 0.1  # of a run: what makes a model slow that is too small to gain
 
 
 def diagnose(fp32, quantized, feed, *, card=None):
@@ -47,18 +53,40 @@ def diagnose(fp32, quantized, feed, *, card=None):
 
 def findings_of(examination):
     """The Findings of an Examination."""
+    found = [*_of_time(examination), *causes.saturation(examination)]
+    ranges = list(causes.calibration_ranges(examination))
+    losses = [*ranges, *causes.layer_losses(examination, ranges)]
+    found += [*losses, *causes.output_losses(examination, losses)]
+    return Findings(sorted(map(_in_the_files_names(examination), found), key=lambda one: -(one.cost_ms or 0.0)))
+
+
+def _of_time(examination):
+    """Findings of what costs time, the roots first."""
     bill = Bill(examination.quantized.nodes)
-    found = list(causes.too_small(examination, bill))
-    if not found:
-        for cause in (
-            causes.slow_sign_pairs,
-            causes.conv_integer,
-            causes.weight_only,
-            causes.float_products,
-            causes.boundary_overhead,
-        ):
-            found += cause(examination, bill)
-    explained = [*causes.saturation(examination), *causes.calibration_ranges(examination)]
-    found += explained
-    found += causes.layer_losses(examination, explained)
-    return Findings(sorted(found, key=lambda finding: -(finding.cost_ms or 0.0)))
+    found, whole = list(causes.too_small(examination)), examination.quantized.total_ms
+    is_too_small = bool(found)
+    if is_too_small and not examination.is_slower:  # as fast as fp32, and nothing could make it much faster
+        return found
+    for cause in (
+        causes.slow_sign_pairs,
+        causes.conv_integer,
+        causes.weight_only,
+        causes.unfolded_norms,
+        causes.float_products,
+        causes.boundary_overhead,
+    ):
+        found += [
+            one for one in cause(examination, bill) if not is_too_small or (one.cost_ms or 0.0) > DOMINANT * whole
+        ]
+    return found
+
+
+def _in_the_files_names(examination):
+    """A function from a Finding to the same with nodes that a reader finds in their files."""
+    ran = {time.name: time.node for time in examination.quantized.nodes}
+
+    def renamed(finding):
+        names = (examination.names.in_files(ran[name]) if name in ran else name for name in finding.nodes)
+        return replace(finding, nodes=tuple(dict.fromkeys(names)))
+
+    return renamed

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import onnx
 
 from qlab import graph, machine
@@ -11,10 +12,14 @@ from qlab.graph.feeds import as_feeds
 from qlab.machine import Card
 from qlab.measure.layer_rows import LayerErrors
 from qlab.measure.layers import layer_errors
+from qlab.measure.naming import Names
 from qlab.measure.profiles import Profile
 from qlab.measure.profiling import ROUNDS, profile_models
 from qlab.measure.yardstick import Yardstick
 from qlab.recipes.choosing import Choice, choose
+
+DEAREST_START_MS = 0.005  # a larger tensor's time is work
+NOTABLY = 1.1  # two profiles of one model differ by some percent
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,11 @@ class Examination:
         return Yardstick(self.fp32, self.card.speed[self.choice.pair])
 
     @cached_property
+    def names(self):
+        """What the nodes that ran are called in the files."""
+        return Names(graph.load(self.fp32.path), self.file)
+
+    @cached_property
     def producers(self):
         """{tensor: NodeTime that computes it} in the graph that ran."""
         return {name: time for time in self.quantized.nodes for name in time.node.output if name}
@@ -72,6 +82,17 @@ class Examination:
         _, *bodies = graph.graphs(self.quantized.model)
         return {id(node) for body in bodies for node in body.node}
 
+    @cached_property
+    def start_ms(self):
+        """What it takes to start an operator, by the time of the cheapest ones."""
+        times = [node.ms for node in self.quantized.nodes if node.ms > 0]
+        return min(float(np.quantile(times, 0.05)), DEAREST_START_MS) if times else 0.0
+
+    @property
+    def is_slower(self):
+        """Whether the quantized model takes notably longer than fp32."""
+        return self.quantized.total_ms > NOTABLY * self.fp32.total_ms
+
     def cost(self, milliseconds):
         """A cost that rests on the card's ratios: None for another machine's card, since the times are this one's."""
         return milliseconds if self.is_own_card else None
@@ -87,8 +108,7 @@ def examine(fp32, quantized, feed, *, card=None, rounds=ROUNDS, threads=1):
     card, and what is raised, as in `diagnose`; rounds and threads as in `profile`
     """
     fp32, quantized = Path(fp32), Path(quantized)  # also from a recipe's Quantized, which prints as a report
-    feeds, own = as_feeds(feed), machine.card()
-    card = own if card is None else card
+    feeds, own, card = as_feeds(feed), machine.card(), machine.card(card)
     file = graph.load(quantized)
     layers = layer_errors(fp32, quantized, feeds)
     profiles = profile_models({"fp32": fp32, "quantized": quantized}, feeds, rounds=rounds, threads=threads)

@@ -12,8 +12,10 @@ class Finding:
     why       why that costs
     cost_ms   milliseconds of one run that mending it would save, as far as the profile tells; None for what costs
               accuracy only, or on another machine than this one. No two findings count the same node's time
-    remedy    the call that mends it
-    nodes     names of the nodes concerned, in the graph that ran
+    remedy    the call that mends it; in it `reader` stands for feeds to calibrate on
+    nodes     names of the nodes or tensors concerned, as the fp32 file calls them, so that a recipe's `exclude` takes
+              them; what quantizing added has its name from the quantized file or from the graph that ran
+    recipe    the recipe whose plain call, with a reader at most, is the remedy; "" where it takes more, or none helps
     """
 
     code: str
@@ -22,6 +24,7 @@ class Finding:
     cost_ms: float | None
     remedy: str
     nodes: tuple[str, ...] = ()
+    recipe: str = ""
 
     def __str__(self):
         cost = "" if self.cost_ms is None else f" (about {self.cost_ms:.3g} ms a run)"
@@ -38,4 +41,4 @@ class Findings(list):
         return sum(finding.cost_ms or 0.0 for finding in self)
 
     def __repr__(self):
-        return "\n".join(map(str, self)) if self else "nothing found: this model is healthy"
+        return "\n".join(map(str, self)) if self else "nothing found: none of the causes in measure.CODES"

@@ -70,8 +70,7 @@ def predict(fp32, feed, recipe="hybrid", *, card=None, rounds=ROUNDS):
     """
     if recipe not in RECIPES:
         raise ValueError(f"recipe is {recipe!r}; expected one of {', '.join(RECIPES)}")
-    own = machine.card()
-    card = own if card is None else card
+    own, card = machine.card(), machine.card(card)
     before = profile(fp32, feed, rounds=rounds)
     measured = card.name == own.name
     if not measured:

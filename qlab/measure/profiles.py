@@ -7,6 +7,7 @@ from pathlib import Path
 import onnx
 
 from qlab import palette
+from qlab.graph.counting import operator_label
 from qlab.measure.tables import aligned
 from qlab.measure.work import CONVOLUTIONS, MATRIX_PRODUCTS, PRODUCTS
 
@@ -49,8 +50,8 @@ class NodeTime:
 
     @property
     def label(self):
-        """The operator with its domain, as in "com.microsoft QLinearConv"."""
-        return f"{self.domain} {self.op_type}".strip()
+        """The operator with its domain, as in "com.microsoft.QLinearConv"."""
+        return operator_label(self.domain, self.op_type)
 
     @property
     def family(self):
@@ -74,6 +75,11 @@ class ProfileRow:
     count: int
     ms: float
     share: float
+
+    @property
+    def label(self):
+        """As a NodeTime's."""
+        return operator_label(self.domain, self.op_type)
 
 
 @dataclass(frozen=True, repr=False)
@@ -117,9 +123,10 @@ class Profile:
 
     def table(self, most=SHOWN):
         """The costliest operators as text, below their heads; what is left, in one row."""
+        most += len(self.rows) == most + 1  # a line for "1 more" would say less than that line
         shown, rest = self.rows[:most], self.rows[most:]
         table = [["operator", "computes on", "nodes", "ms", "share"]]
-        table += [_cells(f"{row.domain} {row.op_type}".strip(), row.kind, row) for row in shown]
+        table += [_cells(row.label, row.kind, row) for row in shown]
         if rest:
             summed = ProfileRow("", "", "", *(sum(getattr(r, n) for r in rest) for n in ("count", "ms", "share")))
             table.append(_cells(f"{len(rest)} more operators", "", summed))
@@ -143,9 +150,7 @@ class Profile:
                 f"{100 * row.share:.0f} % {row.kind}",
                 (row.ms, position), xytext=(5, 0), textcoords="offset points", va="center",
             )  # fmt: skip
-        axes.set_yticks(
-            range(len(rows)), [f"{row.count} {row.domain} {row.op_type}".replace("  ", " ") for row in rows]
-        )
+        axes.set_yticks(range(len(rows)), [f"{row.count} {row.label}" for row in rows])
         axes.set_xlim(0, 1.25 * max((row.ms for row in rows), default=1.0) or 1.0)
         axes.set_xlabel("time in one run (ms)")
         top = self.rows[0]

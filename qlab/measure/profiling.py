@@ -24,9 +24,9 @@ def profile(path, feed, *, rounds=ROUNDS, threads=1):
     """Time of every node of the graph that onnxruntime makes of the model file `path`, and what it computes on.
 
     >>> measure.profile("model.int8.onnx", {"x": x})  # doctest: +SKIP
-    operator                       computes on  nodes     ms  share
-    com.microsoft DynamicQuantizeMatMul  integer   62   48.6   53 %
-    ConvInteger                          integer   38   32.6   36 %
+    operator                             computes on  nodes    ms   share
+    com.microsoft.DynamicQuantizeMatMul  integer         62  48.6  53.0 %
+    ConvInteger                          integer         38  32.6  36.0 %
     ...
 
     feed     {input name: array}, or several of them: times are then means over the feeds

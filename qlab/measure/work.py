@@ -13,6 +13,7 @@ MATRIX_PRODUCTS = {
 RECURRENT = {"LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"}
 ATTENTION = {"Attention", "QAttention", "MultiHeadAttention", "GroupQueryAttention"}
 PRODUCTS = CONVOLUTIONS | MATRIX_PRODUCTS | RECURRENT | ATTENTION
+QUANTIZERS = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"}  # between floats and codes
 
 # Where the two factors stand among the inputs: (activations, weights); (0, 1) if not listed.
 FACTORS = {"QLinearConv": (0, 3), "QLinearMatMul": (0, 3), "QGemm": (0, 3)}

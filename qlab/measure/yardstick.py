@@ -4,6 +4,7 @@ import math
 from collections import defaultdict
 
 PRODUCT_FAMILIES = ("convolution", "matrix product", "other product")
+LAYOUT = ("ReorderInput", "ReorderOutput")  # around onnxruntime's blocked (NCHWc) float convolutions
 
 
 class Yardstick:
@@ -23,6 +24,8 @@ class Yardstick:
                 rate = rates[_kind(node)]
                 rate[0] += node.ms
                 rate[1] += node.macs
+        self._layout_ms = sum(node.ms for node in fp32.nodes if node.op_type in LAYOUT)
+        self._convolutions_ms = sum(node.ms for node in fp32.nodes if node.family == "convolution")
         self._alike = {work: sum(times) / len(times) for work, times in alike.items()}
         self._rates = {kind: ms / macs for kind, (ms, macs) in rates.items()}
 
@@ -32,6 +35,12 @@ class Yardstick:
             return self._alike[_work(node)]
         rate = self._rates.get(_kind(node))
         return None if rate is None else rate * node.macs
+
+    def layout_ms(self, node):
+        """Milliseconds that the fp32 model needs besides, to bring this convolution's tensors into blocks and back."""
+        if node.family != "convolution" or not self._convolutions_ms:
+            return 0.0
+        return self._layout_ms * (self.float_ms(node) or 0.0) / self._convolutions_ms
 
     def healthy_ms(self, node):
         """Milliseconds of the same product on the fastest integers, or None if the fp32 model has nothing like it."""

@@ -52,7 +52,7 @@ def choose(card=None, activation_dtype=None, weight_dtype=None, reduce_range=Non
         raise ValueError(f"reduce_range is {reduce_range!r}; expected True, False or None for what the card says")
     if (activation_dtype, weight_dtype) == ("int8", "uint8"):
         raise ValueError("int8 activations with uint8 weights: onnxruntime has no such kernels; make both int8")
-    card = machine.card() if card is None else card
+    card = machine.card(card)
     asked = (SHORT.get(activation_dtype, ""), SHORT.get(weight_dtype, ""))
     usable = tuple(SHORT[dtype] for dtype in activations)
     pairs = [

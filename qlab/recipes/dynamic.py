@@ -25,7 +25,7 @@ def dynamic(model, output, *, op_types=("MatMul",), weight_dtype=None, per_chann
     already, cannot be opened or written, or for settings that cannot run; FileNotFoundError where something is missing.
     """
     op_types = _check_op_types(op_types)
-    card = machine.card() if card is None else card
+    card = machine.card(card)
     conv_dtype = weight_dtype or _conv_weights(card)
     if "LSTM" in op_types:
         if weight_dtype == "uint8":

@@ -97,19 +97,30 @@ def mixed(folder):
     return save(folder / "mixed.onnx", nodes, *ends, w)
 
 
-def islands(folder, kernel=1):
+def islands(folder):
     """Convolutions between float operators that have no integer kernel."""
-    w = {f"w{k}": weights(CHANNELS, CHANNELS, kernel, kernel, seed=k) for k in range(3)}
+    w = {f"w{k}": weights(CHANNELS, CHANNELS, 3, 3, seed=k) for k in range(3)}
     nodes, x = [], "x"
     for k in range(3):
         y = "y" if k == 2 else f"e{k}"
         nodes += [
             node("Conv", [x, f"w{k}"], [f"c{k}"], f"conv{k}", auto_pad="SAME_UPPER"),
-            node("Softsign", [f"c{k}"], [y], f"soft{k}"),
+            node("Abs", [f"c{k}"], [y], f"abs{k}"),
         ]
         x = y
     shape = [1, CHANNELS, 2 * SIDE, 2 * SIDE]
     return save(folder / "islands.onnx", nodes, [value("x", FLOAT, shape)], [value("y", FLOAT, shape)], w)
+
+
+def narrow(folder):
+    """Light matrix products between float operators: there is more to quantize than to multiply."""
+    w, nodes, x = {f"w{k}": weights(32, 32, seed=k) for k in range(3)}, [], "x"
+    for k in range(3):
+        y = "y" if k == 2 else f"e{k}"
+        nodes += [node("MatMul", [x, f"w{k}"], [f"c{k}"], f"product{k}"), node("Abs", [f"c{k}"], [y], f"abs{k}")]
+        x = y
+    ends = [value("x", FLOAT, ["rows", 32])], [value("y", FLOAT, ["rows", 32])]
+    return save(folder / "narrow.onnx", nodes, *ends, w)
 
 
 def small(folder):

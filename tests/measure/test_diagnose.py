@@ -63,7 +63,7 @@ def test_a_healthy_dynamic_model_gives_no_finding(tmp_path, card):
     quantized = recipes.dynamic(model, tmp_path / "int8.onnx", card=card)
     findings = measure.diagnose(model, quantized, faults.layers_feed(), card=card)
     assert findings == []
-    assert repr(findings) == "nothing found: this model is healthy"
+    assert repr(findings) == "nothing found: none of the causes in measure.CODES"
 
 
 def test_a_healthy_static_model_gives_no_finding(tmp_path, card):
@@ -86,7 +86,8 @@ def test_conv_integer_is_found_and_the_recipe_it_names_removes_it(tmp_path, card
     assert "u8 x u8" in finding.evidence
     assert finding.cost_ms > 0
     assert len(finding.nodes) == 5
-    assert finding.remedy.startswith("recipes.static('residual.onnx', 'residual.static.onnx', reader)")
+    made = tmp_path / "residual.static.onnx"
+    assert finding.remedy.startswith(f"recipes.static({str(model)!r}, {str(made)!r}, reader)")
     mended = recipes.static(model, tmp_path / "mended.onnx", feed, card=card)
     assert measure.diagnose(model, mended, feed, card=card) == []
 
@@ -134,7 +135,7 @@ def test_a_residual_of_signed_codes_is_named_as_what_keeps_convolutions_in_float
     quantized = faults.static_by_hand(model, tmp_path, feed, "int8", "int8")
     finding = only(measure.diagnose(model, quantized, feed, card=card), "float-second-consumer")
     assert "because the int8 codes in front of it have two consumers" in finding.evidence
-    assert "of 5 Conv multiply floats" in finding.evidence
+    assert "of 5 convolutions (" in finding.evidence
     assert {"conv0", "conv1"} <= set(finding.nodes)
 
 
@@ -142,7 +143,7 @@ def test_an_operator_without_an_integer_kernel_is_named(tmp_path, card):
     model, feed = faults.upsampler(tmp_path), faults.image_feed(faults.CHANNELS)
     quantized = recipes.static(model, tmp_path / "int8.onnx", feed, card=card)
     finding = only(measure.diagnose(model, quantized, feed, card=card), "float-no-kernel")
-    assert "2 of 3 ConvTranspose" in finding.evidence
+    assert "2 of 3 convolutions (2 ConvTranspose)" in finding.evidence
     assert set(finding.nodes) == {"up0", "up1"}
     examined = measure.examine(model, quantized, feed, card=card)
     edges = sum(node.ms for node in examined.quantized.nodes if node.family != "convolution")
@@ -161,15 +162,15 @@ def test_products_that_the_quantizer_left_out_are_named(tmp_path, card):
     model, feed = faults.mixed(tmp_path), faults.image_feed(2 * faults.CHANNELS)
     quantized = recipes.dynamic(model, tmp_path / "int8.onnx", card=card)
     finding = only(measure.diagnose(model, quantized, feed, card=card), "float-left-out")
-    assert finding.evidence.startswith("2 of 2 Conv multiply floats")
+    assert finding.evidence.startswith("2 of 2 convolutions (2 Conv) multiply floats")
     assert finding.remedy.startswith("recipes.hybrid(")
 
 
 def test_a_convolution_whose_result_nobody_quantizes_is_named(tmp_path, card):
-    model, feed = faults.islands(tmp_path, kernel=3), faults.image_feed(faults.CHANNELS, 2 * faults.SIDE)
+    model, feed = faults.islands(tmp_path), faults.image_feed(faults.CHANNELS, 2 * faults.SIDE)
     quantized = faults.without_result_quantizer(model, tmp_path, feed)
     finding = only(measure.diagnose(model, quantized, feed, card=card), "float-result-read")
-    assert "3 because its result goes to Softsign as a float" in finding.evidence
+    assert "3 because its result goes to Abs as a float" in finding.evidence
 
 
 def test_weights_that_are_dequantized_on_every_run_are_found(tmp_path, card):
@@ -181,18 +182,20 @@ def test_weights_that_are_dequantized_on_every_run_are_found(tmp_path, card):
 
 
 def test_quantizing_between_float_operators_is_found(tmp_path, card):
-    model, feed = faults.islands(tmp_path), faults.image_feed(faults.CHANNELS, 2 * faults.SIDE)
+    model, feed = faults.narrow(tmp_path), {"x": faults.noise(8000, 32)}
     quantized = recipes.static(model, tmp_path / "int8.onnx", feed, card=card)
     finding = only(measure.diagnose(model, quantized, feed, card=card), "boundary-overhead")
-    assert "QuantizeLinear" in finding.evidence
+    assert "3 QuantizeLinear" in finding.evidence
+    assert "between float operators 3 products gain" in finding.evidence
     assert finding.cost_ms > 0
+    assert "exclude=('product0', 'product1', 'product2')" in finding.remedy
 
 
 def test_a_model_that_cannot_gain_is_told_so_and_nothing_about_its_speed_besides(tmp_path, card):
     model, feed = faults.small(tmp_path), {"x": faults.noise(64, 16)}
     quantized = faults.by_hand(model, tmp_path, "uint8")
     finding = only(measure.diagnose(model, quantized, feed, card=card), "too-small")
-    assert "the 1 products of the fp32 model compute" in finding.evidence
+    assert "1 operator that integers could take over compute" in finding.evidence
     assert finding.cost_ms is None
 
 

@@ -36,7 +36,7 @@ def test_a_recipe_that_needs_unsigned_activations_never_gets_signed_ones():
 
 
 def test_this_machines_own_card_is_read_where_none_is_given(monkeypatch):
-    monkeypatch.setattr(machine, "card", lambda: ARM)
+    monkeypatch.setattr(machine, "card", lambda name: ARM)
     assert choose().pair == "s8s8"
 
 

@@ -8,6 +8,8 @@ from qlab.measure.causes.boundary import boundary_overhead
 from qlab.measure.causes.conv_integer import conv_integer
 from qlab.measure.causes.floats import float_products
 from qlab.measure.causes.losses import layer_losses
+from qlab.measure.causes.norms import unfolded_norms
+from qlab.measure.causes.outputs import output_losses
 from qlab.measure.causes.ranges import calibration_ranges
 from qlab.measure.causes.saturation import saturation
 from qlab.measure.causes.sign_pairs import slow_sign_pairs
@@ -15,6 +17,6 @@ from qlab.measure.causes.size import too_small
 from qlab.measure.causes.weight_only import weight_only
 
 __all__ = [
-    "boundary_overhead", "calibration_ranges", "conv_integer", "float_products", "layer_losses", "saturation",
-    "slow_sign_pairs", "too_small", "weight_only",
+    "boundary_overhead", "calibration_ranges", "conv_integer", "float_products", "layer_losses", "output_losses",
+    "saturation", "slow_sign_pairs", "too_small", "unfolded_norms", "weight_only",
 ]  # fmt: skip

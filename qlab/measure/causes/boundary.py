@@ -2,30 +2,145 @@
 
 from collections import Counter
 
+from qlab.measure.causes.graphs import neighbours, reads_codes
 from qlab.measure.finding import Finding
-from qlab.measure.remedies import call
+from qlab.measure.remedies import call, recipe_of_its_kind
+from qlab.measure.words import listed, plural
+from qlab.measure.work import QUANTIZERS
+from qlab.measure.yardstick import PRODUCT_FAMILIES
+from qlab.recipes.static import DEFAULT_OP_TYPES
 
-BOUNDARY = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
 LEAST_SHARE = 0.10  # a healthy model spends less than this on quantizing its inputs and what moves
+LOST_SHARE = 0.05  # what one reason for it must cost
 
 
 def boundary_overhead(examination, bill):
-    """One Finding, if quantizing and dequantizing that nobody has paid for yet take more than LEAST_SHARE of a run."""
-    nodes = [node for node in examination.quantized.nodes if node.op_type in BOUNDARY]
-    milliseconds = bill.left(nodes)
-    if not examination.matters(milliseconds, LEAST_SHARE):
+    """Findings, if quantizing and dequantizing that nobody has paid for yet take more than LEAST_SHARE of a run.
+
+    1. A dynamic model quantizes whatever moves, and looks for its range first; a static one need not.
+    2. In any other, a quantizer may have put Q and DQ where nothing was fused with them: codes that no integer reads.
+    3. Integers between floats are islands. Where the edges of one take more than its products gain, it is better left
+       in float; where none does, the edges are worth their time.
+    """
+    nodes = [node for node in examination.quantized.nodes if node.op_type in QUANTIZERS]
+    if not examination.matters(bill.left(nodes), LEAST_SHARE):
         return
-    cost = sum(bill.charge(node) for node in nodes)
     counts = Counter(node.op_type for node in nodes)
-    dear = sorted(nodes, key=lambda node: -node.ms)[:3]
-    yield Finding(
+    seen = (
+        f"{', '.join(f'{count} {name}' for name, count in counts.most_common())} take "
+        f"{sum(node.ms for node in nodes):.3g} ms of {examination.quantized.total_ms:.3g} ms a run"
+    )
+    if recipe_of_its_kind(examination) == "dynamic":
+        cost = sum(bill.charge(node) for node in nodes)
+        remedy = f"{call(examination, 'static')}: with fixed ranges codes stay codes between integer operators"
+        yield _finding(seen, cost, remedy, sorted(nodes, key=lambda node: -node.ms), "static")
+        return
+    yield from _needless_codes(examination, bill, seen)
+    yield from _losing_islands(examination, bill, seen)
+
+
+def _finding(evidence, cost, remedy, nodes, recipe=""):
+    return Finding(
         code="boundary-overhead",
-        evidence=f"{', '.join(f'{count} {name}' for name, count in counts.most_common())} take {cost:.3g} ms of "
-        f"{examination.quantized.total_ms:.3g} ms a run; the dearest: {', '.join(repr(node.name) for node in dear)}",
+        evidence=evidence,
         why="each passes over a whole tensor to change its numbers' form, and computes nothing. Where integer "
         "operators follow each other there is none between them",
         cost_ms=cost,
-        remedy=f"{call(examination, 'static')}: quantizes all that has an integer kernel, so that codes stay codes; "
-        "or, with exclude=(...), leaves the products between float operators in float",
-        nodes=tuple(node.name for node in dear),
+        remedy=remedy,
+        nodes=tuple(node.name for node in nodes),
+        recipe=recipe,
     )
+
+
+def _needless_codes(examination, bill, seen):
+    """A Finding for Q and DQ that serve no integer operator.
+
+    1. Codes that are turned back into floats before any integer operator has read them.
+    2. Those around an operator that has an integer kernel, and was not fused with them.
+    """
+    needless, around = {}, Counter()
+    for node in examination.quantized.nodes:
+        readers = [reader for name in node.node.output for reader in examination.consumers.get(name, [])]
+        if node.op_type == "QuantizeLinear":
+            if readers and all(reader.op_type == "DequantizeLinear" for reader in readers):
+                needless |= {id(one): one for one in (node, *readers)}
+        elif node.kind == "float" and node.op_type in DEFAULT_OP_TYPES and node.family not in PRODUCT_FAMILIES:
+            if reads_codes(examination, node) and all(reader.op_type == "QuantizeLinear" for reader in readers):
+                around[node.op_type] += 1
+                needless |= {id(one): one for one in neighbours(examination, node) if one.op_type in QUANTIZERS}
+    if not examination.matters(bill.left(needless.values()), LOST_SHARE):
+        return
+    cost, recipe = sum(bill.charge(node) for node in needless.values()), recipe_of_its_kind(examination)
+    unfused = f", or stand around operators that were not fused with them ({listed(around)})" if around else ""
+    yield _finding(
+        f"{seen}; {len(needless)} of them, {cost:.3g} ms, make codes that no integer operator reads{unfused}",
+        cost,
+        f"{call(examination, recipe)}: puts Q and DQ only where onnxruntime fuses them",
+        needless.values(),
+        recipe,
+    )
+
+
+def _losing_islands(examination, bill, seen):
+    """A Finding for the integer products that gain less than their edges take."""
+    islands = [_Island(*parts, examination, bill) for parts in _islands(examination)]
+    islands = [island for island in islands if island.products and island.loss_ms > 0]
+    cost = sum(bill.charge(edge, island.share(edge)) for island in islands for edge in island.edges)
+    if not examination.matters(cost, LOST_SHARE):
+        return
+    products = [product for island in islands for product in island.products]
+    names = tuple(dict.fromkeys(examination.names.in_files(node.node) for node in products))
+    gain_ms, edge_ms = (sum(getattr(island, what) for island in islands) for what in ("gain_ms", "edge_ms"))
+    yield _finding(
+        f"{seen}; between float operators {plural(len(products), 'product')} gain {gain_ms:.3g} ms and their edges "
+        f"take {edge_ms:.3g} ms",
+        cost,
+        f"{call(examination, recipe_of_its_kind(examination), exclude=names)}: leaves these products in float",
+        products,
+    )
+
+
+class _Island:
+    """Integer nodes that hand codes to each other, and the edges at which they become floats.
+
+    gain_ms   what the products save by computing on integers; edge_ms, what the edges cost, with the transposes that
+              the integers need
+    """
+
+    def __init__(self, nodes, edges, examination, bill):
+        self.products = [node for node in nodes if node.family in PRODUCT_FAMILIES]
+        self.edges = edges + [node for node in nodes if node.op_type == "Transpose"]
+        self.edge_ms = bill.left(self.edges)
+        yardstick = examination.yardstick
+        in_float = ((yardstick.float_ms(node) or node.ms) + yardstick.layout_ms(node) for node in self.products)
+        self.gain_ms = max(0.0, sum(in_float) - sum(node.ms for node in self.products))
+
+    @property
+    def loss_ms(self):
+        """What leaving the island in float would save."""
+        return self.edge_ms - self.gain_ms
+
+    def share(self, edge):
+        """The edge's part of the loss."""
+        return edge.ms * self.loss_ms / self.edge_ms
+
+
+def _islands(examination):
+    """(nodes, edges) of each group of integer nodes between which there are no floats."""
+    seen = set()
+    for start in examination.quantized.nodes:
+        if start.kind != "integer" or id(start) in seen:
+            continue
+        nodes, edges, todo = [], {}, [start]
+        while todo:
+            node = todo.pop()
+            if id(node) in seen:
+                continue
+            seen.add(id(node))
+            nodes.append(node)
+            for one in neighbours(examination, node):
+                if one.kind == "integer":
+                    todo.append(one)
+                elif one.op_type in QUANTIZERS:
+                    edges[id(one)] = one
+        yield nodes, list(edges.values())

@@ -1,7 +1,7 @@
 """ConvInteger, which is what dynamic quantization makes of a convolution."""
 
 from qlab.measure.finding import Finding
-from qlab.measure.remedies import call
+from qlab.measure.remedies import call, recipe_for
 
 # What dynamic quantization puts behind a ConvInteger, then what a float or a static convolution has fused into it.
 AFTER = ({"Cast"}, {"Mul"}, {"Add"}, {"Relu", "Clip", "LeakyRelu", "HardSigmoid", "Sigmoid", "Tanh"})
@@ -17,6 +17,8 @@ def conv_integer(examination, bill):
     excess, cost = bill.left([*nodes, *around]) - healthy, 0.0
     for node in (*around, *nodes):
         cost += bill.charge(node, excess - cost)
+    recipe = recipe_for(examination.fp32)
+    how = "leaves them in float" if recipe == "dynamic" else "convolutions static, as QLinearConv"
     pairs = sorted({f"{node.sign_pair[:2]} x {node.sign_pair[2:]}" for node in nodes if node.sign_pair})
     yield Finding(
         code="conv-integer",
@@ -27,9 +29,9 @@ def conv_integer(examination, bill):
         "small matrix product for each group, and hands its weights over as the left factor, so that int8 weights make "
         "the slowest pair on x86",
         cost_ms=examination.cost(cost),
-        remedy=f"{call(examination)}: convolutions static, as QLinearConv; or {call(examination, 'dynamic')}, which "
-        "leaves them in float",
+        remedy=f"{call(examination, recipe)}: {how}",
         nodes=tuple(node.name for node in nodes),
+        recipe=recipe,
     )
 
 

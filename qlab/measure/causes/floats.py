@@ -4,9 +4,9 @@ from collections import Counter
 
 from onnx import TensorProto
 
-from qlab.measure.causes.graphs import code_type, dtype_name, is_weight, producer, reads_codes
+from qlab.measure.causes.graphs import code_type, dtype_name, is_weight, neighbours, producer, reads_codes
 from qlab.measure.finding import Finding
-from qlab.measure.remedies import call
+from qlab.measure.remedies import call, recipe_for
 from qlab.measure.work import factors
 from qlab.measure.yardstick import PRODUCT_FAMILIES
 from qlab.recipes.fates import NO_INTEGER_KERNEL
@@ -14,6 +14,10 @@ from qlab.recipes.fates import NO_INTEGER_KERNEL
 LEAST_SHARE = 0.04
 BEYOND_RECIPES = {"float-no-kernel"}  # only the Q/DQ at their edges can be saved
 EDGES = ("QuantizeLinear", "DequantizeLinear")
+KINDS = {
+    "convolution": "convolutions", "matrix product": "matrix products",
+    "other product": "recurrent layers and attentions",
+}  # fmt: skip
 
 WHY = {
     "float-second-consumer": "onnxruntime fuses a product with the Q/DQ around it only where both sides have codes of "
@@ -56,25 +60,31 @@ def _finding(examination, reason, members, edges, bill):
     mendable = [] if reason in BEYOND_RECIPES else nodes
     cost = sum(bill.charge(node, examination.yardstick.excess_ms([node])) for node in mendable)
     cost += sum(bill.charge(edge) for edge in edges)
-    counts = Counter(node.op_type for node in nodes)
     float_ms = sum(examination.yardstick.float_ms(node) or 0.0 for node in nodes)
-    floats = ", ".join(f"{count} of {_total(examination, name)} {name}" for name, count in counts.most_common())
     return Finding(
         code=reason,
-        evidence=f"{floats} multiply floats and take {milliseconds:.3g} ms a run ({float_ms:.3g} ms in the fp32 model)"
+        evidence=f"{_counted(examination, nodes)} multiply floats and take {milliseconds:.3g} ms a run "
+        f"({float_ms:.3g} ms in the fp32 model)"
         + (f", {len(edges)} Q/DQ and transposes at their edges {edge_ms:.3g} ms" if edges else "")
         + (f". {shown}{more}" if shown else ""),
         why=WHY[reason],
         cost_ms=examination.cost(cost),
         remedy=_remedy(examination, reason),
         nodes=tuple(node.name for node in nodes),
+        recipe=_recipe(examination, reason),
     )
 
 
-def _total(examination, operator):
-    """How many products of this kind the model has, whatever they are called once they are quantized."""
-    family = next(node.family for node in examination.quantized.nodes if node.op_type == operator)
-    return sum(node.family == family for node in examination.quantized.nodes)
+def _counted(examination, nodes):
+    """ "2 of 3 convolutions (2 ConvTranspose)", of all kinds of products among `nodes`."""
+    parts = []
+    for family, what in KINDS.items():
+        counts = Counter(node.op_type for node in nodes if node.family == family)
+        if counts:
+            total = sum(node.family == family for node in examination.quantized.nodes)
+            shown = ", ".join(f"{count} {operator}" for operator, count in counts.most_common())
+            parts.append(f"{counts.total()} of {total} {what} ({shown})")
+    return " and ".join(parts)
 
 
 def _reason(examination, node):
@@ -124,31 +134,31 @@ def _edges(examination, nodes):
     """
     found = {}
     for node in nodes:
-        edges = [one for one in _neighbours(examination, node) if one.op_type in EDGES]
-        for edge in edges:
+        for edge in (one for one in neighbours(examination, node) if one.op_type in EDGES):
             found[id(edge)] = edge
-            for one in _neighbours(examination, edge):
+            for one in neighbours(examination, edge):
                 if one.op_type == "Transpose" or {one.op_type, edge.op_type} == set(EDGES):
                     found[id(one)] = one
     return list(found.values())
 
 
-def _neighbours(examination, node):
-    before = [producer(examination, node, place) for place in range(len(node.node.input))]
-    behind = [reader for name in node.node.output for reader in examination.consumers.get(name, [])]
-    return [one for one in (*before, *behind) if one is not None]
+def _recipe(examination, reason):
+    """Name of the recipe that mends it, "" where none does."""
+    named = {"float-second-consumer": "static", "float-both-move": "static", "float-in-body": "dynamic"}
+    return "" if reason in BEYOND_RECIPES else named.get(reason, recipe_for(examination.fp32))
 
 
 def _remedy(examination, reason):
+    if reason in BEYOND_RECIPES:
+        return "no recipe can: replace the operator in the model, if it is worth that"
+    made = call(examination, _recipe(examination, reason))
     if reason == "float-second-consumer":
-        return f"{call(examination, 'static')}: uint8 activations need no rewriting, however many consumers they have"
+        return f"{made}: uint8 activations need no rewriting, however many consumers they have"
     if reason == "float-both-move":
         return (
-            f"{call(examination, 'static')}: with fixed ranges both factors may move. Less exact than dynamic ones, "
+            f"{made}: with fixed ranges both factors may move. Less exact than dynamic ones, "
             "and quantizing both costs too: compare the two before you choose"
         )
-    if reason == "float-no-kernel":
-        return "no recipe can: replace the operator in the model, if it is worth that"
     if reason == "float-in-body":
-        return f"{call(examination, 'dynamic')}: enters the bodies"
-    return f"{call(examination)}: quantizes every product that has an integer kernel"
+        return f"{made}: enters the bodies"
+    return f"{made}: quantizes every product that has an integer kernel"

@@ -28,6 +28,13 @@ def reads_codes(examination, node):
     )
 
 
+def neighbours(examination, node):
+    """The NodeTimes whose results `node` reads, then those that read its."""
+    before = [producer(examination, node, place) for place in range(len(node.node.input))]
+    behind = [reader for name in node.node.output for reader in examination.consumers.get(name, [])]
+    return [one for one in (*before, *behind) if one is not None]
+
+
 def code_type(examination, node):
     """Element type of the codes that a QuantizeLinear makes or a DequantizeLinear takes, a TensorProto number."""
     if len(node.node.input) > 2:

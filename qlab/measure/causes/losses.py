@@ -6,7 +6,7 @@ import numpy as np
 
 from qlab.measure.causes.ranges import folded_clips
 from qlab.measure.finding import Finding
-from qlab.measure.remedies import call, recipe_for
+from qlab.measure.remedies import calibrated_kind, call
 
 POOR_DB = 15.0  # below, one layer alone changes its result by more than a sixth
 OUTLIER_DB = 10.0  # this much below the middle layer stands out
@@ -28,8 +28,7 @@ def layer_losses(examination, explained):
     if not poor:
         return
     nodes = tuple(row.node for row in poor if row.node)
-    fitting = recipe_for(examination.fp32)
-    recipe = "hybrid" if fitting == "dynamic" else fitting  # dynamic excludes nothing, hybrid is the same and does
+    recipe = calibrated_kind(examination)
     shown = ", ".join(f"{row.name!r} ({row.op_type}) {row.local_db:.1f} dB" for row in poor[:SHOWN])
     yield Finding(
         code="layer-loss",

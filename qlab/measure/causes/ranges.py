@@ -9,7 +9,7 @@ from qlab import graph
 from qlab.calibration.watching import WatchedModel
 from qlab.measure.causes.stored_ranges import stored_ranges
 from qlab.measure.finding import Finding
-from qlab.measure.remedies import call
+from qlab.measure.remedies import calibrated_kind, call
 
 CLIPPED_DB = 20.0  # clipping alone leaves less signal than this ...
 CLIPPED_TIMES = 4.0  # ... and errs this many times as much as rounding
@@ -99,6 +99,7 @@ def folded_clips(examination):
 
 
 def _clips(examination, clipping, total):
+    recipe = calibrated_kind(examination)
     worst = sorted(clipping.items(), key=lambda item: _db(item[1].power, item[1].clipped))
     shown = "; ".join(
         f"{name!r} holds {one.least:.3g} to {one.most:.3g}, its codes {one.low:.3g} to {one.high:.3g}: "
@@ -111,12 +112,14 @@ def _clips(examination, clipping, total):
         why="numbers outside the range become its end; where they carry the signal, that error is far larger than "
         "rounding's. Calibration saw other data than these, or cut too much",
         cost_ms=None,
-        remedy=f"{call(examination, 'static')} with a reader of feeds like these; or a wider method, method='minmax'",
+        remedy=f"{call(examination, recipe)} with a reader of feeds like these; or a wider method, method='minmax'",
         nodes=tuple(name for name, _ in worst),
+        recipe=recipe,
     )
 
 
 def _wastes(examination, wasting, total):
+    recipe = calibrated_kind(examination)
     worst = sorted(wasting.items(), key=lambda item: item[1].used)
     shown = "; ".join(
         f"{name!r} holds {one.least:.3g} to {one.most:.3g}, its codes {one.low:.3g} to {one.high:.3g}: "
@@ -129,7 +132,7 @@ def _wastes(examination, wasting, total):
         why="codes that nothing uses are bits thrown away: an eighth of the codes is 5 bits of 8. One outlier among "
         "the calibration feeds does that",
         cost_ms=None,
-        remedy=f"{call(examination, 'static', method='percentile')} with a reader of feeds like these, or method='mse'",
+        remedy=f"{call(examination, recipe, method='percentile')} with a reader of feeds like these, or method='mse'",
         nodes=tuple(name for name, _ in worst),
     )
 

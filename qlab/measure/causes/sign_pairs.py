@@ -1,12 +1,12 @@
 """Integer products whose pair of signs is slow on the card."""
 
 from qlab.measure.finding import Finding
-from qlab.measure.remedies import call
+from qlab.measure.remedies import STATIC, call, recipe_of_its_kind
+from qlab.measure.words import plural
 from qlab.recipes.choosing import choose
 
 SLOW = 0.9  # of the best pair's speed; within it, two pairs differ by less than the card's own noise
 LEAST_SHARE = 0.03
-STATIC = {"QLinearConv", "QLinearMatMul", "QGemm"}
 
 
 def slow_sign_pairs(examination, bill):
@@ -18,7 +18,8 @@ def slow_sign_pairs(examination, bill):
         if better and speed is not None and card.speed[better] and speed < SLOW * card.speed[better]:
             groups.setdefault((node.sign_pair, better), []).append(node)
     for (pair, better), nodes in groups.items():
-        saving = {id(node): node.ms * (1 - card.speed[pair] / card.speed[better]) for node in nodes}
+        slower = 1 - card.speed[pair] / card.speed[better]
+        saving = {id(node): max(0.0, node.ms - examination.start_ms) * slower for node in nodes}
         if examination.matters(sum(saving.values()), LEAST_SHARE):
             cost = sum(bill.charge(node, saving[id(node)]) for node in nodes)
             yield _finding(examination, pair, better, nodes, cost)
@@ -39,23 +40,21 @@ def _better_pair(node, examination):
 
 
 def _finding(examination, pair, better, nodes, cost):
-    card, options = examination.card, {}
+    card, recipe = examination.card, recipe_of_its_kind(examination)
     milliseconds = sum(node.ms for node in nodes)
     operators = {node.op_type for node in nodes}
-    if operators == {"ConvInteger"}:
-        options["op_types"] = ("MatMul", "Conv")
-    recipe = "static" if operators & STATIC else "dynamic"
     reduced = ", with 7-bit weights so that it does not saturate" if examination.choice.reduce_range else ""
     return Finding(
         code="slow-sign-pair",
-        evidence=f"{len(nodes)} products ({', '.join(sorted(operators))}) multiply {_spoken(pair)} and take "
+        evidence=f"{plural(len(nodes), 'product')} ({', '.join(sorted(operators))}) multiply {_spoken(pair)} and take "
         f"{milliseconds:.3g} ms a run; {card.name} does that at {card.speed[pair]:.2f} times float32's speed, "
         f"{_spoken(better)} at {card.speed[better]:.2f}",
         why="the pair of signs decides which instruction multiplies: a CPU has a fast one for some pairs only, and the "
         "others are widened first, or done one by one",
         cost_ms=examination.cost(cost),
-        remedy=f"{call(examination, recipe, **options)}: its dtypes come from the card{reduced}",
+        remedy=f"{call(examination, recipe)}: its dtypes come from the card{reduced}",
         nodes=tuple(node.name for node in nodes),
+        recipe=recipe,
     )
 
 

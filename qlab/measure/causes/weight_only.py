@@ -2,7 +2,8 @@
 
 from qlab.measure.causes.graphs import constant_codes, reads_codes
 from qlab.measure.finding import Finding
-from qlab.measure.remedies import call
+from qlab.measure.remedies import call, recipe_for
+from qlab.measure.words import plural
 
 LEAST_SHARE = 0.02
 
@@ -32,11 +33,12 @@ def weight_only(examination, bill):
     yield Finding(
         code="weight-only",
         evidence=f"{len(dequantizers)} DequantizeLinear turn constant weights into floats on every run, "
-        f"{milliseconds:.3g} ms; the {len(products)} products behind them multiply floats, {excess:.3g} ms slower than "
-        "on integers",
+        f"{milliseconds:.3g} ms; the {plural(len(products), 'product')} behind them multiply floats, {excess:.3g} ms "
+        "slower than on integers",
         why="codes that are turned back before the product save bytes on disk, not time: the same float product runs, "
         "with the conversion before it",
         cost_ms=examination.cost(cost),
         remedy=f"{call(examination)}: activations as codes too, so that the product is an integer one",
         nodes=tuple(node.name for node in dequantizers),
+        recipe=recipe_for(examination.fp32),
     )

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from qlab import machine
+
 DESCRIPTION = """\
 Find out why a quantized ONNX model is slow or inexact, on this machine, and what mends it.
 With a quantized model: compares it to the fp32 model that it was made from, and names each fault
@@ -26,7 +28,9 @@ examples
   python -m qlab doctor model.onnx model.int8.onnx --html report.html      why is this one slow?
 
 exit code
-  0 healthy    1 findings, or no recipe worth its while    2 bad input    130 interrupted"""
+  0 healthy: no findings that something mends, and not slower than fp32; or a recipe to recommend
+  1 findings, or an int8 model that is slower or too inexact, or no recipe worth its while
+  2 bad input    130 interrupted"""
 
 
 def add_command(commands):
@@ -44,7 +48,8 @@ def add_command(commands):
     parser.add_argument("--html", type=Path, metavar="report.html", help="write the report as one HTML file, too")
     parser.add_argument("--save", type=Path, metavar="best.onnx", help="keep the recommended model")
     parser.add_argument("--no-recipes", action="store_true", help="only diagnose int8.onnx, try no recipe")
-    parser.add_argument("--card", metavar="NAME", help="a reference machine card to judge by, such as x86-avx2")
+    cards = ", ".join(machine.reference_cards()) or "none here"
+    parser.add_argument("--card", metavar="NAME", help=f"a reference machine card to judge by: {cards}")
     parser.add_argument("--threads", type=_positive, default=1, metavar="N", help="threads in an operator (default 1)")
     parser.add_argument("--rounds", type=_positive, default=20, metavar="N", help="rounds of timing (default 20)")
     parser.set_defaults(run=_run)

@@ -5,8 +5,8 @@ from collections import Counter
 from qlab import graph
 from qlab.measure.diagnosing import CODES
 from qlab.measure.doctor.document import Case, Picture, Table
-from qlab.measure.doctor.wording import plural
 from qlab.measure.layer_rows import decibels
+from qlab.measure.words import plural
 
 SHOWN = 8  # rows of a table of many
 
@@ -39,10 +39,12 @@ def profile_table(profile):
 
 def layers_table(layers):
     """The layers that lose most by themselves."""
-    rows = [["tensor", "layer", "alone dB", "accumulated dB"]]
-    for row in layers.worst(SHOWN):
+    worst = layers.worst(SHOWN)
+    rows = [["tensor", "layer", "local dB", "accumulated dB"]]
+    for row in worst:
         rows.append([row.name, row.op_type, decibels(row.local_db), decibels(row.accumulated_db)])
-    return Table(rows, left=(0, 1), note=f"The worst first, of {plural(len(layers.rows), 'layer')}.")
+    note = f"{len(worst)} of {plural(len(layers.rows), 'layer')}, the worst first. Local: the layer's own loss."
+    return Table(rows, left=(0, 1), note=note)
 
 
 def finding_case(number, finding):
@@ -55,14 +57,24 @@ def finding_case(number, finding):
     return Case(f"{number}. {finding.code}{cost}: {CODES.get(finding.code, 'see measure.CODES')}", entries)
 
 
+def limit_line(limit):
+    """A Limit in a line."""
+    finding = limit.finding
+    cost = "" if finding.cost_ms is None else f", about {finding.cost_ms:.3g} ms a run"
+    return f"{finding.code}{cost}: {finding.evidence}. But {limit.why_not}."
+
+
 def surroundings(diagnosis):
     """A Picture of the graph that ran around the costliest finding that points into it; None if none does."""
     model = diagnosis.examination.quantized.model
-    known = {name for node in graph.nodes(model) for name in (node.name, *node.output) if name}
-    pointing = ((finding, name) for finding in diagnosis.findings for name in finding.nodes if name in known)
-    finding, place = next(pointing, (None, None))
+    names = diagnosis.examination.names
+    ran = {name: name for node in graph.nodes(model) for name in (node.name, *node.output) if name}
+    ran |= {names.in_files(node): node.name for node in graph.nodes(model) if node.name}
+    pointing = ((finding, name) for finding in diagnosis.findings for name in finding.nodes if name in ran)
+    finding, name = next(pointing, (None, None))
     if finding is None:
         return None
+    place = ran[name]
     what = f"The graph that ran, around {place}, where {finding.code} was found"
     return Picture(lambda: graph.draw(model, around=place), what)
 

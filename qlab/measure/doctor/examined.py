@@ -1,11 +1,12 @@
 """What was examined: the models, the machine, the feeds."""
 
 from qlab import graph
+from qlab.machine import identity
 from qlab.measure.doctor.blocks import operators
 from qlab.measure.doctor.document import Facts, Paragraph
 from qlab.measure.doctor.visit import FP32, INT8
-from qlab.measure.doctor.wording import listed, plural
 from qlab.measure.files import size_mb
+from qlab.measure.words import listed, plural
 
 INVENTED = (
     "No feeds were given, so they were invented from the model's signature. Times are real. Ranges, SQNR and whatever "
@@ -44,13 +45,14 @@ def _machine(request):
         for pair, speed in card.speed.items()
     )
     exact = "u8 x s8 saturates: its sums can come out wrong" if card.saturates else "u8 x s8 is exact"
+    cores = f", {plural(card.cores, 'core')}" if request.card_name is None else ""
     lines = [
-        f"{card.name} ({card.platform}, {plural(card.cores, 'core')})",
+        f"{card.name} ({card.platform}{cores})",
         f"integer products against float32: {speeds}; {exact}",
     ]
     if request.card_name is not None:
         lines.append(
-            "This is a reference card: dtypes and judgement follow it, times are those of the machine at hand."
+            "This is a reference card: dtypes and judgement follow it; times and SQNR are those of the machine at hand."
         )
     return lines
 
@@ -73,8 +75,21 @@ def _input(name, feeds):
     shapes = [str(list(shape)) for shape in dict.fromkeys(feed[name].shape for feed in feeds.measured)]
     declared = ", ".join("any" if size is None else str(size) for size in feeds.declared[name])
     taken = "" if shapes == [f"[{declared}]"] else f", declared [{declared}]"
-    return f"{name}: {feeds.feeds[0][name].dtype} {' and '.join(shapes[:3])}{taken}"
+    return f"{name}: {feeds.feeds[0][name].dtype} {' and '.join(shapes[:3])}{taken}{_emptiness(name, feeds)}"
+
+
+def _emptiness(name, feeds):
+    """A warning, where a float input holds one and the same number throughout."""
+    arrays = [feed[name] for feed in feeds.feeds]
+    if arrays[0].dtype.kind != "f" or not all(array.size > 1 for array in arrays):
+        return ""
+    first = arrays[0].flat[0]
+    if any((array != first).any() for array in arrays):
+        return ""
+    return f"; it is {first:g} throughout: times are real, ranges and SQNR are those of nothing"
 
 
 def _timing(request):
-    return f"{plural(request.rounds, 'round')}, {plural(request.threads, 'thread')}"
+    available = identity.usable_cores()
+    crowded = f" on {plural(available, 'core')}: they wait for each other" if request.threads > available else ""
+    return f"{plural(request.rounds, 'round')}, {plural(request.threads, 'thread')}{crowded}"

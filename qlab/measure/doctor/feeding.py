@@ -52,9 +52,12 @@ def feeds_for(model, session, source=None):
     feeds = Feeds(_feeds_in(Path(source), session, Path(model).name), Path(source), declared)
     for at, feed in enumerate(feeds.measured):
         try:
-            session.run(None, feed)
+            answers = session.run(None, feed)
         except Exception as error:  # onnxruntime's exceptions share no base class
             raise ValueError(f"{model} does not run on feed {at} of {source}: {error}") from None
+        if all(np.size(answer) == 0 for answer in answers):
+            empty = {name: array.shape for name, array in feed.items() if array.size == 0}
+            raise ValueError(f"{model} gives nothing for feed {at} of {source}: it holds no numbers in {empty}")
     return feeds
 
 
@@ -64,8 +67,9 @@ def read_feeds(path, model):
     >>> np.savez("feeds.npz", **{"x.0": first, "x.1": second})  # doctest: +SKIP
     >>> recipes.static("model.onnx", "model.int8.onnx", read_feeds("feeds.npz", "model.onnx"))  # doctest: +SKIP
 
-    A key is the name of an input, for a single feed, or the name with a dot and a number. An input whose own name ends
-    so keeps it. Raises ValueError for any other file, and for a feed that does not fit the model; nothing is unpickled.
+    A key is the name of an input, for a single feed, or the name with a dot and a number; the numbers give the order.
+    An input whose own name ends so keeps it. Raises ValueError for any other file, and for a feed that does not fit the
+    model; nothing is unpickled.
     """
     return _feeds_in(Path(path), open_session(model), Path(model).name)
 
@@ -96,8 +100,9 @@ def _feeds_in(path, session, model_name):
 
 def _arrays(path):
     """{key: array} of an .npz file, without ever unpickling."""
+    name = path.with_suffix(".npz").name
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file of feeds; make it with np.savez({path.name!r}, **feed)")
+        raise FileNotFoundError(f"{path}: no such file of feeds; make it with np.savez({name!r}, **feed)")
     try:
         with path.open("rb") as file:
             stored = np.load(file, allow_pickle=False)
@@ -106,7 +111,7 @@ def _arrays(path):
             arrays = dict(stored.items())
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         raise ValueError(
-            f"{path} is no .npz file of plain arrays ({error}); make it with np.savez({path.name!r}, **feed)"
+            f"{path} is no .npz file of plain arrays ({error}); make it with np.savez({name!r}, **feed)"
         ) from None
     other = [key for key, value in arrays.items() if not isinstance(value, np.ndarray)]
     if other or not arrays:

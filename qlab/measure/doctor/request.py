@@ -45,7 +45,7 @@ def checked(arguments):
     """The Request in the parsed `arguments`. Raises ValueError or OSError for what cannot be done."""
     fp32, int8 = arguments.fp32, arguments.int8
     if arguments.no_recipes and (int8 is None or arguments.save):
-        missing = "int8.onnx to diagnose" if int8 is None else "a recipe whose model --save could keep"
+        missing = "int8.onnx to diagnose" if int8 is None else "recipe whose model --save could keep"
         raise ValueError(f"--no-recipes leaves nothing to do: there is no {missing}")
     models = _loaded_models(fp32, int8)
     read = [path for path in (fp32, int8, arguments.calibration) if path is not None]
@@ -60,7 +60,7 @@ def checked(arguments):
     if int8 is not None:
         check_feed(other, feeds.measured[0], int8.name)
     with stage("measuring what this machine is good at"):
-        card = machine.card() if named is None else named
+        card = machine.card(named)
     return Request(
         fp32=fp32,
         int8=int8,

@@ -13,6 +13,11 @@ from qlab.measure.doctor.visit import FP32, INT8, ON_VALUES
 from qlab.measure.doctor.wording import advice, together, verdict
 from qlab.recipes.fates import summary
 
+READER = (
+    "In these calls, after `from qlab import recipes`, reader stands for feeds to calibrate on, such as "
+    "qlab.measure.doctor.read_feeds('feeds.npz', 'model.onnx')."
+)
+
 
 def report_of(visit):
     """The Report on a Visit: the verdict first, then what it rests on, then what to do."""
@@ -68,11 +73,16 @@ def _diagnosis(visit, diagnosis):
 def _findings(visit, diagnosis):
     invented = visit.request.feeds.source is None
     limits = [Paragraph(f"Not judged on invented feeds: {', '.join(ON_VALUES)}.")] if invented else []
+    if diagnosis.limits:
+        limits.append(Paragraph("True as well, but nothing that was tried mends it:"))
+        limits.append(Items([blocks.limit_line(limit) for limit in diagnosis.limits]))
     if not diagnosis.findings:
-        return [Paragraph("None of the causes that measure.CODES lists."), *limits]
+        rest = "Nothing to mend." if diagnosis.limits else "None of the causes that measure.CODES lists."
+        return [Paragraph(rest), *limits]
     cases = [blocks.finding_case(number, finding) for number, finding in enumerate(diagnosis.findings, 1)]
     sums = [Paragraph(together(visit, diagnosis))] if diagnosis.findings.cost_ms else []
-    return [*cases, *sums, *limits, *filter(None, [blocks.surroundings(diagnosis)])]
+    reader = [Paragraph(READER)] if any("reader" in finding.remedy for finding in diagnosis.findings) else []
+    return [*cases, *sums, *reader, *limits, *filter(None, [blocks.surroundings(diagnosis)])]
 
 
 def _recommendation(visit):
@@ -118,8 +128,18 @@ def _call(visit):
     lines = [f"from qlab import {'machine, ' if card else ''}recipes"]
     if name != "dynamic":
         lines += ["from qlab.measure.doctor import read_feeds", ""]
-        lines.append(f"feeds = read_feeds({str(request.feeds.source or 'feeds.npz')!r}, {source!r})")
+        lines += _feeds_of_the_call(request.feeds, source)
     return "\n".join([*lines, f"recipes.{name}({', '.join(arguments)})"])
+
+
+def _feeds_of_the_call(feeds, source):
+    """The line that reads the feeds which calibrated the model."""
+    if feeds.source is None:
+        return ["# Make this file from real inputs, as `doctor --help` says: the doctor had only noise.",
+                f"feeds = read_feeds('feeds.npz', {source!r})"]  # fmt: skip
+    read = f"feeds = read_feeds({str(feeds.source)!r}, {source!r})"
+    count = len(feeds.measured)
+    return [f"{read}[{count}:]  # the first {count} were kept for measuring"] if feeds.held_out else [read]
 
 
 def _command(request):

@@ -6,7 +6,7 @@ from pathlib import Path
 from qlab import graph, recipes
 from qlab.measure.doctor.stages import stage
 from qlab.recipes import Quantized
-from qlab.recipes.fates import CONVOLUTIONS, MATRIX_PRODUCTS
+from qlab.recipes.fates import CONVOLUTIONS
 
 RECIPES = ("dynamic", "static", "hybrid")
 
@@ -41,12 +41,8 @@ def try_recipes(request, session_of, folder, name):
 
 def _pointless(recipe, operators):
     """Why this recipe cannot make anything that another does not make."""
-    if recipe != "hybrid":
-        return ""
-    if not operators & set(CONVOLUTIONS):
+    if recipe == "hybrid" and not operators & set(CONVOLUTIONS):
         return "the model has no convolutions, so it would be dynamic"
-    if not operators & set(MATRIX_PRODUCTS):
-        return "the model has no matrix products, so it would be static"
     return ""
 
 

@@ -2,34 +2,48 @@
 
 import math
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from qlab.measure.compare import compare
 from qlab.measure.comparison import Comparison
 from qlab.measure.diagnosing import findings_of
-from qlab.measure.doctor.recommending import Recommendation, recommend, too_inexact
+from qlab.measure.doctor.recommending import AS_FAST, Recommendation, accuracy, recommend, too_inexact
 from qlab.measure.doctor.request import Request, opened
 from qlab.measure.doctor.stages import stage
 from qlab.measure.doctor.trying import Attempt, try_recipes
 from qlab.measure.examining import Examination, examine, profiled_again
-from qlab.measure.finding import Findings
+from qlab.measure.finding import Finding, Findings
 from qlab.measure.ledger import Ledger, ledger
 from qlab.recipes.files import publish
 
-ON_VALUES = ("range-clips", "range-wastes", "layer-loss")  # findings that noise cannot give
+ON_VALUES = ("range-clips", "range-wastes", "layer-loss", "output-loss")  # findings that noise cannot give
+OF_ACCURACY = (*ON_VALUES, "saturation-risk")
 NEAR, AGAIN = 0.1, 2  # profile and comparison: how near they should be, and how often the profile is taken again
 FP32, INT8 = "fp32", "int8"  # what the two given models are called in tables
 
 
 @dataclass(frozen=True)
+class Limit:
+    """A Finding that is true, and why its remedy does not help here."""
+
+    finding: Finding
+    why_not: str
+
+
+@dataclass(frozen=True)
 class Diagnosis:
-    """What was found about one quantized model, called `name` in the comparison."""
+    """What was found about one quantized model, called `name` in the comparison.
+
+    findings  what is to be mended
+    limits    Limits: findings of time that nothing mends, as far as was tried
+    """
 
     name: str
     examination: Examination
     findings: Findings
     ledger: Ledger
+    limits: tuple[Limit, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,6 +107,7 @@ def visit(request):
         saved = None
         if request.save is not None and recommendation is not None and recommendation.name in made:
             saved = publish(made[recommendation.name], request.save)
+    given, tried = (_limited(one, comparison) for one in (given, tried))
     return Visit(request, given, attempts, comparison, recommendation, tried, problem, saved)
 
 
@@ -158,6 +173,32 @@ def _settled(diagnosis, comparison, request):
         other = _diagnosis(diagnosis.name, again, request)
         diagnosis = min(diagnosis, other, key=lambda one: disagreement(one, comparison))
     return diagnosis
+
+
+def _limited(diagnosis, comparison):
+    """The Diagnosis; of its findings, those of time that the measurements say nothing mends become limits."""
+    if diagnosis is None:
+        return None
+    limits = [Limit(one, why) for one in diagnosis.findings if (why := _why_not(one, diagnosis.name, comparison))]
+    gone = {id(limit.finding) for limit in limits}
+    left = Findings(one for one in diagnosis.findings if id(one) not in gone)
+    return replace(diagnosis, findings=left, limits=tuple(limits))
+
+
+def _why_not(finding, name, comparison):
+    """Why the remedy of a finding about the model `name` does not help, in words; empty where it may."""
+    if finding.code in OF_ACCURACY or finding.code == "too-small":
+        return ""
+    if finding.code == "float-no-kernel":
+        return "no recipe can mend it"
+    rows = {row.name: row for row in comparison.rows}
+    mine, other = rows[name], rows.get(finding.recipe)
+    if other is None or other is mine:
+        return ""
+    if other.median_ms > AS_FAST * mine.median_ms:
+        return f"recipes.{other.name} was tried and takes {other.median_ms:.3g} ms, this model {mine.median_ms:.3g} ms"
+    inexact = too_inexact(other, accuracy(mine))
+    return f"recipes.{other.name} was tried, and loses too much: {inexact}" if inexact else ""
 
 
 def disagreement(diagnosis, comparison):

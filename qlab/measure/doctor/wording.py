@@ -2,11 +2,13 @@
 
 import math
 
-from qlab.measure.doctor.recommending import too_inexact
+from qlab.measure.doctor.recommending import AS_FAST, accuracy, too_inexact
 from qlab.measure.doctor.visit import FP32, INT8, disagreement
 from qlab.measure.layer_rows import decibels
+from qlab.measure.words import plural
 
 FAR = 0.2  # times that should agree
+NOTABLE_DB = 1.0
 
 
 def verdict(visit):
@@ -35,12 +37,13 @@ def advice(visit):
     if chosen is None:
         return "What mends it stands with each finding." if visit.given.findings else "No cause was found."
     if chosen.name == INT8:
-        return "None of the recipes does better: keep it, or mend it as each finding says."
+        rest = ", knowing what the findings say" if visit.given.findings else ""
+        return f"None of the recipes does better on these feeds: keep it{rest}."
     if chosen.name == FP32:
         return f"Stay with {visit.request.fp32.name}: {chosen.why}."
     row = visit.row_of(chosen.name)
     speed = f"{ratio(row.speedup)} times as fast as {visit.request.fp32.name}"
-    return f"recipes.{chosen.name} makes a better one: {speed}, {_quality(row, visit)}."
+    return f"recipes.{chosen.name} makes a {_better(row, visit.row)} one: {speed}, {_quality(row, visit)}."
 
 
 def together(visit, diagnosis):
@@ -60,20 +63,16 @@ def together(visit, diagnosis):
     return f"{text}. The two measurements are {100 * apart:.0f} % apart: repeat this on a machine that is less busy."
 
 
+def _better(row, given):
+    """In what the Row of a recipe is better than that of the given model."""
+    words = ["faster"] if AS_FAST * row.speedup > given.speedup else []
+    words += ["more accurate"] if accuracy(row) > accuracy(given) + NOTABLE_DB else []
+    return " and ".join(words) or "better"
+
+
 def ratio(value):
     """ "2.77", "12.3"."""
     return f"{value:.2f}" if value < 10 else f"{value:.1f}"
-
-
-def listed(counter, most=5):
-    """ "74 MatMul, 38 Conv, ..." of a Counter."""
-    shown = [f"{count} {name}" for name, count in counter.most_common(most)]
-    return ", ".join(shown + ["..."] * (len(counter) > most))
-
-
-def plural(count, what):
-    """ "1 feed", "3 feeds"."""
-    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _speed(row, visit):

@@ -36,7 +36,7 @@ def test_a_missing_a_cut_and_a_foreign_file_are_refused(doctor, fp32, int8, tmp_
     refused(doctor(tmp_path / "text.onnx"), "text.onnx: truncated, or not an ONNX file")
     (tmp_path / "cut.onnx").write_bytes(int8.read_bytes()[:-300])
     refused(doctor(fp32, tmp_path / "cut.onnx"), "cut.onnx")
-    refused(doctor(tmp_path), "no such model file")
+    refused(doctor(tmp_path), "is a folder; expected a model file in it")
 
 
 def test_models_in_the_wrong_places_are_refused(doctor, fp32, int8):
