@@ -123,6 +123,76 @@ def narrow(folder):
     return save(folder / "narrow.onnx", nodes, *ends, w)
 
 
+def normalized(folder):
+    """Convolutions, each with a batch normalization behind it."""
+    w, nodes, x = {}, [], "x"
+    for k in range(3):
+        y = "y" if k == 2 else f"r{k}"
+        w |= {f"w{k}": weights(CHANNELS, CHANNELS, 3, 3, seed=k), f"variance{k}": np.full(CHANNELS, 0.9, np.float32)}
+        w |= {f"{what}{k}": noise(CHANNELS, seed=k) for what in ("mean", "shift")}
+        w[f"slope{k}"] = np.ones(CHANNELS, np.float32)
+        normal = [f"c{k}", f"slope{k}", f"shift{k}", f"mean{k}", f"variance{k}"]
+        nodes += [
+            node("Conv", [x, f"w{k}"], [f"c{k}"], f"conv{k}", pads=[1, 1, 1, 1]),
+            node("BatchNormalization", normal, [f"n{k}"], f"norm{k}"),
+            node("Relu", [f"n{k}"], [y], f"relu{k}"),
+        ]
+        x = y
+    shape = [1, CHANNELS, SIDE, SIDE]
+    return save(folder / "normalized.onnx", nodes, [value("x", FLOAT, shape)], [value("y", FLOAT, shape)], w)
+
+
+def unprepared(model, folder, feeds):
+    """quantize_static on the model as it is, without pre-processing."""
+    cache, path = folder / "ranges.json", folder / "unprepared.onnx"
+    calibration.collect(model, feeds).save(cache)
+    logging.disable(logging.WARNING)  # "consider pre-processing"
+    try:
+        quantize_static(
+            model, path, None, calibration_cache_path=cache, quant_format=QuantFormat.QDQ, per_channel=True,
+            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, op_types_to_quantize=["Conv"],
+        )  # fmt: skip
+    finally:
+        logging.disable(logging.NOTSET)
+    return path
+
+
+def cancelling(folder):
+    """Two products that are nearly the same, and their difference: each is good, the difference is all error."""
+    first = weights(WIDTH, WIDTH)
+    w = {"w0": first, "w1": first + np.float32(0.002) * weights(WIDTH, WIDTH, seed=1)}
+    nodes = [
+        node("MatMul", ["x", "w0"], ["a"], "left"),
+        node("MatMul", ["x", "w1"], ["b"], "right"),
+        node("Sub", ["a", "b"], ["y"], "difference"),
+    ]
+    ends = [value("x", FLOAT, ["rows", WIDTH])], [value("y", FLOAT, ["rows", WIDTH])]
+    return save(folder / "cancelling.onnx", nodes, *ends, w)
+
+
+def rounded(model, folder):
+    """Q and DQ behind every Abs, which has no integer kernel, and nothing else quantized."""
+    proto, path = onnx.load(model), folder / "rounded.onnx"
+    proto.graph.initializer.extend([
+        numpy_helper.from_array(np.float32(0.05), "scale"), numpy_helper.from_array(np.uint8(0), "zero_point"),
+    ])  # fmt: skip
+    nodes = []
+    for one in proto.graph.node:
+        if one.op_type == "Abs":
+            given, one.output[0] = one.output[0], f"{one.output[0]}_float"
+            nodes += [
+                one,
+                node("QuantizeLinear", [one.output[0], "scale", "zero_point"], [f"{given}_codes"], f"{given}_q"),
+                node("DequantizeLinear", [f"{given}_codes", "scale", "zero_point"], [given], f"{given}_dq"),
+            ]
+        else:
+            nodes.append(one)
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
+    onnx.save(proto, path)
+    return path
+
+
 def small(folder):
     """A product of nothing much among operators that have none."""
     nodes, x = [node("MatMul", ["x", "w"], ["m0"], "product")], "m0"

@@ -12,6 +12,7 @@ import pytest
 from onnxruntime.quantization import QuantFormat, quantize_static
 
 from qlab import calibration, graph, machine, measure, recipes
+from qlab.machine import probes
 from qlab.measure.bill import Bill
 from qlab.measure.causes.floats import _reason
 from qlab.measure.remedies import call
@@ -311,3 +312,62 @@ def test_an_lstm_is_sent_to_the_recipe_with_the_operators_that_it_needs(tmp_path
     quantized = recipes.dynamic(model, tmp_path / "int8.onnx", op_types=("MatMul", "LSTM"), card=card)
     examined = measure.examine(model, quantized, feed, card=card)
     assert call(examined, "dynamic").endswith("op_types=('MatMul', 'LSTM'))")
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "static"])
+@pytest.mark.skipif(not probes.saturates(), reason="u8 x s8 is exact on this CPU")
+def test_what_saturation_does_to_the_feeds_is_measured_where_it_happens(tmp_path, card, kind):
+    model, feed = faults.layers(tmp_path), faults.layers_feed()
+    exact = replace(card, saturates=False)  # so that the recipe leaves weights of 8 bits
+    reader = () if kind == "dynamic" else (feed,)
+    quantized = getattr(recipes, kind)(model, tmp_path / "int8.onnx", *reader, card=exact)
+    findings = measure.diagnose(model, quantized, feed, card=replace(card, saturates=True))
+    finding = next(one for one in findings if one.code == "saturation-risk")
+    now, then = map(float, re.search(r"'y' keeps ([\d.]+) dB, and would keep ([\d.]+)", finding.evidence).groups())
+    compared = measure.compare({"fp32": model, "int8": quantized.path}, feed, rounds=1)
+    assert abs(now - compared.rows[1].sqnr_db) < 0.06
+    assert then > now + 0.5
+    assert "session.x64quantprecision = 1" in finding.remedy
+
+
+def test_batch_normalizations_that_were_not_folded_are_found(tmp_path, card):
+    model, feed = faults.normalized(tmp_path), faults.image_feed(faults.CHANNELS)
+    quantized = faults.unprepared(model, tmp_path, feed)
+    finding = only(measure.diagnose(model, quantized, feed, card=card), "unfolded-norm")
+    assert finding.evidence.startswith("3 BatchNormalization take")
+    assert finding.nodes == ("norm0", "norm1", "norm2")
+    mended = recipes.static(model, tmp_path / "mended.onnx", feed, card=card)
+    assert measure.diagnose(model, mended, feed, card=card) == []
+
+
+def test_an_output_that_is_of_no_use_is_found_where_no_layer_is_to_blame(tmp_path, card):
+    model, feed = faults.cancelling(tmp_path), faults.layers_feed()
+    quantized = recipes.dynamic(model, tmp_path / "int8.onnx", card=card)
+    finding = only(measure.diagnose(model, quantized, feed, card=card), "output-loss")
+    assert finding.evidence.startswith("'y' keeps ")
+    assert "In graph order 'y' (Sub) is the first tensor below 15 dB" in finding.evidence
+
+
+def test_codes_that_no_integer_operator_reads_are_found(tmp_path, card):
+    model, feed = faults.narrow(tmp_path), {"x": faults.noise(8000, 32)}
+    findings = measure.diagnose(model, faults.rounded(model, tmp_path), feed, card=card)
+    assert codes(findings) == {"boundary-overhead", "float-left-out"}
+    finding = next(one for one in findings if one.code == "boundary-overhead")
+    assert "6 of them" in finding.evidence
+    assert "make codes that no integer operator reads" in finding.evidence
+
+
+def test_findings_name_nodes_as_the_files_do(tmp_path, card):
+    model, feed = faults.residual(tmp_path), faults.image_feed()
+    quantized = faults.static_by_hand(model, tmp_path, feed, "uint8", "uint8")
+    finding = only(measure.diagnose(model, quantized, feed, card=card), "slow-sign-pair")
+    assert set(finding.nodes) <= {node.name for node in graph.nodes(graph.load(model))}
+    recipes.static(model, tmp_path / "excluded.onnx", feed, exclude=finding.nodes[:1], card=card)
+
+
+def test_the_mends_of_one_model_name_one_recipe(tmp_path, card):
+    model = faults.mixed(tmp_path)
+    quantized = faults.by_hand(model, tmp_path, "int8")
+    findings = measure.diagnose(model, quantized, faults.image_feed(2 * faults.CHANNELS), card=card)
+    assert len(findings) >= 2
+    assert {finding.recipe for finding in findings} == {"hybrid"}

@@ -64,10 +64,9 @@ def _needless_codes(examination, bill, seen):
         if node.op_type == "QuantizeLinear":
             if readers and all(reader.op_type == "DequantizeLinear" for reader in readers):
                 needless |= {id(one): one for one in (node, *readers)}
-        elif node.kind == "float" and node.op_type in DEFAULT_OP_TYPES and node.family not in PRODUCT_FAMILIES:
-            if reads_codes(examination, node) and all(reader.op_type == "QuantizeLinear" for reader in readers):
-                around[node.op_type] += 1
-                needless |= {id(one): one for one in neighbours(examination, node) if one.op_type in QUANTIZERS}
+        elif _is_unfused(examination, node, readers):
+            around[node.op_type] += 1
+            needless |= {id(one): one for one in neighbours(examination, node) if one.op_type in QUANTIZERS}
     if not examination.matters(bill.left(needless.values()), LOST_SHARE):
         return
     cost, recipe = sum(bill.charge(node) for node in needless.values()), recipe_of_its_kind(examination)
@@ -79,6 +78,13 @@ def _needless_codes(examination, bill, seen):
         needless.values(),
         recipe,
     )
+
+
+def _is_unfused(examination, node, readers):
+    """Whether `node`, no product, has an integer kernel and computes on floats that were codes and will be again."""
+    if node.kind != "float" or node.family in PRODUCT_FAMILIES or node.op_type not in DEFAULT_OP_TYPES:
+        return False
+    return reads_codes(examination, node) and all(reader.op_type == "QuantizeLinear" for reader in readers)
 
 
 def _losing_islands(examination, bill, seen):

@@ -1,19 +1,16 @@
 """8-bit weights in u8 x s8 products, where the card says that their sums saturate in 16 bits."""
 
-import math
-
 import numpy as np
 from onnx import numpy_helper
 
-from qlab.machine.runtime import open_session
+from qlab.measure.exact_sums import OPTION, with_exact_sums
 from qlab.measure.finding import Finding
 from qlab.measure.layer_rows import decibels
-from qlab.measure.outputs import output_quality
 from qlab.measure.remedies import call, recipe_of_its_kind
 from qlab.measure.work import CONVOLUTIONS, factors
 from qlab.numerics.saturation import can_saturate
 
-EXACT = "session.x64quantprecision"  # onnxruntime then makes int8 weights uint8, whose products do not saturate
+HARMLESS_DB = 0.2
 
 
 def saturation(examination):
@@ -34,47 +31,35 @@ def saturation(examination):
         found = can_saturate(_matrix(node, stored[name], examination.path.parent))
         columns, at_risk = columns + found.size, at_risk + int(found.sum())
         risky += [node] if found.any() else []
-    if risky:
-        recipe = recipe_of_its_kind(examination)
-        yield Finding(
-            code="saturation-risk",
-            evidence=f"{len(risky)} of {products} u8 x s8 products have neighbouring weights whose sum is beyond 128, "
-            f"in {100 * at_risk / columns:.0f} % of their output channels{_measured(examination)}",
-            why=f"on {examination.card.name} two products are added in 16 bits, and 255 * 129 = 32,895 becomes 32,767: "
-            "a wrong answer, without a warning",
-            cost_ms=None,
-            remedy=f"{call(examination, recipe)}: 7-bit weights (reduce_range) where the card says that 8 bits "
-            f"saturate; or keep this model and open it with the session option {EXACT} = 1, at the speed of u8 x u8",
-            nodes=tuple(node.name for node in risky),
-            recipe=recipe,
-        )
-
-
-def _measured(examination):
-    """What exact sums would give on these feeds, in words; empty where it cannot be measured."""
-    if not examination.is_own_card:
-        return ""
-    reference = _answers(examination.fp32.path, examination.feeds)
-    as_it_runs = _answers(examination.path, examination.feeds)
-    try:
-        exact = _answers(examination.path, examination.feeds, lambda o: o.add_session_config_entry(EXACT, "1"))
-    except ValueError:  # onnxruntime 1.32 cannot open all models with it
-        return ""
-    now, then = (output_quality(reference, answers)[0] for answers in (as_it_runs, exact))
-    if not now:
-        return ""
-    name = max(now, key=lambda name: then[name] - now[name] if math.isfinite(then[name] - now[name]) else -math.inf)
-    return (
-        f". On these feeds output {name!r} has {decibels(now[name])} dB as it runs, and with exact sums "
-        f"{decibels(then[name])}"
+    if not risky:
+        return
+    exact = None
+    if examination.is_own_card:
+        exact = with_exact_sums(examination.fp32.path, examination.path, examination.file, examination.feeds)
+    recipe = recipe_of_its_kind(examination)
+    option = f"; or keep this model and open it with the session option {OPTION} = 1, at the speed of u8 x u8"
+    yield Finding(
+        code="saturation-risk",
+        evidence=f"{len(risky)} of {products} u8 x s8 products have neighbouring weights whose sum is beyond 128, "
+        f"in {100 * at_risk / columns:.0f} % of their output channels{_on_these_feeds(exact)}",
+        why=f"on {examination.card.name} two products are added in 16 bits, and 255 * 129 = 32,895 becomes 32,767: "
+        "a wrong answer, without a warning",
+        cost_ms=None,
+        remedy=f"{call(examination, recipe)}: 7-bit weights (reduce_range) where the card says that 8 bits saturate"
+        + (option if exact is not None and exact.has_option else ""),
+        nodes=tuple(node.name for node in risky),
+        recipe=recipe,
     )
 
 
-def _answers(path, feeds, adjust=None):
-    """[{output: array}] of a model, opened in onnxruntime with `adjust`."""
-    session = open_session(path, adjust=adjust)
-    names = [output.name for output in session.get_outputs()]
-    return [dict(zip(names, session.run(names, dict(feed)), strict=True)) for feed in feeds]
+def _on_these_feeds(exact):
+    """What an ExactSums says, in words."""
+    if exact is None:
+        return ""
+    now, then = decibels(exact.running_db), decibels(exact.exact_db)
+    if exact.exact_db - exact.running_db < HARMLESS_DB:
+        return f". On these feeds that does no harm: output {exact.output!r} keeps {now} dB, with exact sums {then}"
+    return f". On these feeds output {exact.output!r} keeps {now} dB, and would keep {then} with exact sums"
 
 
 def _matrix(node, tensor, folder):
