@@ -9,6 +9,7 @@ from a white page (tests/test_palette.py computes both).
 """
 
 import io
+from functools import cache
 
 import matplotlib
 import matplotlib.figure
@@ -22,6 +23,13 @@ COLOURS = {"fp32": FP32, "weights": WEIGHTS, "activations": ACTIVATIONS, "intege
 
 WIDTH = 8.0  # inches: with DPI, 800 pixels, the text column of a notebook
 DPI = 100
+
+FONT = "DejaVu Sans"  # comes with matplotlib: what is measured with it fits everywhere
+# For names of nodes and tensors in Chinese, Japanese or Korean: whichever of these the system has.
+FONTS_FOR_MORE_LETTERS = (
+    "Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "Microsoft YaHei", "PingFang SC", "Hiragino Sans GB",
+    "WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "SimHei", "Droid Sans Fallback", "Arial Unicode MS",
+)  # fmt: skip
 
 STYLE = {
     "axes.axisbelow": True,
@@ -75,14 +83,23 @@ def figure(rows=1, columns=1, *, height=4.0, layout="constrained", **subplots):
         return new, new.subplots(rows, columns, **subplots)
 
 
+@cache
+def fonts():
+    """The course's font, then those that this system has for letters which it lacks."""
+    from matplotlib import font_manager  # reads a list of all fonts, which importing qlab does not need
+
+    installed = {entry.name for entry in font_manager.fontManager.ttflist}
+    return [FONT, *(name for name in FONTS_FOR_MORE_LETTERS if name in installed)]
+
+
 def style():
     """The style for one `with` block, or for one function as its decorator: `@palette.style()`.
 
     Titles, legends and lines read the defaults when they are made: a function that draws belongs under it as a whole.
     """
-    return matplotlib.rc_context(STYLE)
+    return matplotlib.rc_context(STYLE | {"font.family": fonts()})
 
 
 def use():
     """Make the style matplotlib's default, for all figures of a notebook."""
-    matplotlib.rcParams.update(STYLE)
+    matplotlib.rcParams.update(STYLE | {"font.family": fonts()})

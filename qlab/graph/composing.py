@@ -139,7 +139,7 @@ def _placed(box, text, middle, band):
 
 def _frame(frame, zones, bands):
     inside = [band for zone, band in zip(zones, bands, strict=True) if zone == frame.zone]
-    caption = f"{frame.times} x this block of {frame.size} nodes"
+    caption = f"{frame.times} x this block of {frame.size} nodes, each behind the one before"
     return Framed(caption, inside[0][0] - FRAME_HEAD + 6, inside[-1][1] + FRAME_FOOT - 6)
 
 

@@ -14,6 +14,7 @@ PRODUCT = 1.5  # a product follows: better that it begins a box
 APART = 3.0  # only one of them computes on integers
 BORDER = 2.0  # a Q or DQ joins the side that it does not belong to
 SHAPES = 3.0  # shapes join numbers
+BODY = 8.0  # one is in a body of an If, Loop or Scan, the other is not
 LIKE_SHAPES = -4.0  # shapes join shapes
 FEWEST_TWINS = 3
 STRONGEST = ("mixed", "integer", "float", "boundary", "other")
@@ -54,6 +55,7 @@ class _Work:
             self.reach[op] = self._reached(op)
         self.kinds = {op: wiring.ops[op].kind for op in ops}
         self.weight = {op: _weight(wiring.ops[op]) for op in ops}
+        self.scopes = {op: wiring.ops[op].scope for op in ops}
         self.operators = {op: {wiring.ops[op].op_type} for op in ops}
         self.has_product = {op: core(wiring.ops[op].op_type) in PRODUCTS for op in ops}
         self.heap, self.ticket = [], count()
@@ -140,6 +142,8 @@ class _Work:
     def _cost(self, one, two):
         ours, theirs = self.kinds[one], self.kinds[two]
         cost = math.log2(self.weight[one] + self.weight[two])
+        if self.scopes[one] != self.scopes[two]:
+            cost += BODY
         if ours == theirs == "other":
             return cost + LIKE_SHAPES
         if two not in self.below[one]:

@@ -28,11 +28,13 @@ def draw(model, *, around=None, depth=2, max_nodes=40):
     >>> graph.draw(graph.optimized("int8.onnx"), around="node_conv2d_7")  # what runs, around one node
 
     A colour and a letter say where a node computes, as in `graph.census`; a box of several nodes has all their letters.
-    Lines in green carry codes. Scales and zero points are in the boxes where they are small constants.
+    Lines in green carry codes. Scales and zero points are in the boxes where they are small constants, names of nodes
+    in close-up and in pictures of up to twelve boxes.
     around     the name of a node or tensor: shows the nodes within `depth` steps, and "... 3 more" where it cuts off.
                None: the whole model. Blocks that repeat (equal operators, equally wired, of any sizes) are drawn
                once, and nodes put together until all fits, shapes and indices first. Constants, and what only prepares
                them, get no boxes.
+    max_nodes  most boxes; a page that would get too tall for a screen or two has fewer, so that more than 40 seldom fit
     Raises what `graph.load` raises, and ValueError if there is no `around`, with names like it, or if `depth` or
     `max_nodes` is below 1.
     """

@@ -13,7 +13,6 @@ from qlab.graph.scales import labels
 from qlab.graph.surroundings import MOVERS, PRODUCTS, core
 from qlab.graph.view import kinds
 
-FONT = "DejaVu Sans"  # comes with matplotlib: a box measured here holds its text everywhere
 HEAD, DETAIL = 9.0, 8.0  # points
 HEIGHTS = {HEAD: 15.0, DETAIL: 12.5}  # pixels of a line
 WIDEST = 250.0  # pixels of a line
@@ -87,9 +86,11 @@ def _of_one(box, wiring, close):
     op = wiring.ops[box.ops[0]]
     lines = [[Piece(fit(op.op_type, HEAD, bold=True), HEAD, bold=True)]]
     found = [Piece(fit(op.domain.removeprefix("com.")))] if op.domain else []
+    place = _place([op])
     if close:
-        place = f"in {', '.join(op.scope)}: " if op.scope else ""
-        lines.append([Piece(fit(place + op.name))])
+        lines.append([Piece(fit(f"{place}: {op.name}" if place else op.name))])
+    elif place:
+        found.append(Piece(fit(place)))
     for label in labels(wiring, [copy[0] for copy in box.copies]):
         found += [Piece(fit(text, width=WIDEST - MARK), about=label.what) for text in _wrapped(label.text)]
     for piece in found:
@@ -125,7 +126,14 @@ def _of_many(box, wiring):
     while names and measure(f"{head}, {names[0]}", HEAD, True) < WIDEST * 0.75:
         head = f"{head}, {names.pop(0)}"
     lines = [[Piece(fit(head, HEAD, bold=True), HEAD, bold=True)]]
-    return [*lines, [Piece(_shortened(names, len(ops)))]] if names else lines
+    lines += [[Piece(_shortened(names, len(ops)))]] if names else []
+    return lines + ([[Piece(fit(place))]] if (place := _place(ops)) else [])
+
+
+def _place(ops):
+    """ "in then_branch", where all ops are in one body of an If, Loop or Scan."""
+    scopes = {op.scope for op in ops}
+    return f"in {', '.join(scopes.pop())}" if len(scopes) == 1 and () not in scopes else ""
 
 
 def _importance(op):
@@ -163,20 +171,25 @@ def _without_middle(text, length):
 
 
 def printable(text):
-    """`text` with a question mark for each letter that the font does not have, such as a Chinese one."""
-    return "".join(letter if ord(letter) in _letters() and letter.isprintable() else "?" for letter in text)
+    r"""`text` with an escape, such as \u5c42, for each letter that no font here has, and for what does not print."""
+    return "".join(
+        letter
+        if letter.isprintable() and any(ord(letter) in letters for letters in _letters())
+        else letter.encode("unicode_escape").decode("ascii")
+        for letter in text
+    )
 
 
 @lru_cache(maxsize=16384)
 def measure(text, size=DETAIL, bold=False):
     """The width of a text in pixels."""
-    font = FontProperties(family=FONT, size=size, weight="bold" if bold else "normal")
+    font = FontProperties(family=palette.fonts(), size=size, weight="bold" if bold else "normal")
     return _renderer().get_text_width_height_descent(text, font, ismath=False)[0]
 
 
 @lru_cache(maxsize=1)
 def _letters():
-    return get_font(findfont(FontProperties(family=FONT))).get_charmap()
+    return [get_font(findfont(FontProperties(family=family))).get_charmap() for family in palette.fonts()]
 
 
 @lru_cache(maxsize=1)

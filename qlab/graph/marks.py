@@ -4,7 +4,7 @@ from matplotlib.patches import Polygon, Rectangle
 
 from qlab import palette
 from qlab.graph.composing import MARGIN, PAGE
-from qlab.graph.labelling import DETAIL, FONT, TAG, measure
+from qlab.graph.labelling import DETAIL, TAG, measure
 
 PALE = "#A8A8A8"
 INK = "#222222"
@@ -19,15 +19,21 @@ MEANINGS = {
 ABOUT = {"weights": palette.WEIGHTS, "activations": palette.ACTIVATIONS}
 LINES = {
     "codes": {"color": palette.INTEGER, "linewidth": 2.2},
+    "sums": {"color": palette.INTEGER, "linewidth": 1.3, "linestyle": (0, (6, 2))},
     "floats": {"color": palette.FP32, "linewidth": 1.1},
     "other": {"color": PALE, "linewidth": 1.0, "linestyle": (0, (3, 2))},
 }
-FLOWS = {"codes": "8-bit codes or narrower", "floats": "floats", "other": "shapes, indices, masks"}
+FLOWS = {
+    "codes": "8-bit codes or narrower",
+    "sums": "int32 sums of products",
+    "floats": "floats",
+    "other": "shapes, indices, masks",
+}
 
 
 def write(axes, x, y, text, *, size=DETAIL, color=INK, **options):
     # A name with two dollar signs is no formula.
-    options = {"ha": "left", "va": "center_baseline", "family": FONT, "parse_math": False} | options
+    options = {"ha": "left", "va": "center_baseline", "family": palette.fonts(), "parse_math": False} | options
     return axes.text(x, y, text, fontsize=size, color=color, **options)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from qlab.graph.inferring import CODES, FLOATS
 from qlab.graph.wiring import Wiring
 
+TO_SUMS = {"MatMulInteger", "ConvInteger"}
 TO_FLOAT = {"DequantizeLinear", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "MatMulNBits", "DynamicQuantizeLSTM"}
 
 
@@ -40,7 +41,7 @@ class Frame:
 
 @dataclass
 class View:
-    """Boxes of a picture. edges: {(from, to): what flows}, which is "codes", "floats" or "other"."""
+    """Boxes of a picture. edges: {(from, to): what flows}, which is "codes", "sums", "floats" or "other"."""
 
     wiring: Wiring
     boxes: list[Box]
@@ -54,8 +55,13 @@ def kinds(wiring, ops):
 
 
 def flow(wiring, producer, reader):
-    """What `reader` gets from `producer`: "codes" of a quantized tensor, "floats", or "other" (shapes, masks)."""
+    """What `reader` gets from `producer`.
+
+    "codes" of a quantized tensor, int32 "sums" of their products, "floats", or "other" (shapes, masks).
+    """
     op, source = wiring.ops[reader], wiring.ops[producer]
+    if source.op_type in TO_SUMS:
+        return "sums"
     names = [name for name, origin in zip(op.node.input, op.sources, strict=False) if origin == producer]
     known = [wiring.types[name] for name in names if wiring.types.get(name)]
     if known:
@@ -73,4 +79,4 @@ def flow_of(kind):
 
 def mixed(flows):
     """What flows along an edge that stands for several: codes, if there are any."""
-    return next(what for what in ("codes", "floats", "other") if what in flows)
+    return next(what for what in ("codes", "sums", "floats", "other") if what in flows)

@@ -71,7 +71,7 @@ def test_a_real_conformer_is_its_block_drawn_once_with_a_frame_around_it(conform
     assert frame.times == 6
     figure = graph.draw(conformer)
     assert f"6 equal blocks of {frame.size}" in title(figure)
-    assert f"6 x this block of {frame.size} nodes" in texts(figure)
+    assert f"6 x this block of {frame.size} nodes, each behind the one before" in texts(figure)
 
 
 def test_a_unet_of_four_hundred_nodes_keeps_its_skip_connections():

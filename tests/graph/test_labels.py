@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 from qlab import graph, palette
 from qlab.graph.composing import PAGE
 from qlab.graph.drawing import compose_model
-from qlab.graph.labelling import measure
+from qlab.graph.labelling import measure, printable
 from qlab.graph.marks import COLOURS, LETTERS
 from qlab.graph.wiring import wire
 from tests.graph.networks import chain, dynamic, model, node, with_qdq
@@ -124,3 +124,23 @@ def test_nodes_inside_a_branch_are_drawn_with_the_branch_they_are_in(tmp_path):
     shown = texts(graph.draw(builders.branches(tmp_path)))
     assert "in then_branch: yes_product" in shown
     assert "in else_branch: no_product" in shown
+
+
+def test_sums_of_products_are_told_from_codes_and_from_shapes():
+    quantized = dynamic(model([node("MatMul", ["x", "w"], ["y"], "m")], constants={"w": np.ones((4, 4), np.float32)}))
+    page = compose_model(wire(quantized))
+    assert "sums" in {route.flow for route in page.routes}
+    assert "int32 sums of products" in texts(graph.draw(quantized))
+
+
+def test_a_node_in_a_body_says_so(tmp_path):
+    shown = texts(graph.draw(builders.branches(tmp_path)))
+    assert any("in then_branch" in text for text in shown)
+    assert any("in else_branch" in text for text in shown)
+
+
+def test_letters_that_no_font_has_are_escaped_and_still_tell_names_apart(monkeypatch):
+    monkeypatch.setattr("qlab.graph.labelling._letters", lambda: [set(map(ord, "abc/"))])
+    assert printable("a/\u5c42\u4e09") == "a/\\u5c42\\u4e09"
+    monkeypatch.setattr("qlab.graph.labelling._letters", lambda: [set(map(ord, "abc/")), {0x5C42, 0x4E09}])
+    assert printable("a/\u5c42\u4e09") == "a/\u5c42\u4e09"
