@@ -15,6 +15,7 @@ from qlab import machine
 from qlab.machine import identity, probes
 from qlab.machine.runtime import open_session
 from qlab.machine.timing import MINIMUM_ROUNDS, interleave
+from qlab.recipes.choosing import choose
 
 ROOT = Path(__file__).resolve().parents[1]
 VNNI = machine.Card(
@@ -343,3 +344,13 @@ def test_the_command_line_prints_the_card_and_keeps_reference_cards(monkeypatch,
     command.main()
     assert capsys.readouterr().out.startswith(f"Machine card: {'x86-new' if kept else 'a VNNI machine'}")
     assert [json.loads(path.read_text())["note"] for path in tmp_path.iterdir()] == ["as is"] * kept
+
+
+def test_a_card_may_be_given_itself_or_by_name():
+    card = machine.card("x86-avx2")
+    assert machine.card(card) is card
+    assert machine.reference_cards() == sorted(machine.reference_cards())
+    assert "x86-avx2" in machine.reference_cards()
+    with pytest.raises(ValueError, match="card is 7; expected a machine card, the name of a reference card, or None"):
+        machine.card(7)
+    assert choose("x86-avx2").reduce_range

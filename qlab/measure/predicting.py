@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 from qlab import machine
 from qlab.measure.ledger import Ledger, by_family, ledger_of
 from qlab.measure.profiling import ROUNDS, profile
-from qlab.measure.yardstick import PRODUCT_FAMILIES
+from qlab.measure.yardstick import LAYOUT, PRODUCT_FAMILIES
 from qlab.recipes.choosing import choose
 from qlab.recipes.fates import NO_INTEGER_KERNEL
 from qlab.recipes.static import DEFAULT_OP_TYPES
 
 RECIPES = ("dynamic", "static", "hybrid")
+BETWEEN_CONVOLUTIONS = ("Relu", "Clip")  # what hybrid keeps in codes besides
 
 
 @dataclass(frozen=True, repr=False)
@@ -18,12 +19,16 @@ class Prediction:
     """What a recipe should gain. `ledger` has the times it rests on, by kind of work; printing it gives the table.
 
     card_name  the machine it is for; measured, whether its fp32 times were measured here or follow from the card
+    low, high  the speed-up if the products gain half as much as on the card and quantizing costs twice as much, and if
+               the products take a third less. Most models lie between
     """
 
     recipe: str
     card_name: str
     measured: bool
     ledger: Ledger
+    low: float
+    high: float
 
     @property
     def speedup(self):
@@ -45,8 +50,8 @@ class Prediction:
     def __repr__(self):
         basis = "from fp32 times measured here" if self.measured else "from its card alone"
         return (
-            f"{self.recipe} on {self.card_name}, {basis}: {self.speedup:.2f} times faster "
-            f"({self.limit:.3g} if products were free)\n{self.ledger!r}"
+            f"{self.recipe} on {self.card_name}, {basis}: {self.speedup:.2f} times as fast as fp32, {self.low:.2f} to "
+            f"{self.high:.2f} ({self.limit:.3g} if products were free)\n{self.ledger!r}"
         )
 
 
@@ -54,18 +59,19 @@ def predict(fp32, feed, recipe="hybrid", *, card=None, rounds=ROUNDS):
     """The Prediction of what `recipes.<recipe>` would gain on the model file `fp32` for this feed.
 
     >>> measure.predict("model.onnx", {"x": x}, "dynamic")  # doctest: +SKIP
-    dynamic on ..., from fp32 times measured here: 1.42 times faster (4.1 if products were free)
+    dynamic on ..., from fp32 times measured here: 1.42 times as fast as fp32, 1.14 to 1.66 (4.1 if products were free)
     ...
 
     1. A product that the recipe quantizes takes its fp32 time, divided by the card's speed of the pair it would get;
        but not less than moving its tensors takes, a quarter of the bytes.
     2. Activations that are quantized while the model runs cost as much as copying them: B bytes read and B written, at
-       the card's rate. With static ranges only what goes in and out of float operators does.
+       the card's rate. With static ranges only what goes in and out of float operators among integers does.
     3. All else takes as long as before.
     fp32's times are measured here. With the card of another machine they follow from it: 2 operations a multiply-add at
     its float32 rate, or all bytes once at its copying rate, whichever takes longer.
 
-    It knows nothing of caches and of single kernels: measure.compare has the last word.
+    It knows nothing of caches and of single kernels (convolutions of few channels gain less than the card's large
+    product), hence the range; measure.compare has the last word.
     Raises ValueError for another recipe, and what `profile` raises.
     """
     if recipe not in RECIPES:
@@ -79,12 +85,16 @@ def predict(fp32, feed, recipe="hybrid", *, card=None, rounds=ROUNDS):
     after = [replace(node, ms=_after(node, recipe, card, card.speed[choice.pair])) for node in before.nodes]
     saved = before.kernel_ms - sum(node.ms for node in after)
     predicted = replace(before, nodes=tuple(after), total_ms=before.total_ms - saved)
-    quantizing = sum(_quantizing_ms(node, recipe, card) for node in before.nodes)
+    quantizing = _quantizing_ms(before.nodes, recipe, card)
     entries = [
         (family, (now, then + (quantizing if family == "boundary" else 0.0)))
         for family, (now, then) in by_family(before, predicted)
     ]
-    return Prediction(recipe, card.name, measured, ledger_of(entries))
+    taken = sum(node.ms for node in after if is_quantized_by(node, recipe))
+    least, most = (before.total_ms - saved / 2 + 2 * quantizing), (predicted.total_ms - taken / 3 + quantizing)
+    return Prediction(
+        recipe, card.name, measured, ledger_of(entries), low=before.total_ms / least, high=before.total_ms / most
+    )
 
 
 def is_quantized_by(node, recipe):
@@ -105,13 +115,33 @@ def _after(node, recipe, card, speed):
     return max(node.ms / speed, _moving_ms(node.bytes / 4, card))
 
 
-def _quantizing_ms(node, recipe, card):
-    """What it costs to make codes of a product's input, or of what a float operator reads and gives among integers."""
-    if is_quantized_by(node, recipe):
-        dynamic = recipe == "dynamic" or (recipe == "hybrid" and node.family != "convolution")
-        return _moving_ms(2 * node.input_bytes, card) if dynamic else 0.0
-    island = recipe == "static" and node.kind == "float" and node.op_type not in DEFAULT_OP_TYPES
-    return _moving_ms(node.bytes, card) if island else 0.0
+def _quantizing_ms(nodes, recipe, card):
+    """What it costs to make codes of the products' inputs, or of what float operators read and give among integers."""
+    milliseconds, near = 0.0, _beside_convolutions(nodes)
+    for node in nodes:
+        if is_quantized_by(node, recipe):
+            dynamic = recipe == "dynamic" or (recipe == "hybrid" and node.family != "convolution")
+            milliseconds += _moving_ms(2 * node.input_bytes, card) if dynamic else 0.0
+        elif node.kind == "float" and node.op_type not in LAYOUT:
+            static = recipe == "static" and node.op_type not in DEFAULT_OP_TYPES
+            hybrid = recipe == "hybrid" and id(node) in near and node.op_type not in BETWEEN_CONVOLUTIONS
+            milliseconds += _moving_ms(node.bytes, card) if static or hybrid else 0.0
+    return milliseconds
+
+
+def _beside_convolutions(nodes):
+    """Identities of the nodes that read what a convolution gives, or give what one reads, whatever its layout."""
+    producers = {name: node for node in nodes for name in node.node.output if name}
+    near = set()
+    for node in nodes:
+        for name in node.node.input:
+            source = producers.get(name)
+            if source is not None and source.op_type in LAYOUT:
+                source = producers.get(source.node.input[0])
+            for one, other in ((source, node), (node, source)):
+                if one is not None and other is not None and one.family == "convolution":
+                    near.add(id(other))
+    return near
 
 
 def _moving_ms(number_of_bytes, card):

@@ -96,3 +96,16 @@ def test_the_yardstick_measures_by_like_products_and_else_by_the_mean_rate(tmp_p
     assert yardstick.float_ms(replace(unlike, depthwise=True)) is None
     assert Yardstick(profile, speed=0.5).healthy_ms(convolution) == yardstick.float_ms(convolution)  # never slower
     assert graph.census(profile.path).float.total() == len(profile.nodes)
+
+
+def test_the_range_holds_the_prediction(tmp_path, card):
+    prediction = measure.predict(faults.layers(tmp_path), faults.layers_feed(), "dynamic", card=card)
+    assert prediction.low < prediction.speedup < prediction.high
+    assert f"{prediction.speedup:.2f} times as fast as fp32, {prediction.low:.2f} to" in repr(prediction)
+
+
+def test_hybrid_quantizes_at_the_float_operators_beside_its_convolutions(tmp_path, card):
+    model, feed = faults.islands(tmp_path), faults.image_feed(faults.CHANNELS, 2 * faults.SIDE)
+    _, quantizing = parts(measure.predict(model, feed, "hybrid", card=card))["boundary"]
+    numbers = faults.CHANNELS * (2 * faults.SIDE) ** 2
+    assert quantizing == pytest.approx(3 * 2 * 4 * numbers / (card.copy_gb_per_s * 1e6))

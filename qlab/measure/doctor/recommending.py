@@ -6,12 +6,13 @@ from dataclasses import dataclass
 LEAST_DB = 15.0  # below, more than a sixth of the answer is error
 GOOD_DB = 30.0  # above, 3 % at most: more is not worth waiting for
 NEAR_DB = 6.0  # one bit of accuracy
+AS_ACCURATE_DB = 1.0  # of the most accurate
 AS_FAST = 0.95  # of the fastest: closer than that, a few percent of luck decide
 
 RULE = (
     f"The rule: what is faster than fp32 beyond doubt, and keeps at least {GOOD_DB:.0f} dB or comes within "
-    f"{NEAR_DB:.0f} dB of the most accurate of these, never below {LEAST_DB:.0f} dB. Of those the fastest, or the most "
-    f"accurate of those that come within {100 * (1 - AS_FAST):.0f} % of it."
+    f"{NEAR_DB:.0f} dB of the most accurate of these, never below {LEAST_DB:.0f} dB. Of those the fastest, unless "
+    f"one within {100 * (1 - AS_FAST):.0f} % of it keeps {AS_ACCURATE_DB:.0f} dB more."
 )
 
 
@@ -29,7 +30,7 @@ def recommend(rows):
 
     1. Only what is faster, its whole interval, counts.
     2. Of that, only what keeps its accuracy: GOOD_DB, or within NEAR_DB of the best, and LEAST_DB at any rate.
-    3. The fastest; among those within AS_FAST of it, the one with the higher SQNR.
+    3. The fastest; but of those within AS_FAST of it, one that comes within AS_ACCURATE_DB of the most accurate.
     """
     reference = next(row for row in rows if row.is_reference)
     others = [row for row in rows if not row.is_reference]
@@ -41,9 +42,10 @@ def recommend(rows):
     if not kept:
         return Recommendation(reference.name, _why_none(faster, others), rejected)
     fastest = max(row.speedup for row in kept)
-    chosen = max(
-        (row for row in kept if row.speedup >= AS_FAST * fastest), key=lambda row: (accuracy(row), row.speedup)
-    )
+    near = [row for row in kept if row.speedup >= AS_FAST * fastest]
+    most_db = max(map(accuracy, near))
+    as_accurate = [row for row in near if accuracy(row) == most_db or accuracy(row) > most_db - AS_ACCURATE_DB]
+    chosen = max(as_accurate, key=lambda row: row.speedup)
     for row in kept:
         if row is not chosen:
             rejected[row.name] = _behind(row, chosen)

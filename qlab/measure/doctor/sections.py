@@ -13,10 +13,7 @@ from qlab.measure.doctor.visit import FP32, INT8, ON_VALUES
 from qlab.measure.doctor.wording import advice, together, verdict
 from qlab.recipes.fates import summary
 
-READER = (
-    "In these calls, after `from qlab import recipes`, reader stands for feeds to calibrate on, such as "
-    "qlab.measure.doctor.read_feeds('feeds.npz', 'model.onnx')."
-)
+READER = "; reader stands for feeds to calibrate on, such as qlab.measure.doctor.read_feeds('feeds.npz', 'model.onnx')"
 
 
 def report_of(visit):
@@ -71,18 +68,27 @@ def _diagnosis(visit, diagnosis):
 
 
 def _findings(visit, diagnosis):
-    invented = visit.request.feeds.source is None
-    limits = [Paragraph(f"Not judged on invented feeds: {', '.join(ON_VALUES)}.")] if invented else []
+    limits = []
     if diagnosis.limits:
         limits.append(Paragraph("True as well, but nothing that was tried mends it:"))
         limits.append(Items([blocks.limit_line(limit) for limit in diagnosis.limits]))
+    if visit.request.feeds.source is None:
+        limits.append(Paragraph(f"Not judged on invented feeds: {', '.join(ON_VALUES)}."))
     if not diagnosis.findings:
         rest = "Nothing to mend." if diagnosis.limits else "None of the causes that measure.CODES lists."
         return [Paragraph(rest), *limits]
     cases = [blocks.finding_case(number, finding) for number, finding in enumerate(diagnosis.findings, 1)]
     sums = [Paragraph(together(visit, diagnosis))] if diagnosis.findings.cost_ms else []
-    reader = [Paragraph(READER)] if any("reader" in finding.remedy for finding in diagnosis.findings) else []
-    return [*cases, *sums, *reader, *limits, *filter(None, [blocks.surroundings(diagnosis)])]
+    return [*cases, *sums, *_how_to_call(diagnosis.findings), *limits, *filter(None, [blocks.surroundings(diagnosis)])]
+
+
+def _how_to_call(findings):
+    """A Paragraph on what the calls in the remedies need."""
+    calls = " ".join(finding.remedy for finding in findings)
+    if "recipes." not in calls:
+        return []
+    names = "machine, recipes" if "machine." in calls else "recipes"
+    return [Paragraph(f"The calls need `from qlab import {names}`{READER if ', reader' in calls else ''}.")]
 
 
 def _recommendation(visit):
@@ -139,7 +145,8 @@ def _feeds_of_the_call(feeds, source):
                 f"feeds = read_feeds('feeds.npz', {source!r})"]  # fmt: skip
     read = f"feeds = read_feeds({str(feeds.source)!r}, {source!r})"
     count = len(feeds.measured)
-    return [f"{read}[{count}:]  # the first {count} were kept for measuring"] if feeds.held_out else [read]
+    kept = "first was" if count == 1 else f"first {count} were"
+    return [f"{read}[{count}:]  # the {kept} kept for measuring"] if feeds.held_out else [read]
 
 
 def _command(request):

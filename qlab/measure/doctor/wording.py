@@ -2,13 +2,12 @@
 
 import math
 
-from qlab.measure.doctor.recommending import AS_FAST, accuracy, too_inexact
+from qlab.measure.doctor.recommending import AS_ACCURATE_DB, AS_FAST, accuracy, too_inexact
 from qlab.measure.doctor.visit import FP32, INT8, disagreement
 from qlab.measure.layer_rows import decibels
 from qlab.measure.words import plural
 
 FAR = 0.2  # times that should agree
-NOTABLE_DB = 1.0
 
 
 def verdict(visit):
@@ -66,7 +65,7 @@ def together(visit, diagnosis):
 def _better(row, given):
     """In what the Row of a recipe is better than that of the given model."""
     words = ["faster"] if AS_FAST * row.speedup > given.speedup else []
-    words += ["more accurate"] if accuracy(row) > accuracy(given) + NOTABLE_DB else []
+    words += ["more accurate"] if accuracy(row) > accuracy(given) + AS_ACCURATE_DB else []
     return " and ".join(words) or "better"
 
 

@@ -202,3 +202,24 @@ def test_the_command_runs_as_a_module_with_everything_real(tmp_path):
     assert page.tags.count("img") >= 4
     assert "could not be drawn" not in page.text
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["cache", "digits.html", "feeds.npz"]
+
+
+def test_feeds_of_one_number_throughout_are_remarked_on(doctor, tmp_path, measured):
+    model = builders.linear(tmp_path)
+    feed = {name: np.zeros_like(array) for name, array in builders.linear_feed().items()}
+    np.savez(tmp_path / "zeros.npz", **feed)
+    measured()
+    _, out, _ = doctor(model, "--calibration", tmp_path / "zeros.npz")
+    assert "it is 0 throughout: times are real, ranges and SQNR are those of nothing" in " ".join(out.split())
+
+
+def test_the_call_leaves_out_the_feeds_that_measured(doctor, fp32, measured, feeds_file):
+    measured(static=(4, 40, "faster"))
+    _, out, _ = doctor(fp32, "--calibration", feeds_file([builders.conformer_feed(seed=at) for at in range(5)]))
+    assert "[1:]  # the first was kept for measuring" in out
+
+
+def test_more_threads_than_cores_are_remarked_on(doctor, fp32, measured):
+    measured()
+    _, out, _ = doctor(fp32, "--threads", 999)
+    assert "they wait for each other" in " ".join(out.split())

@@ -121,3 +121,17 @@ def test_without_a_file_feeds_are_invented_and_the_declared_shapes_are_kept(fp32
     assert len(feeds.feeds) == 8
     assert feeds.declared == {"speech": ["batch", "frames", 32], "speech_lengths": ["batch"]}
     assert feeds.feeds[0]["speech_lengths"].dtype == np.int64
+
+
+def test_feeds_without_a_number_in_them_are_refused(tmp_path):
+    model = builders.linear(tmp_path)
+    (value,) = open_session(model).get_inputs()
+    np.savez(tmp_path / "empty.npz", **{value.name: np.zeros((0, value.shape[-1]), np.float32)})
+    with pytest.raises(ValueError, match=r"gives nothing for feed 0 of .*empty\.npz: it holds no numbers in"):
+        feeds_for(model, open_session(model), tmp_path / "empty.npz")
+
+
+def test_an_array_saved_alone_is_told_what_file_to_make(fp32, tmp_path):
+    np.save(tmp_path / "one.npy", np.ones(3))
+    with pytest.raises(ValueError, match=r"make it with np\.savez\('one\.npz', \*\*feed\)"):
+        read_feeds(tmp_path / "one.npy", fp32)

@@ -1,0 +1,61 @@
+"""What the measurements say no recipe mends is told apart from what is to be mended."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from qlab.measure import Finding, Findings
+from qlab.measure.doctor.visit import Diagnosis, _limited
+from tests.measure.doctor.conftest import REFERENCE, row
+
+
+def finding(code="float-both-move", recipe="static", cost_ms=1.0):
+    return Finding(code, "2 of 9", "since", cost_ms, f"recipes.{recipe}()", recipe=recipe)
+
+
+def limited(one, *rows):
+    rows = [REFERENCE, row("int8", 2.0, 40.0), *rows]  # 10 ms and 5 ms
+    return _limited(Diagnosis("int8", None, Findings([one]), None), SimpleNamespace(rows=rows))
+
+
+def test_a_remedy_that_was_tried_and_is_not_faster_makes_a_limit():
+    found = limited(finding(), row("static", 1.5))
+    assert found.findings == []
+    (limit,) = found.limits
+    assert limit.why_not == "recipes.static was tried and takes 6.67 ms, this model 5 ms"
+
+
+def test_a_remedy_that_was_tried_and_is_faster_stays_one():
+    found = limited(finding(), row("static", 3.0))
+    assert len(found.findings) == 1
+    assert found.limits == ()
+
+
+def test_a_faster_remedy_that_loses_too_much_is_none():
+    (limit,) = limited(finding(), row("static", 3.0, 10.0)).limits
+    assert limit.why_not == "recipes.static was tried, and loses too much: 10.0 dB are too little to use"
+
+
+@pytest.mark.parametrize("code", ["saturation-risk", "range-clips", "layer-loss", "output-loss", "too-small"])
+def test_what_costs_accuracy_is_not_weighed_against_time(code):
+    assert limited(finding(code, cost_ms=None), row("static", 1.0)).limits == ()
+
+
+def test_a_remedy_that_was_not_tried_stays_one():
+    assert limited(finding(), row("dynamic", 1.0)).limits == ()
+    assert limited(finding(recipe="")).limits == ()
+
+
+def test_an_operator_without_an_integer_kernel_is_a_limit_whatever_was_tried():
+    (limit,) = limited(finding("float-no-kernel", recipe="")).limits
+    assert limit.why_not == "no recipe can mend it"
+
+
+def test_a_model_with_limits_only_is_healthy_and_the_report_shows_them(doctor, fp32, int8, measured):
+    measured({"int8": [finding()]}, static=(1.0, 40, "cannot tell"))
+    code, out, _ = doctor(fp32, int8)
+    text = " ".join(out.split())
+    assert code == 0
+    assert "None of the recipes does better on these feeds: keep it." in text
+    assert "Nothing to mend. True as well, but nothing that was tried mends it:" in text
+    assert "- float-both-move, about 1 ms a run: 2 of 9. But recipes.static was tried" in text
