@@ -10,12 +10,12 @@ from qlab.measure.work import QUANTIZERS
 from qlab.measure.yardstick import PRODUCT_FAMILIES
 from qlab.recipes.static import DEFAULT_OP_TYPES
 
-LEAST_SHARE = 0.10  # a healthy model spends less than this on quantizing its inputs and what moves
-LOST_SHARE = 0.05  # what one reason for it must cost
+DYNAMIC_SHARE = 0.10  # a healthy dynamic model spends less than this on quantizing what moves
+LEAST_SHARE = 0.05  # what a quantizer's mistakes must cost
 
 
 def boundary_overhead(examination, bill):
-    """Findings, if quantizing and dequantizing that nobody has paid for yet take more than LEAST_SHARE of a run.
+    """Findings on the time of quantizing and dequantizing that nobody has paid for yet.
 
     1. A dynamic model quantizes whatever moves, and looks for its range first; a static one need not.
     2. In any other, a quantizer may have put Q and DQ where nothing was fused with them: codes that no integer reads.
@@ -23,14 +23,14 @@ def boundary_overhead(examination, bill):
        in float; where none does, the edges are worth their time.
     """
     nodes = [node for node in examination.quantized.nodes if node.op_type in QUANTIZERS]
-    if not examination.matters(bill.left(nodes), LEAST_SHARE):
-        return
     counts = Counter(node.op_type for node in nodes)
     seen = (
         f"{', '.join(f'{count} {name}' for name, count in counts.most_common())} take "
         f"{sum(node.ms for node in nodes):.3g} ms of {examination.quantized.total_ms:.3g} ms a run"
     )
     if recipe_of_its_kind(examination) == "dynamic":
+        if not examination.matters(bill.left(nodes), DYNAMIC_SHARE):
+            return
         cost = sum(bill.charge(node) for node in nodes)
         remedy = f"{call(examination, 'static')}: with fixed ranges codes stay codes between integer operators"
         yield _finding(seen, cost, remedy, sorted(nodes, key=lambda node: -node.ms), "static")
@@ -53,31 +53,43 @@ def _finding(evidence, cost, remedy, nodes, recipe=""):
 
 
 def _needless_codes(examination, bill, seen):
-    """A Finding for Q and DQ that serve no integer operator.
+    """A Finding for Q and DQ that serve no integer operator."""
+    needless, around = _needless(examination)
+    if not examination.matters(bill.left(needless), LEAST_SHARE):
+        return
+    cost, recipe = sum(bill.charge(node) for node in needless), recipe_of_its_kind(examination)
+    count = sum(node.op_type in QUANTIZERS for node in needless)
+    unfused = f", or stand around operators that were not fused with them ({listed(around)})" if around else ""
+    yield _finding(
+        f"{seen}; {count} of them, {cost:.3g} ms, make codes that no integer operator reads{unfused}",
+        cost,
+        f"{call(examination, recipe)}: puts Q and DQ only where onnxruntime fuses them",
+        needless,
+        recipe,
+    )
+
+
+def _needless(examination):
+    """Q and DQ that serve no integer operator, and a Counter of the operators that were not fused with theirs.
 
     1. Codes that are turned back into floats before any integer operator has read them.
     2. Those around an operator that has an integer kernel, and was not fused with them.
+    3. The transposes of floats between them: floats have the channels first, integer convolutions last.
     """
-    needless, around = {}, Counter()
+    found, around = {}, Counter()
     for node in examination.quantized.nodes:
         readers = [reader for name in node.node.output for reader in examination.consumers.get(name, [])]
         if node.op_type == "QuantizeLinear":
             if readers and all(reader.op_type == "DequantizeLinear" for reader in readers):
-                needless |= {id(one): one for one in (node, *readers)}
+                found |= {id(one): one for one in (node, *readers)}
         elif _is_unfused(examination, node, readers):
             around[node.op_type] += 1
-            needless |= {id(one): one for one in neighbours(examination, node) if one.op_type in QUANTIZERS}
-    if not examination.matters(bill.left(needless.values()), LOST_SHARE):
-        return
-    cost, recipe = sum(bill.charge(node) for node in needless.values()), recipe_of_its_kind(examination)
-    unfused = f", or stand around operators that were not fused with them ({listed(around)})" if around else ""
-    yield _finding(
-        f"{seen}; {len(needless)} of them, {cost:.3g} ms, make codes that no integer operator reads{unfused}",
-        cost,
-        f"{call(examination, recipe)}: puts Q and DQ only where onnxruntime fuses them",
-        needless.values(),
-        recipe,
-    )
+            found |= {id(one): one for one in neighbours(examination, node) if one.op_type in QUANTIZERS}
+    transposes = [one for one in examination.quantized.nodes if (one.op_type, one.kind) == ("Transpose", "float")]
+    for node in transposes:
+        if any(id(one) in found for one in neighbours(examination, node)):
+            found[id(node)] = node
+    return list(found.values()), around
 
 
 def _is_unfused(examination, node, readers):
@@ -92,7 +104,7 @@ def _losing_islands(examination, bill, seen):
     islands = [_Island(*parts, examination, bill) for parts in _islands(examination)]
     islands = [island for island in islands if island.products and island.loss_ms > 0]
     cost = sum(bill.charge(edge, island.share(edge)) for island in islands for edge in island.edges)
-    if not examination.matters(cost, LOST_SHARE):
+    if not examination.matters(cost, LEAST_SHARE):
         return
     products = [product for island in islands for product in island.products]
     names = tuple(dict.fromkeys(examination.names.in_files(node.node) for node in products))
