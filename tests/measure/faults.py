@@ -1,6 +1,7 @@
 """Models made to have exactly one fault, and a healthy one of each kind, large enough for products to matter."""
 
 import logging
+from contextlib import contextmanager
 
 import numpy as np
 import onnx
@@ -12,7 +13,7 @@ from tests.recipes.builders import FLOAT, node, noise, save, value, weights
 
 WIDTH, ROWS = 384, 192
 CHANNELS, SIDE = 32, 40
-TYPES = {"uint8": QuantType.QUInt8, "int8": QuantType.QInt8}
+TYPES = {"uint8": QuantType.QUInt8, "int8": QuantType.QInt8, "uint16": QuantType.QUInt16}
 
 
 def layers(folder, name="layers.onnx", w=None):
@@ -146,14 +147,11 @@ def unprepared(model, folder, feeds):
     """quantize_static on the model as it is, without pre-processing."""
     cache, path = folder / "ranges.json", folder / "unprepared.onnx"
     calibration.collect(model, feeds).save(cache)
-    logging.disable(logging.WARNING)  # "consider pre-processing"
-    try:
+    with quiet():  # "consider pre-processing"
         quantize_static(
             model, path, None, calibration_cache_path=cache, quant_format=QuantFormat.QDQ, per_channel=True,
             activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, op_types_to_quantize=["Conv"],
         )  # fmt: skip
-    finally:
-        logging.disable(logging.NOTSET)
     return path
 
 
@@ -204,14 +202,21 @@ def small(folder):
     return save(folder / "small.onnx", nodes, *ends, {"w": weights(16, 16)})
 
 
+@contextmanager
+def quiet():
+    """onnxruntime's quantizers log advice."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
 def by_hand(model, folder, dtype, *, operators=None, per_channel=False):
     """quantize_dynamic as an article would call it."""
     path = folder / f"dynamic-{dtype}.onnx"
-    logging.disable(logging.WARNING)  # "consider pre-processing"
-    try:
+    with quiet():  # "consider pre-processing"
         quantize_dynamic(model, path, weight_type=TYPES[dtype], op_types_to_quantize=operators, per_channel=per_channel)
-    finally:
-        logging.disable(logging.NOTSET)
     return path
 
 
@@ -220,10 +225,11 @@ def static_by_hand(model, folder, feeds, activations, weights_dtype, *, operator
     prepared, cache = recipes.prepare(model, folder / "prepared.onnx"), folder / "ranges.json"
     calibration.collect(prepared, feeds).save(cache)
     path = folder / f"static-{activations}-{weights_dtype}.onnx"
-    quantize_static(
-        prepared, path, None, calibration_cache_path=cache, quant_format=QuantFormat.QDQ, per_channel=True,
-        activation_type=TYPES[activations], weight_type=TYPES[weights_dtype], op_types_to_quantize=operators,
-    )  # fmt: skip
+    with quiet():  # codes of 16 bits raise the opset, and say so
+        quantize_static(
+            prepared, path, None, calibration_cache_path=cache, quant_format=QuantFormat.QDQ, per_channel=True,
+            activation_type=TYPES[activations], weight_type=TYPES[weights_dtype], op_types_to_quantize=operators,
+        )  # fmt: skip
     return path
 
 

@@ -174,6 +174,13 @@ def test_a_convolution_whose_result_nobody_quantizes_is_named(tmp_path, card):
     assert "3 because its result goes to Abs as a float" in finding.evidence
 
 
+def test_codes_that_no_kernel_takes_are_named(tmp_path, card):
+    model, feed = faults.residual(tmp_path), faults.image_feed()
+    quantized = faults.static_by_hand(model, tmp_path, feed, "uint16", "int8")
+    finding = only(measure.diagnose(model, quantized, feed, card=card), "float-not-fused")
+    assert "5 because there is no kernel for uint16 in front of it and uint16 behind it" in finding.evidence
+
+
 def test_weights_that_are_dequantized_on_every_run_are_found(tmp_path, card):
     model, feed = faults.residual(tmp_path), faults.image_feed()
     quantized = faults.weight_only(model, tmp_path)
