@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from qlab import machine
 from qlab.measure.ledger import Ledger, by_family, ledger_of
 from qlab.measure.profiling import ROUNDS, profile
-from qlab.measure.yardstick import LAYOUT, PRODUCT_FAMILIES
+from qlab.measure.yardstick import LAYOUT, PRODUCT_FAMILIES, integer_speed
 from qlab.recipes.choosing import choose
 from qlab.recipes.fates import NO_INTEGER_KERNEL
 from qlab.recipes.static import DEFAULT_OP_TYPES
@@ -62,16 +62,16 @@ def predict(fp32, feed, recipe="hybrid", *, card=None, rounds=ROUNDS):
     dynamic on ..., from fp32 times measured here: 1.42 times as fast as fp32, 1.14 to 1.66 (4.1 if products were free)
     ...
 
-    1. A product that the recipe quantizes takes its fp32 time, divided by the card's speed of the pair it would get;
-       but not less than moving its tensors takes, a quarter of the bytes.
+    1. A product that the recipe quantizes takes its fp32 time, divided by the card's speed of the pair it would get
+       (less of it for short sums, none for depthwise convolutions); but not less than moving its tensors takes, a
+       quarter of the bytes.
     2. Activations that are quantized while the model runs cost as much as copying them: B bytes read and B written, at
        the card's rate. With static ranges only what goes in and out of float operators among integers does.
     3. All else takes as long as before.
     fp32's times are measured here. With the card of another machine they follow from it: 2 operations a multiply-add at
     its float32 rate, or all bytes once at its copying rate, whichever takes longer.
 
-    It knows nothing of caches and of single kernels (convolutions of few channels gain less than the card's large
-    product), hence the range; measure.compare has the last word.
+    It knows nothing of caches and of single kernels, hence the range; measure.compare has the last word.
     Raises ValueError for another recipe, and what `profile` raises.
     """
     if recipe not in RECIPES:
@@ -112,7 +112,7 @@ def is_quantized_by(node, recipe):
 def _after(node, recipe, card, speed):
     if not is_quantized_by(node, recipe):
         return node.ms
-    return max(node.ms / speed, _moving_ms(node.bytes / 4, card))
+    return max(node.ms / integer_speed(node, speed), _moving_ms(node.bytes / 4, card))
 
 
 def _quantizing_ms(nodes, recipe, card):

@@ -4,6 +4,7 @@ import math
 from collections import defaultdict
 
 PRODUCT_FAMILIES = ("convolution", "matrix product", "other product")
+FULL_DEPTH = 64
 LAYOUT = ("ReorderInput", "ReorderOutput")  # around onnxruntime's blocked (NCHWc) float convolutions
 
 
@@ -45,11 +46,26 @@ class Yardstick:
     def healthy_ms(self, node):
         """Milliseconds of the same product on the fastest integers, or None if the fp32 model has nothing like it."""
         milliseconds = self.float_ms(node)
-        return None if milliseconds is None else milliseconds / max(self.speed, 1.0)
+        return None if milliseconds is None else milliseconds / integer_speed(node, max(self.speed, 1.0))
 
     def excess_ms(self, nodes):
         """Milliseconds by which these products are slower than on the fastest integers, all together."""
         return sum(max(0.0, node.ms - (self.healthy_ms(node) or node.ms)) for node in nodes)
+
+
+def integer_speed(node, speed):
+    """How many times as fast as in float32 the product `node`, a NodeTime, is on integers; a large one is `speed` times.
+
+    1. Depthwise convolutions of images gain nothing: they have a kernel of their own, bounded by what it reads.
+    2. Where fewer than FULL_DEPTH products go into a sum, turning sums into codes weighs as much as multiplying: the
+       gain is in proportion to their number.
+    """
+    if node.depthwise and len(node.weights) == 4:
+        return min(speed, 1.0)
+    if speed <= 1 or len(node.weights) < 2:
+        return speed
+    depth = math.prod(node.weights[1:]) if node.family == "convolution" else node.weights[-2]
+    return 1 + (speed - 1) * min(1.0, depth / FULL_DEPTH)
 
 
 def _work(node):

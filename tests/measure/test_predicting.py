@@ -1,12 +1,13 @@
 """The cost model: what it counts follows from the card, whatever this machine's speed."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from qlab import graph, machine, measure, recipes
 from qlab.measure.predicting import is_quantized_by
-from qlab.measure.yardstick import Yardstick
+from qlab.measure.yardstick import Yardstick, integer_speed
 from tests.measure import faults
 from tests.recipes import builders
 
@@ -109,3 +110,16 @@ def test_hybrid_quantizes_at_the_float_operators_beside_its_convolutions(tmp_pat
     _, quantizing = parts(measure.predict(model, feed, "hybrid", card=card))["boundary"]
     numbers = faults.CHANNELS * (2 * faults.SIDE) ** 2
     assert quantizing == pytest.approx(3 * 2 * 4 * numbers / (card.copy_gb_per_s * 1e6))
+
+
+def test_depthwise_convolutions_gain_nothing_and_short_sums_less():
+    assert integer_speed(product("convolution", (32, 1, 3, 3), depthwise=True), 3.0) == 1.0
+    assert integer_speed(product("convolution", (32, 32, 1, 1)), 3.0) == 2.0
+    assert integer_speed(product("convolution", (32, 32, 3, 3)), 3.0) == 3.0
+    assert integer_speed(product("matrix product", (16, 500)), 3.0) == 1.5
+    assert integer_speed(product("matrix product", ()), 3.0) == 3.0
+    assert integer_speed(product("matrix product", (16, 500)), 0.3) == 0.3
+
+
+def product(family, weights, *, depthwise=False):
+    return SimpleNamespace(family=family, weights=weights, depthwise=depthwise)

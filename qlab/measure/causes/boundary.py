@@ -19,8 +19,8 @@ def boundary_overhead(examination, bill):
 
     1. A dynamic model quantizes whatever moves, and looks for its range first; a static one need not.
     2. In any other, a quantizer may have put Q and DQ where nothing was fused with them: codes that no integer reads.
-    3. Integers between floats are islands. Where the edges of one take more than its products gain, it is better left
-       in float; where none does, the edges are worth their time.
+    3. Integers between floats are islands. Where the edges of one take more than its products gain, it should grow, or
+       else is better left in float; where none does, the edges are worth their time.
     """
     nodes = [node for node in examination.quantized.nodes if node.op_type in QUANTIZERS]
     counts = Counter(node.op_type for node in nodes)
@@ -35,11 +35,46 @@ def boundary_overhead(examination, bill):
         remedy = f"{call(examination, 'static')}: with fixed ranges codes stay codes between integer operators"
         yield _finding(seen, cost, remedy, sorted(nodes, key=lambda node: -node.ms), "static")
         return
-    yield from _needless_codes(examination, bill, seen)
-    yield from _losing_islands(examination, bill, seen)
+    yield from _of_a_static_model(examination, bill, seen)
 
 
-def _finding(evidence, cost, remedy, nodes, recipe=""):
+def _of_a_static_model(examination, bill, seen):
+    """One Finding on needless codes and on islands, or none.
+
+    If any of that can be mended by quantizing what lies between, a plain call of the recipe does it.
+    """
+    cost, told, concerned, exclude = 0.0, [], [], ()
+    needless, around = _needless(examination)
+    if is_plain := examination.matters(bill.left(needless), LEAST_SHARE):
+        charged = sum(bill.charge(node) for node in needless)
+        count, cost = sum(node.op_type in QUANTIZERS for node in needless), cost + charged
+        unfused = f", or stand around operators that were not fused with them ({listed(around)})" if around else ""
+        told.append(f"{count} of them, {charged:.3g} ms, make codes that no integer operator reads{unfused}")
+        concerned += needless
+    islands = [_Island(*parts, examination, bill) for parts in _islands(examination)]
+    islands = [island for island in islands if island.products and island.loss_ms > 0]
+    if examination.matters(sum(island.loss_ms for island in islands), LEAST_SHARE):
+        cost += sum(bill.charge(edge, island.share(edge)) for island in islands for edge in island.edges)
+        products = [product for island in islands for product in island.products]
+        gain_ms, edge_ms = (sum(getattr(island, what) for island in islands) for what in ("gain_ms", "edge_ms"))
+        told.append(
+            f"between float operators {plural(len(products), 'product')} gain {gain_ms:.3g} ms and their edges take "
+            f"{edge_ms:.3g} ms"
+        )
+        concerned += products
+        is_plain = is_plain or any(island.can_grow for island in islands)
+        exclude = tuple(dict.fromkeys(examination.names.in_files(node.node) for node in products))
+    if not told:
+        return
+    recipe = recipe_of_its_kind(examination)
+    if is_plain:
+        remedy = f"{call(examination, recipe)}: quantizes what onnxruntime fuses, all of it and nothing else"
+    else:
+        remedy = f"{call(examination, recipe, exclude=exclude)}: leaves these products in float"
+    yield _finding("; ".join([seen, *told]), cost, remedy, concerned, recipe if is_plain else "")
+
+
+def _finding(evidence, cost, remedy, nodes, recipe):
     return Finding(
         code="boundary-overhead",
         evidence=evidence,
@@ -49,23 +84,6 @@ def _finding(evidence, cost, remedy, nodes, recipe=""):
         remedy=remedy,
         nodes=tuple(node.name for node in nodes),
         recipe=recipe,
-    )
-
-
-def _needless_codes(examination, bill, seen):
-    """A Finding for Q and DQ that serve no integer operator."""
-    needless, around = _needless(examination)
-    if not examination.matters(bill.left(needless), LEAST_SHARE):
-        return
-    cost, recipe = sum(bill.charge(node) for node in needless), recipe_of_its_kind(examination)
-    count = sum(node.op_type in QUANTIZERS for node in needless)
-    unfused = f", or stand around operators that were not fused with them ({listed(around)})" if around else ""
-    yield _finding(
-        f"{seen}; {count} of them, {cost:.3g} ms, make codes that no integer operator reads{unfused}",
-        cost,
-        f"{call(examination, recipe)}: puts Q and DQ only where onnxruntime fuses them",
-        needless,
-        recipe,
     )
 
 
@@ -99,36 +117,20 @@ def _is_unfused(examination, node, readers):
     return reads_codes(examination, node) and all(reader.op_type == "QuantizeLinear" for reader in readers)
 
 
-def _losing_islands(examination, bill, seen):
-    """A Finding for the integer products that gain less than their edges take."""
-    islands = [_Island(*parts, examination, bill) for parts in _islands(examination)]
-    islands = [island for island in islands if island.products and island.loss_ms > 0]
-    cost = sum(bill.charge(edge, island.share(edge)) for island in islands for edge in island.edges)
-    if not examination.matters(cost, LEAST_SHARE):
-        return
-    products = [product for island in islands for product in island.products]
-    names = tuple(dict.fromkeys(examination.names.in_files(node.node) for node in products))
-    gain_ms, edge_ms = (sum(getattr(island, what) for island in islands) for what in ("gain_ms", "edge_ms"))
-    yield _finding(
-        f"{seen}; between float operators {plural(len(products), 'product')} gain {gain_ms:.3g} ms and their edges "
-        f"take {edge_ms:.3g} ms",
-        cost,
-        f"{call(examination, recipe_of_its_kind(examination), exclude=names)}: leaves these products in float",
-        products,
-    )
-
-
 class _Island:
     """Integer nodes that hand codes to each other, and the edges at which they become floats.
 
     gain_ms   what the products save by computing on integers; edge_ms, what the edges cost, with the transposes that
               the integers need
+    can_grow  whether an operator with an integer kernel lies behind one of the edges
     """
 
     def __init__(self, nodes, edges, examination, bill):
         self.products = [node for node in nodes if node.family in PRODUCT_FAMILIES]
         self.edges = edges + [node for node in nodes if node.op_type == "Transpose"]
         self.edge_ms = bill.left(self.edges)
+        beyond = [one for edge in edges for one in neighbours(examination, edge) if one.kind == "float"]
+        self.can_grow = any(one.op_type in DEFAULT_OP_TYPES for one in beyond)
         yardstick = examination.yardstick
         in_float = ((yardstick.float_ms(node) or node.ms) + yardstick.layout_ms(node) for node in self.products)
         self.gain_ms = max(0.0, sum(in_float) - sum(node.ms for node in self.products))
