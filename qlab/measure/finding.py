@@ -26,9 +26,13 @@ class Finding:
     nodes: tuple[str, ...] = ()
     recipe: str = ""
 
+    @property
+    def title(self):
+        """The code, with the cost if there is one: "conv-integer, about 10.2 ms a run"."""
+        return f"{self.code}, about {self.cost_ms:.3g} ms a run" if self.cost_ms else self.code
+
     def __str__(self):
-        cost = "" if self.cost_ms is None else f" (about {self.cost_ms:.3g} ms a run)"
-        lines = [f"{self.code}{cost}", f"  {self.evidence}", f"  why: {self.why}", f"  mend: {self.remedy}"]
+        lines = [self.title, f"  {self.evidence}", f"  why: {self.why}", f"  mend: {self.remedy}"]
         return "\n".join(lines)
 
 

@@ -54,7 +54,7 @@ class Yardstick:
 
 
 def integer_speed(node, speed):
-    """How many times as fast as in float32 the product `node`, a NodeTime, is on integers; a large one is `speed` times.
+    """How many times as fast as in float32 a product, a NodeTime, is on integers; a large one is it `speed` times.
 
     1. Depthwise convolutions of images gain nothing: they have a kernel of their own, bounded by what it reads.
     2. Where fewer than FULL_DEPTH products go into a sum, turning sums into codes weighs as much as multiplying: the

@@ -12,6 +12,8 @@ from qlab.recipes.static import DEFAULT_OP_TYPES
 
 DYNAMIC_SHARE = 0.10  # a healthy dynamic model spends less than this on quantizing what moves
 LEAST_SHARE = 0.05  # what a quantizer's mistakes must cost
+# onnxruntime itself puts transposes around convolutions, between Q and DQ as well: no quantizer's mistake.
+CAN_FUSE = DEFAULT_OP_TYPES - {"Transpose"}
 
 
 def boundary_overhead(examination, bill):
@@ -112,7 +114,7 @@ def _needless(examination):
 
 def _is_unfused(examination, node, readers):
     """Whether `node`, no product, has an integer kernel and computes on floats that were codes and will be again."""
-    if node.kind != "float" or node.family in PRODUCT_FAMILIES or node.op_type not in DEFAULT_OP_TYPES:
+    if node.kind != "float" or node.family in PRODUCT_FAMILIES or node.op_type not in CAN_FUSE:
         return False
     return reads_codes(examination, node) and all(reader.op_type == "QuantizeLinear" for reader in readers)
 
@@ -130,7 +132,7 @@ class _Island:
         self.edges = edges + [node for node in nodes if node.op_type == "Transpose"]
         self.edge_ms = bill.left(self.edges)
         beyond = [one for edge in edges for one in neighbours(examination, edge) if one.kind == "float"]
-        self.can_grow = any(one.op_type in DEFAULT_OP_TYPES for one in beyond)
+        self.can_grow = any(one.op_type in CAN_FUSE for one in beyond)
         yardstick = examination.yardstick
         in_float = ((yardstick.float_ms(node) or node.ms) + yardstick.layout_ms(node) for node in self.products)
         self.gain_ms = max(0.0, sum(in_float) - sum(node.ms for node in self.products))

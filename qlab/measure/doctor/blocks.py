@@ -49,19 +49,16 @@ def layers_table(layers):
 
 def finding_case(number, finding):
     """One finding, under its number."""
-    cost = "" if finding.cost_ms is None else f", about {finding.cost_ms:.3g} ms a run"
     entries = [("seen", finding.evidence), ("why", finding.why), ("mend", finding.remedy)]
     if finding.nodes:
         more = f", and {len(finding.nodes) - 3} more" if len(finding.nodes) > 3 else ""
         entries.append(("where", ", ".join(finding.nodes[:3]) + more))
-    return Case(f"{number}. {finding.code}{cost}: {CODES.get(finding.code, 'see measure.CODES')}", entries)
+    return Case(f"{number}. {finding.title}: {CODES.get(finding.code, 'see measure.CODES')}", entries)
 
 
 def limit_line(limit):
     """A Limit in a line."""
-    finding = limit.finding
-    cost = "" if finding.cost_ms is None else f", about {finding.cost_ms:.3g} ms a run"
-    return f"{finding.code}{cost}: {finding.evidence}. But {limit.why_not}."
+    return f"{limit.finding.title}: {limit.finding.evidence}. But {limit.why_not}."
 
 
 def surroundings(diagnosis):

@@ -5,6 +5,7 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from qlab.measure import remedies
 from qlab.measure.compare import compare
 from qlab.measure.comparison import Comparison
 from qlab.measure.diagnosing import findings_of
@@ -107,7 +108,8 @@ def visit(request):
         saved = None
         if request.save is not None and recommendation is not None and recommendation.name in made:
             saved = publish(made[recommendation.name], request.save)
-    given, tried = (_limited(one, comparison) for one in (given, tried))
+    tried = _limited(tried, comparison)
+    given = _limited(given, comparison, None if tried is None or recommendation.name == FP32 else tried)
     return Visit(request, given, attempts, comparison, recommendation, tried, problem, saved)
 
 
@@ -175,14 +177,31 @@ def _settled(diagnosis, comparison, request):
     return diagnosis
 
 
-def _limited(diagnosis, comparison):
-    """The Diagnosis; of its findings, those of time that the measurements say nothing mends become limits."""
+def _limited(diagnosis, comparison, recommended=None):
+    """The Diagnosis; of its findings, those of time that the measurements say nothing mends become limits.
+
+    recommended  the Diagnosis of the recommended recipe's model: if it is free of a finding, that is the remedy
+    """
     if diagnosis is None:
         return None
-    limits = [Limit(one, why) for one in diagnosis.findings if (why := _why_not(one, diagnosis.name, comparison))]
-    gone = {id(limit.finding) for limit in limits}
-    left = Findings(one for one in diagnosis.findings if id(one) not in gone)
+    left, limits = Findings(), []
+    for finding in diagnosis.findings:
+        why_not = _why_not(finding, diagnosis.name, comparison)
+        if why_not and recommended is not None and _is_free_of(finding, recommended, diagnosis, comparison):
+            call = remedies.call(diagnosis.examination, recommended.name)
+            finding, why_not = replace(finding, remedy=f"{call}: it is free of this ({why_not})"), ""
+        if why_not:
+            limits.append(Limit(finding, why_not))
+        else:
+            left.append(finding)
     return replace(diagnosis, findings=left, limits=tuple(limits))
+
+
+def _is_free_of(finding, recommended, diagnosis, comparison):
+    """Whether the recommended model is faster than the diagnosed one, and does not have the finding."""
+    medians = {row.name: row.median_ms for row in comparison.rows}
+    seen = {one.code for one in (*recommended.findings, *(limit.finding for limit in recommended.limits))}
+    return finding.code not in seen and medians[recommended.name] <= AS_FAST * medians[diagnosis.name]
 
 
 def _why_not(finding, name, comparison):

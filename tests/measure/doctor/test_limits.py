@@ -59,3 +59,15 @@ def test_a_model_with_limits_only_is_healthy_and_the_report_shows_them(doctor, f
     assert "None of the recipes does better on these feeds: keep it." in text
     assert "Nothing to mend. True as well, but nothing that was tried mends it:" in text
     assert "- float-both-move, about 1 ms a run: 2 of 9. But recipes.static was tried" in text
+
+
+def test_where_the_recommended_recipe_is_free_of_a_finding_that_is_the_remedy(monkeypatch):
+    monkeypatch.setattr("qlab.measure.remedies.call", lambda examination, recipe: f"recipes.{recipe}(...)")
+    comparison = SimpleNamespace(rows=[REFERENCE, row("int8", 1.2, 31.0), row("static", 1.4, 10.0), row("hybrid", 1.4)])
+    given = Diagnosis("int8", None, Findings([finding("conv-integer")]), None)
+    free = Diagnosis("hybrid", None, Findings(), None)
+    found = _limited(given, comparison, free)
+    assert found.limits == ()
+    assert found.findings[0].remedy.startswith("recipes.hybrid(...): it is free of this (recipes.static was tried, and")
+    like_it = Diagnosis("hybrid", None, Findings([finding("conv-integer")]), None)
+    assert len(_limited(given, comparison, like_it).limits) == 1
