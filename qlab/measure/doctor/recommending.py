@@ -25,18 +25,21 @@ class Recommendation:
     rejected: dict[str, str]
 
 
-def recommend(rows):
+def recommend(rows, present=None):
     """The Recommendation among the Rows of a comparison; its reference where nothing else is worth it.
+
+    present  the name of the row that is in use already, or None: it stays where nothing beats it by more than luck
 
     1. Only what is faster, its whole interval, counts.
     2. Of that, only what keeps its accuracy: GOOD_DB, or within NEAR_DB of the best, and LEAST_DB at any rate.
-    3. The fastest; but of those within AS_FAST of it, one that comes within AS_ACCURATE_DB of the most accurate.
+    3. The fastest; but of those within AS_FAST of it, one that comes within AS_ACCURATE_DB of the most accurate, and
+       `present` before any other of these.
     """
     reference = next(row for row in rows if row.is_reference)
     others = [row for row in rows if not row.is_reference]
     rejected = {row.name: _too_slow(row) for row in others if row.verdict != "faster"}
     faster = [row for row in others if row.verdict == "faster"]
-    best_db = max((accuracy(row) for row in faster), default=-math.inf)
+    best_db = most_accurate(rows)
     rejected |= {row.name: too_inexact(row, best_db) for row in faster if too_inexact(row, best_db)}
     kept = [row for row in faster if row.name not in rejected]
     if not kept:
@@ -45,11 +48,12 @@ def recommend(rows):
     near = [row for row in kept if row.speedup >= AS_FAST * fastest]
     most_db = max(map(accuracy, near))
     as_accurate = [row for row in near if accuracy(row) == most_db or accuracy(row) > most_db - AS_ACCURATE_DB]
-    chosen = max(as_accurate, key=lambda row: row.speedup)
+    chosen = max(as_accurate, key=lambda row: (row.name == present, row.speedup))
     for row in kept:
         if row is not chosen:
             rejected[row.name] = _behind(row, chosen)
-    return Recommendation(chosen.name, _why(chosen, fastest, len(kept)), rejected)
+    why = "no other is better by more than luck" if chosen.name == present else _why(chosen, fastest, len(kept))
+    return Recommendation(chosen.name, why, rejected)
 
 
 def accuracy(row):
@@ -57,6 +61,11 @@ def accuracy(row):
     if not math.isnan(row.sqnr_db):
         return row.sqnr_db
     return -math.inf if "differs" in row.note or "NaN" in row.note else math.inf
+
+
+def most_accurate(rows):
+    """The accuracy of the best of the Rows that are faster than the reference; -inf if none is."""
+    return max((accuracy(row) for row in rows if row.verdict == "faster"), default=-math.inf)
 
 
 def too_inexact(row, best_db=-math.inf):
@@ -93,5 +102,5 @@ def _why(chosen, fastest, count):
 
 def _behind(row, chosen):
     if row.speedup > chosen.speedup:
-        return f"hardly faster than {chosen.name}, and less accurate"
+        return f"hardly faster than {chosen.name}" + (", and less accurate" * (accuracy(row) < accuracy(chosen)))
     return f"slower than {chosen.name}" if row.speedup < AS_FAST * chosen.speedup else f"no better than {chosen.name}"

@@ -9,7 +9,7 @@ from qlab.measure import remedies
 from qlab.measure.compare import compare
 from qlab.measure.comparison import Comparison
 from qlab.measure.diagnosing import findings_of
-from qlab.measure.doctor.recommending import AS_FAST, Recommendation, accuracy, recommend, too_inexact
+from qlab.measure.doctor.recommending import AS_FAST, Recommendation, accuracy, most_accurate, recommend, too_inexact
 from qlab.measure.doctor.request import Request, opened
 from qlab.measure.doctor.stages import stage
 from qlab.measure.doctor.trying import Attempt, try_recipes
@@ -103,7 +103,7 @@ def visit(request):
         models = {FP32: request.fp32} | ({} if given is None else {INT8: request.int8}) | made
         comparison = _compared(models, request)
         given = _settled(given, comparison, request)
-        recommendation = recommend(comparison.rows) if made else None
+        recommendation = recommend(comparison.rows, INT8) if made else None
         tried, problem = _best_diagnosed(recommendation, comparison, made, request)
         saved = None
         if request.save is not None and recommendation is not None and recommendation.name in made:
@@ -216,7 +216,7 @@ def _why_not(finding, name, comparison):
         return ""
     if other.median_ms > AS_FAST * mine.median_ms:
         return f"recipes.{other.name} was tried and takes {other.median_ms:.3g} ms, this model {mine.median_ms:.3g} ms"
-    inexact = too_inexact(other, accuracy(mine))
+    inexact = too_inexact(other, max(accuracy(mine), most_accurate(comparison.rows)))
     return f"recipes.{other.name} was tried, and loses too much: {inexact}" if inexact else ""
 
 

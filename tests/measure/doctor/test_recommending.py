@@ -110,3 +110,12 @@ def test_a_row_is_too_inexact_for_a_reason(one, reason):
 def test_what_others_keep_makes_a_model_too_inexact(best, had):
     assert too_inexact(row("a", db=24.2), best) == f"24.2 dB, where {had} can be had"
     assert too_inexact(row("a", db=35.0), best) == ""
+
+
+def test_what_is_in_use_stays_where_nothing_beats_it_by_more_than_luck():
+    rows = [REFERENCE, row("int8", 2.0, 40), row("static", 2.05, 40.5)]
+    assert recommend(rows, "int8").name == "int8"
+    assert recommend(rows, "int8").rejected["static"] == "hardly faster than int8"
+    assert recommend(rows).name == "static"
+    assert recommend([REFERENCE, row("int8", 2.0, 40), row("static", 2.2, 40)], "int8").name == "static"
+    assert recommend([REFERENCE, row("int8", 2.0, 40), row("static", 2.0, 42)], "int8").name == "static"
