@@ -7,13 +7,20 @@ class Bill:
     def __init__(self, nodes):
         self._left = {id(node): node.ms for node in nodes}
         self._explained = set()
+        self._used = False
 
     def charge(self, node, milliseconds=None):
         """Take so many milliseconds of the node's time, or what is left of it, and return them."""
         left = self._left[id(node)]
         taken = left if milliseconds is None else min(max(milliseconds, 0.0), left)
         self._left[id(node)] = left - taken
+        self._used |= taken > 0
         return taken
+
+    @property
+    def is_used(self):
+        """Whether any finding has taken its part yet."""
+        return self._used
 
     def left(self, nodes):
         """Milliseconds of these nodes that nobody has paid for yet."""

@@ -57,7 +57,12 @@ def findings_of(examination):
     ranges = list(causes.calibration_ranges(examination))
     losses = [*ranges, *causes.layer_losses(examination, ranges)]
     found += [*losses, *causes.output_losses(examination, losses)]
-    return Findings(sorted(map(_in_the_files_names(examination), found), key=lambda one: -(one.cost_ms or 0.0)))
+    return Findings(sorted(map(_in_the_files_names(examination), found), key=_weight))
+
+
+def _weight(finding):
+    """The costliest first; of what costs accuracy, a risk last."""
+    return -(finding.cost_ms or 0.0), finding.code == "saturation-risk"
 
 
 def _of_time(examination):

@@ -16,6 +16,7 @@ class Finding:
     nodes     names of the nodes or tensors concerned, as the fp32 file calls them, so that a recipe's `exclude` takes
               them; what quantizing added has its name from the quantized file or from the graph that ran
     recipe    the recipe whose plain call, with a reader at most, is the remedy; "" where it takes more, or none helps
+    is_harmless  whether this is a risk only, and did no harm on the feeds at hand
     """
 
     code: str
@@ -25,6 +26,7 @@ class Finding:
     remedy: str
     nodes: tuple[str, ...] = ()
     recipe: str = ""
+    is_harmless: bool = False
 
     @property
     def title(self):

@@ -80,7 +80,7 @@ def decibels(value):
     """ "8.1", "exact" for infinity, "n/a" for NaN."""
     if math.isnan(value):
         return "n/a"
-    return "exact" if value == math.inf else f"{value:.1f}"
+    return "exact" if value == math.inf else f"{round(value, 1) + 0.0:.1f}"  # no "-0.0"
 
 
 def _badness(row):

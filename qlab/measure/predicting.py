@@ -19,6 +19,7 @@ class Prediction:
     """What a recipe should gain. `ledger` has the times it rests on, by kind of work; printing it gives the table.
 
     card_name  the machine it is for; measured, whether its fp32 times were measured here or follow from the card
+    limit      Amdahl's law: the speed-up if the products that the recipe quantizes took no time, and quantizing none
     low, high  the speed-up if the products gain half as much as on the card and quantizing costs twice as much, and if
                the products take a third less. Most models lie between
     """
@@ -29,6 +30,7 @@ class Prediction:
     ledger: Ledger
     low: float
     high: float
+    limit: float
 
     @property
     def speedup(self):
@@ -36,22 +38,11 @@ class Prediction:
         total = self.ledger.total
         return total.fp32_ms / total.quantized_ms
 
-    @property
-    def limit(self):
-        """Amdahl's law: the speed-up if products took no time at all, and quantizing none either."""
-        rest = self.ledger.total.fp32_ms - self.products_ms
-        return self.ledger.total.fp32_ms / rest if rest > 0 else float("inf")
-
-    @property
-    def products_ms(self):
-        """fp32's time in convolutions, matrix products, recurrent layers and attention."""
-        return sum(line.fp32_ms for line in self.ledger.lines if line.family in PRODUCT_FAMILIES)
-
     def __repr__(self):
         basis = "from fp32 times measured here" if self.measured else "from its card alone"
         return (
             f"{self.recipe} on {self.card_name}, {basis}: {self.speedup:.2f} times as fast as fp32, {self.low:.2f} to "
-            f"{self.high:.2f} ({self.limit:.3g} if products were free)\n{self.ledger!r}"
+            f"{self.high:.2f} ({self.limit:.3g} if its products were free)\n{self.ledger!r}"
         )
 
 
@@ -59,7 +50,7 @@ def predict(fp32, feed, recipe="hybrid", *, card=None, rounds=ROUNDS):
     """The Prediction of what `recipes.<recipe>` would gain on the model file `fp32` for this feed.
 
     >>> measure.predict("model.onnx", {"x": x}, "dynamic")  # doctest: +SKIP
-    dynamic on ..., from fp32 times measured here: 1.42 times as fast as fp32, 1.14 to 1.66 (4.1 if products were free)
+    dynamic on ..., from fp32 times measured here: 1.42 times as fast as fp32, 1.14 to 1.66 (4.1 if ...)
     ...
 
     1. A product that the recipe quantizes takes its fp32 time, divided by the card's speed of the pair it would get
@@ -71,6 +62,7 @@ def predict(fp32, feed, recipe="hybrid", *, card=None, rounds=ROUNDS):
     fp32's times are measured here. With the card of another machine they follow from it: 2 operations a multiply-add at
     its float32 rate, or all bytes once at its copying rate, whichever takes longer.
 
+    "dynamic" is recipes.dynamic as it is called plainly: recurrent layers stay in float.
     It knows nothing of caches and of single kernels, hence the range; measure.compare has the last word.
     Raises ValueError for another recipe, and what `profile` raises.
     """
@@ -92,9 +84,12 @@ def predict(fp32, feed, recipe="hybrid", *, card=None, rounds=ROUNDS):
     ]
     taken = sum(node.ms for node in after if is_quantized_by(node, recipe))
     least, most = (before.total_ms - saved / 2 + 2 * quantizing), (predicted.total_ms - taken / 3 + quantizing)
-    return Prediction(
-        recipe, card.name, measured, ledger_of(entries), low=before.total_ms / least, high=before.total_ms / most
+    whole, rest = (
+        before.total_ms,
+        before.total_ms - sum(node.ms for node in before.nodes if is_quantized_by(node, recipe)),
     )
+    limit = whole / rest if rest > 0 else float("inf")
+    return Prediction(recipe, card.name, measured, ledger_of(entries), whole / least, whole / most, limit)
 
 
 def is_quantized_by(node, recipe):
@@ -112,7 +107,9 @@ def is_quantized_by(node, recipe):
 def _after(node, recipe, card, speed):
     if not is_quantized_by(node, recipe):
         return node.ms
-    return max(node.ms / integer_speed(node, speed), _moving_ms(node.bytes / 4, card))
+    # What lies in a cache moves faster than the card copies; but a quarter of the bytes takes a quarter of the time.
+    moving = min(_moving_ms(node.bytes / 4, card), node.ms / 4)
+    return max(node.ms / integer_speed(node, speed), moving)
 
 
 def _quantizing_ms(nodes, recipe, card):

@@ -135,7 +135,7 @@ def test_a_residual_of_signed_codes_is_named_as_what_keeps_convolutions_in_float
     model, feed = faults.residual(tmp_path), faults.image_feed()
     quantized = faults.static_by_hand(model, tmp_path, feed, "int8", "int8")
     finding = only(measure.diagnose(model, quantized, feed, card=card), "float-second-consumer")
-    assert "because the int8 codes in front of it have two consumers" in finding.evidence
+    assert "because the int8 codes in front of the product have two consumers" in finding.evidence
     assert "of 5 convolutions (" in finding.evidence
     assert {"conv0", "conv1"} <= set(finding.nodes)
 
@@ -163,7 +163,7 @@ def test_products_that_the_quantizer_left_out_are_named(tmp_path, card):
     model, feed = faults.mixed(tmp_path), faults.image_feed(2 * faults.CHANNELS)
     quantized = recipes.dynamic(model, tmp_path / "int8.onnx", card=card)
     finding = only(measure.diagnose(model, quantized, feed, card=card), "float-left-out")
-    assert finding.evidence.startswith("2 of 2 convolutions (2 Conv) multiply floats")
+    assert finding.evidence.startswith("2 of 2 convolutions (2 Conv) in float")
     assert finding.remedy.startswith("recipes.hybrid(")
 
 
@@ -178,15 +178,15 @@ def test_codes_that_no_kernel_takes_are_named(tmp_path, card):
     model, feed = faults.residual(tmp_path), faults.image_feed()
     quantized = faults.static_by_hand(model, tmp_path, feed, "uint16", "int8")
     finding = only(measure.diagnose(model, quantized, feed, card=card), "float-not-fused")
-    assert "5 because there is no kernel for uint16 in front of it and uint16 behind it" in finding.evidence
+    assert "5 because there is no kernel for uint16 in front of and uint16 behind the product" in finding.evidence
 
 
 def test_weights_that_are_dequantized_on_every_run_are_found(tmp_path, card):
     model, feed = faults.residual(tmp_path), faults.image_feed()
     quantized = faults.weight_only(model, tmp_path)
     finding = only(measure.diagnose(model, quantized, feed, card=card), "weight-only")
-    assert finding.evidence.startswith("5 DequantizeLinear turn constant weights into floats on every run")
-    assert "the 5 products behind them" in finding.evidence
+    assert finding.evidence.startswith("5 DequantizeLinear of constant weights in every run")
+    assert "5 products behind them in float" in finding.evidence
 
 
 def test_quantizing_between_float_operators_is_found(tmp_path, card):

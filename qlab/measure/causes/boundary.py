@@ -43,16 +43,19 @@ def boundary_overhead(examination, bill):
 def _of_a_static_model(examination, bill, seen):
     """One Finding on needless codes and on islands, or none.
 
-    If any of that can be mended by quantizing what lies between, a plain call of the recipe does it.
+    If any of that can be mended by quantizing what lies between, or other findings change the graph, a plain call of
+    the recipe comes first.
     """
     cost, told, concerned, exclude = 0.0, [], [], ()
+    is_plain = bill.is_used  # the edges will be others once the rest is mended
     needless, around = _needless(examination)
-    if is_plain := examination.matters(bill.left(needless), LEAST_SHARE):
+    if examination.matters(bill.left(needless), LEAST_SHARE):
         charged = sum(bill.charge(node) for node in needless)
         count, cost = sum(node.op_type in QUANTIZERS for node in needless), cost + charged
         unfused = f", or stand around operators that were not fused with them ({listed(around)})" if around else ""
         told.append(f"{count} of them, {charged:.3g} ms, make codes that no integer operator reads{unfused}")
         concerned += needless
+        is_plain = True
     islands = [_Island(*parts, examination, bill) for parts in _islands(examination)]
     islands = [island for island in islands if island.products and island.loss_ms > 0]
     if examination.matters(sum(island.loss_ms for island in islands), LEAST_SHARE):

@@ -16,7 +16,7 @@ BEYOND_RECIPES = {"float-no-kernel"}  # only the Q/DQ at their edges can be save
 EDGES = ("QuantizeLinear", "DequantizeLinear")
 KINDS = {
     "convolution": "convolutions", "matrix product": "matrix products",
-    "other product": "recurrent layers and attentions",
+    "other product": "recurrent and attention layers",
 }  # fmt: skip
 
 WHY = {
@@ -32,7 +32,8 @@ WHY = {
     "input (attention's two products are such)",
     "float-in-body": "onnxruntime's quantize_static does not enter the bodies of If, Loop and Scan, quantize_dynamic "
     "only if it is told to",
-    "float-left-out": "the quantizer was not asked for these operators, or was told to leave these nodes out",
+    "float-left-out": "the quantizer was not asked for these operators, was told to leave these nodes out, or has no "
+    "rule for them (quantize_static has none for LSTM)",
 }
 
 
@@ -63,7 +64,7 @@ def _finding(examination, reason, members, edges, bill):
     float_ms = sum(examination.yardstick.float_ms(node) or 0.0 for node in nodes)
     return Finding(
         code=reason,
-        evidence=f"{_counted(examination, nodes)} multiply floats and take {milliseconds:.3g} ms a run "
+        evidence=f"{_counted(examination, nodes)} in float, {milliseconds:.3g} ms a run "
         f"({float_ms:.3g} ms in the fp32 model)"
         + (f", {len(edges)} Q/DQ and transposes at their edges {edge_ms:.3g} ms" if edges else "")
         + (f". {shown}{more}" if shown else ""),
@@ -112,14 +113,14 @@ def _not_fused(examination, node):
     for where, codes, edge in sides:
         count = len(examination.consumers.get(codes, []))
         if count > 1 and code_type(examination, edge) == TensorProto.INT8:
-            return "float-second-consumer", f"the int8 codes {where} it have {_several(count)} consumers"
+            return "float-second-consumer", f"the int8 codes {where} the product have {_several(count)} consumers"
     if node.op_type.startswith("Fused"):
         return "float-result-read", "what follows it was computed in float, and fused into it"
     if not behind or len(readers) > 1:
         others = sorted({reader.op_type for reader in readers if reader.op_type != "QuantizeLinear"})
         return "float-result-read", f"its result goes to {' and '.join(others) or 'an output'} as a float"
-    types = [f"{dtype_name(code_type(examination, edge))} {where} it" for where, _, edge in sides]
-    return "float-not-fused", f"there is no kernel for {' and '.join(types)}"
+    types = [f"{dtype_name(code_type(examination, edge))} {where}" for where, _, edge in sides]
+    return "float-not-fused", f"there is no kernel for {' and '.join(types)} the product"
 
 
 def _several(count):

@@ -3,6 +3,7 @@
 import onnx
 from onnx import TensorProto
 
+from qlab import graph
 from qlab.measure.work import factors
 
 
@@ -33,6 +34,19 @@ def neighbours(examination, node):
     before = [producer(examination, node, place) for place in range(len(node.node.input))]
     behind = [reader for name in node.node.output for reader in examination.consumers.get(name, [])]
     return [one for one in (*before, *behind) if one is not None]
+
+
+def to_exclude(examination, rows):
+    """Names for a recipe's `exclude` that leave these LayerErrors' tensors in float: who computes them, who reads them.
+
+    A tensor that a quantized node reads becomes codes, whoever computed it.
+    """
+    readers = {}
+    for node in graph.nodes(graph.load(examination.fp32.path)):
+        for name in node.input:
+            readers.setdefault(name, []).append(node.name)
+    names = [name for row in rows for name in (row.node, *readers.get(row.name, ()))]
+    return tuple(dict.fromkeys(filter(None, names)))
 
 
 def code_type(examination, node):

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from qlab.measure.causes.graphs import to_exclude
 from qlab.measure.causes.ranges import folded_clips
 from qlab.measure.finding import Finding
 from qlab.measure.remedies import calibrated_kind, call
@@ -34,9 +35,10 @@ def layer_losses(examination, explained):
         code="layer-loss",
         evidence=f"{len(poor)} of {len(rows)} layers lose far more than the rest: {shown}; the middle layer keeps "
         f"{middle:.1f} dB. Each was fed with the fp32 model's own values, so this is its own loss",
-        why="a few weights or activations far from the rest stretch the range, and the others share what remains",
+        why="a few weights or activations far from the rest (a mask's -10000 is one) stretch the range, and the others "
+        "share what remains",
         cost_ms=None,
-        remedy=f"{call(examination, recipe, exclude=nodes[:SHOWN])}: these in float; or per_channel=True, "
-        "or another method of calibration, if they were not used",
+        remedy=f"{call(examination, recipe, exclude=to_exclude(examination, poor))}: these layers and those that read "
+        "them in float; or per_channel=True, or another method of calibration, if they were not used",
         nodes=nodes,
     )

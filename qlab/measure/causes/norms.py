@@ -29,7 +29,7 @@ def unfolded_norms(examination, bill):
         + (f", {plural(len(edges), 'quantizer')} at their edges {edge_ms:.3g} ms" if edges else "")
         + f"; when fp32 runs, {len(in_fp32)} are left, the others are part of the convolutions before them",
         why="onnxruntime folds them into the weights of the convolution before them when it loads an fp32 model. Once "
-        "the convolution is quantized, Q and DQ stand between the two, and they stay",
+        "the convolution is quantized, other nodes stand between the two (Q and DQ, or Cast and Mul), and they stay",
         cost_ms=sum(bill.charge(node) for node in (*nodes, *edges.values())),
         remedy=f"{call(examination, recipe)}: the recipes pre-process the model first, as quant_pre_process does",
         nodes=tuple(node.name for node in nodes),

@@ -2,7 +2,7 @@
 
 from qlab.measure.causes.graphs import constant_codes, reads_codes
 from qlab.measure.finding import Finding
-from qlab.measure.remedies import call, recipe_for
+from qlab.measure.remedies import call, recipe_of_its_kind
 from qlab.measure.words import plural
 
 LEAST_SHARE = 0.02
@@ -30,15 +30,20 @@ def weight_only(examination, bill):
     cost = sum(bill.charge(node) for node in dequantizers)
     for node in products.values():
         cost += bill.charge(node, examination.yardstick.excess_ms([node]))
+    recipe = recipe_of_its_kind(examination)
     yield Finding(
         code="weight-only",
-        evidence=f"{len(dequantizers)} DequantizeLinear turn constant weights into floats on every run, "
-        f"{milliseconds:.3g} ms; the {plural(len(products), 'product')} behind them multiply floats, {excess:.3g} ms "
-        "slower than on integers",
-        why="codes that are turned back before the product save bytes on disk, not time: the same float product runs, "
-        "with the conversion before it",
+        evidence=f"{len(dequantizers)} DequantizeLinear of constant weights in every run, {milliseconds:.3g} ms"
+        + (
+            f"; {plural(len(products), 'product')} behind them in float, {excess:.3g} ms slower than on integers"
+            if products
+            else "; no product reads them (an embedding, a table)"
+        ),
+        why="codes that are turned back when the model runs save bytes on disk, not time: the same floats are computed "
+        "with, after the conversion",
         cost_ms=examination.cost(cost),
-        remedy=f"{call(examination)}: activations as codes too, so that the product is an integer one",
+        remedy=f"{call(examination, recipe)}: "
+        + ("activations as codes too, so that the product is an integer one" if products else "leaves them as floats"),
         nodes=tuple(node.name for node in dequantizers),
-        recipe=recipe_for(examination.fp32),
+        recipe=recipe,
     )

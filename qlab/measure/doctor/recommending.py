@@ -7,6 +7,7 @@ LEAST_DB = 15.0  # below, more than a sixth of the answer is error
 GOOD_DB = 30.0  # above, 3 % at most: more is not worth waiting for
 NEAR_DB = 6.0  # one bit of accuracy
 AS_ACCURATE_DB = 1.0  # of the most accurate
+CLEARLY = 1.1  # times as fast as fp32
 AS_FAST = 0.95  # of the fastest: closer than that, a few percent of luck decide
 
 RULE = (
@@ -93,10 +94,11 @@ def _why_none(faster, others):
 
 
 def _why(chosen, fastest, count):
+    near = ", though so little faster than fp32 that another run may decide otherwise" * (chosen.speedup < CLEARLY)
     if count == 1:
-        return "the only one that is faster and accurate enough"
+        return f"the only one that is faster and accurate enough{near}"
     if chosen.speedup >= fastest:
-        return "the fastest that is accurate enough"
+        return f"the fastest that is accurate enough{near}"
     return f"within {100 * (1 - AS_FAST):.0f} % of the fastest, and more accurate"
 
 

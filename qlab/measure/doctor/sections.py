@@ -70,13 +70,13 @@ def _diagnosis(visit, diagnosis):
 def _findings(visit, diagnosis):
     limits = []
     if diagnosis.limits:
-        limits.append(Paragraph("True as well, but nothing that was tried mends it:"))
+        limits.append(Paragraph("True as well, but not worth mending here:"))
         limits.append(Items([blocks.limit_line(limit) for limit in diagnosis.limits]))
     if visit.request.feeds.source is None:
         limits.append(Paragraph(f"Not judged on invented feeds: {', '.join(ON_VALUES)}."))
     if not diagnosis.findings:
-        rest = "Nothing to mend." if diagnosis.limits else "None of the causes that measure.CODES lists."
-        return [Paragraph(rest), *limits]
+        rest = "" if diagnosis.limits else ": none of the causes that the doctor looks for"
+        return [Paragraph(f"Nothing to mend{rest}."), *limits]
     cases = [blocks.finding_case(number, finding) for number, finding in enumerate(diagnosis.findings, 1)]
     sums = [Paragraph(together(visit, diagnosis))] if diagnosis.findings.cost_ms else []
     return [*cases, *sums, *_how_to_call(diagnosis.findings), *limits, *filter(None, [blocks.surroundings(diagnosis)])]

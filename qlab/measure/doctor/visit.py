@@ -108,8 +108,10 @@ def visit(request):
         saved = None
         if request.save is not None and recommendation is not None and recommendation.name in made:
             saved = publish(made[recommendation.name], request.save)
-    tried = _limited(tried, comparison)
-    given = _limited(given, comparison, None if tried is None or recommendation.name == FP32 else tried)
+    is_real = request.feeds.source is not None
+    tried = _limited(tried, comparison, is_real=is_real)
+    recommended = None if tried is None or recommendation.name == FP32 else tried
+    given = _limited(given, comparison, recommended, is_real=is_real)
     return Visit(request, given, attempts, comparison, recommendation, tried, problem, saved)
 
 
@@ -177,19 +179,24 @@ def _settled(diagnosis, comparison, request):
     return diagnosis
 
 
-def _limited(diagnosis, comparison, recommended=None):
-    """The Diagnosis; of its findings, those of time that the measurements say nothing mends become limits.
+def _limited(diagnosis, comparison, recommended=None, *, is_real=True):
+    """The Diagnosis; of its findings, those that the measurements say need no mending become limits.
 
+    is_real      whether the feeds are real ones
     recommended  the Diagnosis of the recommended recipe's model: if it is free of a finding, that is the remedy
     """
     if diagnosis is None:
         return None
     left, limits = Findings(), []
     for finding in diagnosis.findings:
-        why_not = _why_not(finding, diagnosis.name, comparison)
-        if why_not and recommended is not None and _is_free_of(finding, recommended, diagnosis, comparison):
+        why_not = _why_not(finding, diagnosis.name, comparison, is_real)
+        spoilt = why_not or _spoilt(finding, diagnosis.name, comparison)
+        is_free = recommended is not None and _is_free_of(finding, recommended, diagnosis, comparison)
+        if spoilt and is_free and not finding.is_harmless:
             call = remedies.call(diagnosis.examination, recommended.name)
-            finding, why_not = replace(finding, remedy=f"{call}: it is free of this ({why_not})"), ""
+            finding, why_not = replace(finding, remedy=f"{call}: it is free of this ({spoilt})"), ""
+        elif spoilt and not why_not:
+            finding = replace(finding, remedy=f"{finding.remedy}. But {spoilt}")
         if why_not:
             limits.append(Limit(finding, why_not))
         else:
@@ -204,8 +211,13 @@ def _is_free_of(finding, recommended, diagnosis, comparison):
     return finding.code not in seen and medians[recommended.name] <= AS_FAST * medians[diagnosis.name]
 
 
-def _why_not(finding, name, comparison):
-    """Why the remedy of a finding about the model `name` does not help, in words; empty where it may."""
+def _why_not(finding, name, comparison, is_real):
+    """Why a finding about the model `name` needs no mending or its remedy does not help, in words; empty where it may.
+
+    is_real  whether the feeds are, so that they can tell what is harmless
+    """
+    if finding.is_harmless and is_real:
+        return "on these feeds it does no harm"
     if finding.code in OF_ACCURACY or finding.code == "too-small":
         return ""
     if finding.code == "float-no-kernel":
@@ -216,7 +228,16 @@ def _why_not(finding, name, comparison):
         return ""
     if other.median_ms > AS_FAST * mine.median_ms:
         return f"recipes.{other.name} was tried and takes {other.median_ms:.3g} ms, this model {mine.median_ms:.3g} ms"
-    inexact = too_inexact(other, max(accuracy(mine), most_accurate(comparison.rows)))
+    return _spoilt(finding, name, comparison)
+
+
+def _spoilt(finding, name, comparison):
+    """That the recipe of the remedy was tried and loses too much, in words; empty where it does not, or was not."""
+    rows = {row.name: row for row in comparison.rows}
+    other = rows.get(finding.recipe)
+    if other is None or other is rows[name]:
+        return ""
+    inexact = too_inexact(other, max(accuracy(rows[name]), most_accurate(comparison.rows)))
     return f"recipes.{other.name} was tried, and loses too much: {inexact}" if inexact else ""
 
 

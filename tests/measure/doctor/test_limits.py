@@ -57,7 +57,7 @@ def test_a_model_with_limits_only_is_healthy_and_the_report_shows_them(doctor, f
     text = " ".join(out.split())
     assert code == 0
     assert "None of the recipes does better on these feeds: keep it." in text
-    assert "Nothing to mend. True as well, but nothing that was tried mends it:" in text
+    assert "Nothing to mend. True as well, but not worth mending here:" in text
     assert "- float-both-move, about 1 ms a run: 2 of 9. But recipes.static was tried" in text
 
 
