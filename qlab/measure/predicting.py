@@ -63,7 +63,8 @@ def predict(fp32, feed, recipe="hybrid", *, card=None, rounds=ROUNDS):
     its float32 rate, or all bytes once at its copying rate, whichever takes longer.
 
     "dynamic" is recipes.dynamic as it is called plainly: recurrent layers stay in float.
-    It knows nothing of caches and of single kernels, hence the range; measure.compare has the last word.
+    It knows nothing of caches, of single kernels, and of activations that only the float kernels have fused into them
+    (HardSwish), hence the range; measure.compare has the last word.
     Raises ValueError for another recipe, and what `profile` raises.
     """
     if recipe not in RECIPES:

@@ -9,6 +9,7 @@ from onnx import numpy_helper
 from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
 
 from qlab import calibration, recipes
+from tests.recipes import builders
 from tests.recipes.builders import FLOAT, node, noise, save, value, weights
 
 WIDTH, ROWS = 384, 192
@@ -233,12 +234,41 @@ def static_by_hand(model, folder, feeds, activations, weights_dtype, *, operator
     return path
 
 
-def weight_only(model, folder):
-    """Every Conv's and MatMul's weights as int8 codes with a DequantizeLinear behind them; activations in float."""
+def masked(folder):
+    """Attention scores, to which a mask adds -10000 where nothing is to be seen."""
+    w = {"wq": weights(64, 64), "wv": weights(64, 64, seed=1)}
+    nodes = [
+        node("MatMul", ["x", "wq"], ["q"], "query"),
+        node("MatMul", ["x", "wv"], ["v"], "values"),
+        node("Transpose", ["q"], ["k"], "turn", perm=[0, 2, 1]),
+        node("MatMul", ["q", "k"], ["s"], "scores"),
+        node("Add", ["s", "hidden"], ["m"], "mask"),
+        node("Softmax", ["m"], ["p"], "softmax", axis=-1),
+        node("MatMul", ["p", "v"], ["y"], "context"),
+    ]
+    ends = [value("x", FLOAT, [1, "time", 64]), value("hidden", FLOAT, [1, 1, "time"])]
+    return save(folder / "masked.onnx", nodes, ends, [value("y", FLOAT, [1, "time", 64])], w)
+
+
+def masked_feed(time=200):
+    hidden = np.where(np.arange(time) < time - 20, 0, -10000).astype(np.float32).reshape(1, 1, time)
+    return {"x": noise(1, time, 64, seed=5) / np.float32(3), "hidden": hidden}
+
+
+def embedding(folder):
+    """A large table, of which few rows are looked up, and a product behind it."""
+    w = {"table": weights(20_000, 64), "w": weights(64, 64, seed=1)}
+    nodes = [node("Gather", ["table", "ids"], ["x"], "lookup"), node("MatMul", ["x", "w"], ["y"], "product")]
+    ends = [value("ids", builders.INT64, ["words"])], [value("y", FLOAT, ["words", 64])]
+    return save(folder / "embedding.onnx", nodes, *ends, w)
+
+
+def weight_only(model, folder, *, operators=("Conv", "MatMul"), place=1):
+    """The weights of these operators as int8 codes with a DequantizeLinear behind them; activations in float."""
     proto, path = onnx.load(model), folder / "weight_only.onnx"
     stored, nodes = {tensor.name: tensor for tensor in proto.graph.initializer}, []
     for one in proto.graph.node:
-        name = one.input[1] if one.op_type in ("Conv", "MatMul") else None
+        name = one.input[place] if one.op_type in operators else None
         if name in stored:
             array = numpy_helper.to_array(stored[name])
             scale = np.float32(np.abs(array).max() / 127)

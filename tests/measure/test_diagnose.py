@@ -378,3 +378,20 @@ def test_the_mends_of_one_model_name_one_recipe(tmp_path, card):
     findings = measure.diagnose(model, quantized, faults.image_feed(2 * faults.CHANNELS), card=card)
     assert len(findings) >= 2
     assert {finding.recipe for finding in findings} == {"hybrid"}
+
+
+def test_the_layers_that_a_mend_excludes_are_really_left_in_float_by_it(tmp_path, card):
+    """A mask of -10000 stretches the range of the scores; they become codes as long as Softmax reads codes."""
+    model, feed = faults.masked(tmp_path), faults.masked_feed()
+    quantized = recipes.static(model, tmp_path / "int8.onnx", feed, card=card)
+    finding = next(one for one in measure.diagnose(model, quantized, feed, card=card) if one.code == "layer-loss")
+    assert "exclude=('mask', 'softmax')" in finding.remedy
+    mended = recipes.static(model, tmp_path / "mended.onnx", feed, exclude=("mask", "softmax"), card=card)
+    assert "layer-loss" not in codes(measure.diagnose(model, mended, feed, card=card))
+
+
+def test_an_embedding_that_is_dequantized_has_no_product_behind_it(tmp_path, card):
+    model, feed = faults.embedding(tmp_path), {"ids": np.arange(200) % 50}
+    quantized = faults.weight_only(model, tmp_path, operators=("Gather",), place=0)
+    finding = next(one for one in measure.diagnose(model, quantized, feed, card=card) if one.code == "weight-only")
+    assert "no product reads them" in finding.evidence

@@ -1,5 +1,6 @@
 """What the measurements say no recipe mends is told apart from what is to be mended."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -71,3 +72,16 @@ def test_where_the_recommended_recipe_is_free_of_a_finding_that_is_the_remedy(mo
     assert found.findings[0].remedy.startswith("recipes.hybrid(...): it is free of this (recipes.static was tried, and")
     like_it = Diagnosis("hybrid", None, Findings([finding("conv-integer")]), None)
     assert len(_limited(given, comparison, like_it).limits) == 1
+
+
+def test_a_risk_that_did_no_harm_is_a_limit_where_the_feeds_are_real():
+    risk = replace(finding("saturation-risk", cost_ms=None), is_harmless=True)
+    (limit,) = limited(risk, row("static", 1.0)).limits
+    assert limit.why_not == "on these feeds it does no harm"
+    diagnosis, rows = Diagnosis("int8", None, Findings([risk]), None), [REFERENCE, row("int8", 2.0)]
+    assert _limited(diagnosis, SimpleNamespace(rows=rows), is_real=False).limits == ()
+
+
+def test_a_remedy_of_accuracy_that_was_tried_and_loses_more_says_so():
+    (found,) = limited(finding("saturation-risk", cost_ms=None), row("static", 3.0, 10.0)).findings
+    assert found.remedy.endswith("But recipes.static was tried, and loses too much: 10.0 dB are too little to use")
