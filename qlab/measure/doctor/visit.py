@@ -217,7 +217,7 @@ def _why_not(finding, name, comparison, is_real):
     is_real  whether the feeds are, so that they can tell what is harmless
     """
     if finding.is_harmless and is_real:
-        return "on these feeds it does no harm"
+        return "it is a risk for other inputs only"
     if finding.code in OF_ACCURACY or finding.code == "too-small":
         return ""
     if finding.code == "float-no-kernel":

@@ -77,7 +77,7 @@ def test_where_the_recommended_recipe_is_free_of_a_finding_that_is_the_remedy(mo
 def test_a_risk_that_did_no_harm_is_a_limit_where_the_feeds_are_real():
     risk = replace(finding("saturation-risk", cost_ms=None), is_harmless=True)
     (limit,) = limited(risk, row("static", 1.0)).limits
-    assert limit.why_not == "on these feeds it does no harm"
+    assert limit.why_not == "it is a risk for other inputs only"
     diagnosis, rows = Diagnosis("int8", None, Findings([risk]), None), [REFERENCE, row("int8", 2.0)]
     assert _limited(diagnosis, SimpleNamespace(rows=rows), is_real=False).limits == ()
 
