@@ -7,6 +7,7 @@ A visit goes through these, in order:
     feeding       feeds from a file, or invented
     trying        the recipes, tried
     recommending  the rule that picks one
+    limiting      findings that need no mending after all
     visit         all that is measured, in its order
     sections      what is said about it; wording, the sentences
     text, page    the same in a terminal and as one HTML file

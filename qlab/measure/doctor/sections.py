@@ -8,8 +8,9 @@ import onnxruntime
 from qlab.measure.doctor import blocks
 from qlab.measure.doctor.document import Code, Items, Paragraph, Picture, Report, Section
 from qlab.measure.doctor.examined import examined
+from qlab.measure.doctor.limiting import ON_VALUES
 from qlab.measure.doctor.recommending import RULE
-from qlab.measure.doctor.visit import FP32, INT8, ON_VALUES
+from qlab.measure.doctor.visit import FP32, INT8
 from qlab.measure.doctor.wording import advice, together, verdict
 from qlab.recipes.fates import summary
 

@@ -2,34 +2,24 @@
 
 import math
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from qlab.measure import remedies
 from qlab.measure.compare import compare
 from qlab.measure.comparison import Comparison
 from qlab.measure.diagnosing import findings_of
-from qlab.measure.doctor.recommending import AS_FAST, Recommendation, accuracy, most_accurate, recommend, too_inexact
+from qlab.measure.doctor.limiting import ON_VALUES, Limit, limited
+from qlab.measure.doctor.recommending import Recommendation, recommend, too_inexact
 from qlab.measure.doctor.request import Request, opened
 from qlab.measure.doctor.stages import stage
 from qlab.measure.doctor.trying import Attempt, try_recipes
 from qlab.measure.examining import Examination, examine, profiled_again
-from qlab.measure.finding import Finding, Findings
+from qlab.measure.finding import Findings
 from qlab.measure.ledger import Ledger, ledger
 from qlab.recipes.files import publish
 
-ON_VALUES = ("range-clips", "range-wastes", "layer-loss", "output-loss")  # findings that noise cannot give
-OF_ACCURACY = (*ON_VALUES, "saturation-risk")
 NEAR, AGAIN = 0.1, 2  # profile and comparison: how near they should be, and how often the profile is taken again
 FP32, INT8 = "fp32", "int8"  # what the two given models are called in tables
-
-
-@dataclass(frozen=True)
-class Limit:
-    """A Finding that is true, and why its remedy does not help here."""
-
-    finding: Finding
-    why_not: str
 
 
 @dataclass(frozen=True)
@@ -109,9 +99,9 @@ def visit(request):
         if request.save is not None and recommendation is not None and recommendation.name in made:
             saved = publish(made[recommendation.name], request.save)
     is_real = request.feeds.source is not None
-    tried = _limited(tried, comparison, is_real=is_real)
+    tried = limited(tried, comparison, is_real=is_real)
     recommended = None if tried is None or recommendation.name == FP32 else tried
-    given = _limited(given, comparison, recommended, is_real=is_real)
+    given = limited(given, comparison, recommended, is_real=is_real)
     return Visit(request, given, attempts, comparison, recommendation, tried, problem, saved)
 
 
@@ -177,68 +167,6 @@ def _settled(diagnosis, comparison, request):
         other = _diagnosis(diagnosis.name, again, request)
         diagnosis = min(diagnosis, other, key=lambda one: disagreement(one, comparison))
     return diagnosis
-
-
-def _limited(diagnosis, comparison, recommended=None, *, is_real=True):
-    """The Diagnosis; of its findings, those that the measurements say need no mending become limits.
-
-    is_real      whether the feeds are real ones
-    recommended  the Diagnosis of the recommended recipe's model: if it is free of a finding, that is the remedy
-    """
-    if diagnosis is None:
-        return None
-    left, limits = Findings(), []
-    for finding in diagnosis.findings:
-        why_not = _why_not(finding, diagnosis.name, comparison, is_real)
-        spoilt = why_not or _spoilt(finding, diagnosis.name, comparison)
-        is_free = recommended is not None and _is_free_of(finding, recommended, diagnosis, comparison)
-        if spoilt and is_free and not finding.is_harmless:
-            call = remedies.call(diagnosis.examination, recommended.name)
-            finding, why_not = replace(finding, remedy=f"{call}: it is free of this ({spoilt})"), ""
-        elif spoilt and not why_not:
-            finding = replace(finding, remedy=f"{finding.remedy}. But {spoilt}")
-        if why_not:
-            limits.append(Limit(finding, why_not))
-        else:
-            left.append(finding)
-    return replace(diagnosis, findings=left, limits=tuple(limits))
-
-
-def _is_free_of(finding, recommended, diagnosis, comparison):
-    """Whether the recommended model is faster than the diagnosed one, and does not have the finding."""
-    medians = {row.name: row.median_ms for row in comparison.rows}
-    seen = {one.code for one in (*recommended.findings, *(limit.finding for limit in recommended.limits))}
-    return finding.code not in seen and medians[recommended.name] <= AS_FAST * medians[diagnosis.name]
-
-
-def _why_not(finding, name, comparison, is_real):
-    """Why a finding about the model `name` needs no mending or its remedy does not help, in words; empty where it may.
-
-    is_real  whether the feeds are, so that they can tell what is harmless
-    """
-    if finding.is_harmless and is_real:
-        return "it is a risk for other inputs only"
-    if finding.code in OF_ACCURACY or finding.code == "too-small":
-        return ""
-    if finding.code == "float-no-kernel":
-        return "no recipe can mend it"
-    rows = {row.name: row for row in comparison.rows}
-    mine, other = rows[name], rows.get(finding.recipe)
-    if other is None or other is mine:
-        return ""
-    if other.median_ms > AS_FAST * mine.median_ms:
-        return f"recipes.{other.name} was tried and takes {other.median_ms:.3g} ms, this model {mine.median_ms:.3g} ms"
-    return _spoilt(finding, name, comparison)
-
-
-def _spoilt(finding, name, comparison):
-    """That the recipe of the remedy was tried and loses too much, in words; empty where it does not, or was not."""
-    rows = {row.name: row for row in comparison.rows}
-    other = rows.get(finding.recipe)
-    if other is None or other is rows[name]:
-        return ""
-    inexact = too_inexact(other, max(accuracy(rows[name]), most_accurate(comparison.rows)))
-    return f"recipes.{other.name} was tried, and loses too much: {inexact}" if inexact else ""
 
 
 def disagreement(diagnosis, comparison):

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from qlab.measure import Finding, Findings
-from qlab.measure.doctor.visit import Diagnosis, _limited
+from qlab.measure.doctor import limiting
+from qlab.measure.doctor.visit import Diagnosis
 from tests.measure.doctor.conftest import REFERENCE, row
 
 
@@ -16,7 +17,7 @@ def finding(code="float-both-move", recipe="static", cost_ms=1.0):
 
 def limited(one, *rows):
     rows = [REFERENCE, row("int8", 2.0, 40.0), *rows]  # 10 ms and 5 ms
-    return _limited(Diagnosis("int8", None, Findings([one]), None), SimpleNamespace(rows=rows))
+    return limiting.limited(Diagnosis("int8", None, Findings([one]), None), SimpleNamespace(rows=rows))
 
 
 def test_a_remedy_that_was_tried_and_is_not_faster_makes_a_limit():
@@ -67,11 +68,11 @@ def test_where_the_recommended_recipe_is_free_of_a_finding_that_is_the_remedy(mo
     comparison = SimpleNamespace(rows=[REFERENCE, row("int8", 1.2, 31.0), row("static", 1.4, 10.0), row("hybrid", 1.4)])
     given = Diagnosis("int8", None, Findings([finding("conv-integer")]), None)
     free = Diagnosis("hybrid", None, Findings(), None)
-    found = _limited(given, comparison, free)
+    found = limiting.limited(given, comparison, free)
     assert found.limits == ()
     assert found.findings[0].remedy.startswith("recipes.hybrid(...): it is free of this (recipes.static was tried, and")
     like_it = Diagnosis("hybrid", None, Findings([finding("conv-integer")]), None)
-    assert len(_limited(given, comparison, like_it).limits) == 1
+    assert len(limiting.limited(given, comparison, like_it).limits) == 1
 
 
 def test_a_risk_that_did_no_harm_is_a_limit_where_the_feeds_are_real():
@@ -79,7 +80,7 @@ def test_a_risk_that_did_no_harm_is_a_limit_where_the_feeds_are_real():
     (limit,) = limited(risk, row("static", 1.0)).limits
     assert limit.why_not == "it is a risk for other inputs only"
     diagnosis, rows = Diagnosis("int8", None, Findings([risk]), None), [REFERENCE, row("int8", 2.0)]
-    assert _limited(diagnosis, SimpleNamespace(rows=rows), is_real=False).limits == ()
+    assert limiting.limited(diagnosis, SimpleNamespace(rows=rows), is_real=False).limits == ()
 
 
 def test_a_remedy_of_accuracy_that_was_tried_and_loses_more_says_so():

@@ -1,0 +1,80 @@
+"""What is true of a model, but needs no mending: nothing that was tried mends it, or it does no harm."""
+
+from dataclasses import dataclass, replace
+
+from qlab.measure import remedies
+from qlab.measure.doctor.recommending import AS_FAST, accuracy, most_accurate, too_inexact
+from qlab.measure.finding import Finding, Findings
+
+ON_VALUES = ("range-clips", "range-wastes", "layer-loss", "output-loss")  # findings that noise cannot give
+OF_ACCURACY = (*ON_VALUES, "saturation-risk")
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A Finding that is true, and why its remedy does not help here."""
+
+    finding: Finding
+    why_not: str
+
+
+def limited(diagnosis, comparison, recommended=None, *, is_real=True):
+    """The Diagnosis; of its findings, those that the measurements say need no mending become limits.
+
+    is_real      whether the feeds are real ones
+    recommended  the Diagnosis of the recommended recipe's model: if it is free of a finding, that is the remedy
+    """
+    if diagnosis is None:
+        return None
+    left, limits = Findings(), []
+    for finding in diagnosis.findings:
+        why_not = _why_not(finding, diagnosis.name, comparison, is_real)
+        spoilt = why_not or _spoilt(finding, diagnosis.name, comparison)
+        is_free = recommended is not None and _is_free_of(finding, recommended, diagnosis, comparison)
+        if spoilt and is_free and not finding.is_harmless:
+            call = remedies.call(diagnosis.examination, recommended.name)
+            finding, why_not = replace(finding, remedy=f"{call}: it is free of this ({spoilt})"), ""
+        elif spoilt and not why_not:
+            finding = replace(finding, remedy=f"{finding.remedy}. But {spoilt}")
+        if why_not:
+            limits.append(Limit(finding, why_not))
+        else:
+            left.append(finding)
+    return replace(diagnosis, findings=left, limits=tuple(limits))
+
+
+def _is_free_of(finding, recommended, diagnosis, comparison):
+    """Whether the recommended model is faster than the diagnosed one, and does not have the finding."""
+    medians = {row.name: row.median_ms for row in comparison.rows}
+    seen = {one.code for one in (*recommended.findings, *(limit.finding for limit in recommended.limits))}
+    return finding.code not in seen and medians[recommended.name] <= AS_FAST * medians[diagnosis.name]
+
+
+def _why_not(finding, name, comparison, is_real):
+    """Why a finding about the model `name` needs no mending or its remedy does not help, in words; empty where it may.
+
+    is_real  whether the feeds are, so that they can tell what is harmless
+    """
+    if finding.is_harmless and is_real:
+        return "it is a risk for other inputs only"
+    if finding.code in OF_ACCURACY or finding.code == "too-small":
+        return ""
+    if finding.code == "float-no-kernel":
+        return "no recipe can mend it"
+    rows = {row.name: row for row in comparison.rows}
+    mine, other = rows[name], rows.get(finding.recipe)
+    if other is None or other is mine:
+        return ""
+    if other.median_ms > AS_FAST * mine.median_ms:
+        return f"recipes.{other.name} was tried and takes {other.median_ms:.3g} ms, this model {mine.median_ms:.3g} ms"
+    return _spoilt(finding, name, comparison)
+
+
+def _spoilt(finding, name, comparison):
+    """That the recipe of the remedy was tried and loses too much, in words; empty where it does not, or was not."""
+    rows = {row.name: row for row in comparison.rows}
+    other = rows.get(finding.recipe)
+    if other is None or other is rows[name]:
+        return ""
+    inexact = too_inexact(other, max(accuracy(rows[name]), most_accurate(comparison.rows)))
+    return f"recipes.{other.name} was tried, and loses too much: {inexact}" if inexact else ""
