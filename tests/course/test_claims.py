@@ -62,12 +62,12 @@ def test_where_a_claim_about_machines_holds_only_the_card_stands_below():
 
 
 def test_without_a_card_this_machines_own_is_read(monkeypatch):
-    monkeypatch.setattr(machine, "card", lambda: CARD)
+    monkeypatch.setattr(machine, "card", lambda name: CARD)
     assert "Test <chip>" in claim("x", True, depends_on="machine").text()
 
 
 def test_a_card_that_cannot_be_measured_does_not_stop_the_reader(monkeypatch):
-    def fails():
+    def fails(name):
         raise OSError("no probe")
 
     monkeypatch.setattr(machine, "card", fails)
