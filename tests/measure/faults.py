@@ -65,14 +65,21 @@ def upsampler(folder):
     return save(folder / "up.onnx", nodes, *ends, w)
 
 
-def attention(folder):
-    """Long self-attention: most of the work is in the two products in which both factors move."""
+def attention_scores():
+    """(nodes, weights) that make of x the values v and the scores s of every frame for every other."""
     w = {"wq": weights(64, 64), "wv": weights(64, 64, seed=1)}
-    nodes = [
+    return [
         node("MatMul", ["x", "wq"], ["q"], "query"),
         node("MatMul", ["x", "wv"], ["v"], "values"),
         node("Transpose", ["q"], ["k"], "turn", perm=[0, 2, 1]),
         node("MatMul", ["q", "k"], ["s"], "scores"),
+    ], w
+
+
+def attention(folder):
+    """Long self-attention: most of the work is in the two products in which both factors move."""
+    nodes, w = attention_scores()
+    nodes += [
         node("Relu", ["s"], ["p"], "weights"),
         node("MatMul", ["p", "v"], ["y"], "context"),
     ]
@@ -236,12 +243,8 @@ def static_by_hand(model, folder, feeds, activations, weights_dtype, *, operator
 
 def masked(folder):
     """Attention scores, to which a mask adds -10000 where nothing is to be seen."""
-    w = {"wq": weights(64, 64), "wv": weights(64, 64, seed=1)}
-    nodes = [
-        node("MatMul", ["x", "wq"], ["q"], "query"),
-        node("MatMul", ["x", "wv"], ["v"], "values"),
-        node("Transpose", ["q"], ["k"], "turn", perm=[0, 2, 1]),
-        node("MatMul", ["q", "k"], ["s"], "scores"),
+    nodes, w = attention_scores()
+    nodes += [
         node("Add", ["s", "hidden"], ["m"], "mask"),
         node("Softmax", ["m"], ["p"], "softmax", axis=-1),
         node("MatMul", ["p", "v"], ["y"], "context"),

@@ -12,7 +12,7 @@ OF_ACCURACY = (*ON_VALUES, "saturation-risk")
 
 @dataclass(frozen=True)
 class Limit:
-    """A Finding that is true, and why its remedy does not help here."""
+    """A Finding that is true, and why it needs no mending here, or its remedy does not help."""
 
     finding: Finding
     why_not: str
