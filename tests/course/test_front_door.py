@@ -17,15 +17,7 @@ def test_the_front_door_names_what_a_learner_meets():
     )
 
 
-def test_importing_it_is_quick_and_loads_no_runtime():
-    code = (
-        "import time; start = time.perf_counter(); import qlab.course, sys; "
-        "print(time.perf_counter() - start, *sys.modules)"
-    )
-    seconds = []
-    while len(seconds) < 5 and (not seconds or min(seconds) >= 1.5):  # the best of several: the machine may be busy
-        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-        took, *modules = run.stdout.split()
-        seconds.append(float(took))
-    assert min(seconds) < 1.5
-    assert not {"onnxruntime", "onnx", "sklearn", "matplotlib.pyplot"} & set(modules)
+def test_importing_it_loads_no_runtime():
+    code = "import qlab.course, sys; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    assert not {"onnxruntime", "onnx", "sklearn", "matplotlib.pyplot"} & set(modules.split())

@@ -16,7 +16,7 @@ from qlab.machine import probes
 from qlab.measure.bill import Bill
 from qlab.measure.causes.floats import _reason
 from qlab.measure.remedies import call
-from tests.measure import faults
+from tests.measure import faults, steady
 from tests.recipes import builders
 
 ON_X86 = platform.machine().lower() in ("x86_64", "amd64")
@@ -26,6 +26,11 @@ ON_X86 = platform.machine().lower() in ("x86_64", "amd64")
 def card():
     """Fixed ratios, so that the same pairs are slow on every machine that runs the tests, under this one's own name."""
     return replace(machine.card("x86-avx512-vnni"), name=machine.card().name)
+
+
+@pytest.fixture(autouse=True)
+def steady_times(monkeypatch, card):
+    steady.keep_steady(monkeypatch, card)
 
 
 @pytest.fixture(scope="module")

@@ -125,8 +125,8 @@ def _is_unfused(examination, node, readers):
 class _Island:
     """Integer nodes that hand codes to each other, and the edges at which they become floats.
 
-    gain_ms   what the products save by computing on integers; edge_ms, what the edges cost, with the transposes that
-              the integers need
+    gain_ms   what the products save by computing on integers, once what other findings charge them is mended; edge_ms,
+              what the edges cost, with the transposes that the integers need
     can_grow  whether an operator with an integer kernel lies behind one of the edges
     """
 
@@ -138,7 +138,7 @@ class _Island:
         self.can_grow = any(one.op_type in CAN_FUSE for one in beyond)
         yardstick = examination.yardstick
         in_float = ((yardstick.float_ms(node) or node.ms) + yardstick.layout_ms(node) for node in self.products)
-        self.gain_ms = max(0.0, sum(in_float) - sum(node.ms for node in self.products))
+        self.gain_ms = max(0.0, sum(in_float) - bill.left(self.products))
 
     @property
     def loss_ms(self):

@@ -14,6 +14,7 @@ from qlab.recipes.fates import NO_INTEGER_KERNEL
 LEAST_SHARE = 0.04
 BEYOND_RECIPES = {"float-no-kernel"}  # only the Q/DQ at their edges can be saved
 EDGES = ("QuantizeLinear", "DequantizeLinear")
+KERNEL_TYPES = {TensorProto.UINT8, TensorProto.INT8, TensorProto.INT32}  # int32 is the biases'
 KINDS = {
     "convolution": "convolutions", "matrix product": "matrix products",
     "other product": "recurrent and attention layers",
@@ -132,6 +133,7 @@ def _edges(examination, nodes):
 
     1. The Q/DQ nodes next to them, which make floats for them and codes of what they give.
     2. The Transpose next to such a Q/DQ: integer convolutions have the channels last, float ones do not.
+    3. Where the codes next to them are of a type that no kernel takes, all Q/DQ of that type.
     """
     found = {}
     for node in nodes:
@@ -140,6 +142,9 @@ def _edges(examination, nodes):
             for one in neighbours(examination, edge):
                 if one.op_type == "Transpose" or {one.op_type, edge.op_type} == set(EDGES):
                     found[id(one)] = one
+    edges = [one for one in examination.quantized.nodes if one.op_type in EDGES]
+    without_kernel = {code_type(examination, one) for one in edges if id(one) in found} - KERNEL_TYPES
+    found |= {id(one): one for one in edges if code_type(examination, one) in without_kernel}
     return list(found.values())
 
 
