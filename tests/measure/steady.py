@@ -1,0 +1,44 @@
+"""A machine whose speed never changes: diagnoses are tested on its times, since a busy machine makes faults of its own.
+
+QLAB_REAL_TIMES=1 leaves the times as they were measured, to see that the faults show on a real machine too.
+"""
+
+import os
+from dataclasses import replace
+
+from qlab.measure import examining
+
+START_MS = 0.002
+BYTES_PER_MS = 4e7
+MULTIPLY_ADDS_PER_MS = 1e8  # in float32
+CONV_INTEGER = 0.6  # of the speed that its pair has elsewhere: it multiplies what it has first copied
+BETWEEN = 1.02  # of the kernels' time, for a whole run
+
+
+def keep_steady(monkeypatch, card):
+    """Have `measure.examine` replace what profiles measured by what the work takes, products at the card's ratios.
+
+    Models are run and profiled all the same; only the milliseconds are others.
+    """
+    if os.environ.get("QLAB_REAL_TIMES") == "1":
+        return
+    measured = examining.profile_models
+
+    def steady(models, feed, **options):
+        return {name: _on_time(profile, card) for name, profile in measured(models, feed, **options).items()}
+
+    monkeypatch.setattr(examining, "profile_models", steady)
+
+
+def _on_time(profile, card):
+    nodes = tuple(replace(node, ms=_milliseconds(node, card)) for node in profile.nodes)
+    return replace(profile, nodes=nodes, total_ms=BETWEEN * sum(node.ms for node in nodes), profiler_ms=0.0)
+
+
+def _milliseconds(node, card):
+    """What one run of a NodeTime takes: its start, and its bytes or its multiply-adds, whichever take longer."""
+    speed = card.speed[node.sign_pair] if node.sign_pair and not node.depthwise else 1.0
+    if node.op_type == "ConvInteger":
+        speed *= CONV_INTEGER
+    passes = 2 if node.op_type == "DynamicQuantizeLinear" else 1  # it looks for the range first
+    return START_MS + max(passes * node.bytes / BYTES_PER_MS, node.macs / (MULTIPLY_ADDS_PER_MS * speed))
