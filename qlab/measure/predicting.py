@@ -1,5 +1,6 @@
 """A cost model: what a recipe would gain on a machine, before anything is quantized."""
 
+import math
 from dataclasses import dataclass, replace
 
 from qlab import machine
@@ -12,6 +13,7 @@ from qlab.recipes.static import DEFAULT_OP_TYPES
 
 RECIPES = ("dynamic", "static", "hybrid")
 BETWEEN_CONVOLUTIONS = ("Relu", "Clip")  # what hybrid keeps in codes besides
+FLOATS = 8  # bytes a number that an operator reads and writes as a float, or that Q and DQ around it do
 
 
 @dataclass(frozen=True, repr=False)
@@ -58,13 +60,14 @@ def predict(fp32, feed, recipe="hybrid", *, card=None, rounds=ROUNDS):
        quarter of the bytes.
     2. Activations that are quantized while the model runs cost as much as copying them: B bytes read and B written, at
        the card's rate. With static ranges only what goes in and out of float operators among integers does.
-    3. All else takes as long as before.
+    3. An activation that only the float convolution has fused into it (HardSwish) becomes operators of its own, each of
+       which takes as long as moving its tensors.
+    4. All else takes as long as before.
     fp32's times are measured here. With the card of another machine they follow from it: 2 operations a multiply-add at
     its float32 rate, or all bytes once at its copying rate, whichever takes longer.
 
     "dynamic" is recipes.dynamic as it is called plainly: recurrent layers stay in float.
-    It knows nothing of caches, of single kernels, and of activations that only the float kernels have fused into them
-    (HardSwish), hence the range; measure.compare has the last word.
+    It knows nothing of caches and of single kernels, hence the range; measure.compare has the last word.
     Raises ValueError for another recipe, and what `profile` raises.
     """
     if recipe not in RECIPES:
@@ -78,13 +81,12 @@ def predict(fp32, feed, recipe="hybrid", *, card=None, rounds=ROUNDS):
     after = [replace(node, ms=_after(node, recipe, card, card.speed[choice.pair])) for node in before.nodes]
     saved = before.kernel_ms - sum(node.ms for node in after)
     predicted = replace(before, nodes=tuple(after), total_ms=before.total_ms - saved)
-    quantizing = _quantizing_ms(before.nodes, recipe, card)
-    entries = [
-        (family, (now, then + (quantizing if family == "boundary" else 0.0)))
-        for family, (now, then) in by_family(before, predicted)
-    ]
+    edges, activations = _activations_ms(before.nodes, recipe, card)
+    added = {"boundary": _quantizing_ms(before.nodes, recipe, card) + edges, "the rest": activations}
+    more = sum(added.values())
+    entries = [(family, (now, then + added.get(family, 0.0))) for family, (now, then) in by_family(before, predicted)]
     taken = sum(node.ms for node in after if is_quantized_by(node, recipe))
-    least, most = (before.total_ms - saved / 2 + 2 * quantizing), (predicted.total_ms - taken / 3 + quantizing)
+    least, most = (before.total_ms - saved / 2 + 2 * more), (predicted.total_ms - taken / 3 + more)
     whole, rest = (
         before.total_ms,
         before.total_ms - sum(node.ms for node in before.nodes if is_quantized_by(node, recipe)),
@@ -125,6 +127,28 @@ def _quantizing_ms(nodes, recipe, card):
             hybrid = recipe == "hybrid" and id(node) in near and node.op_type not in BETWEEN_CONVOLUTIONS
             milliseconds += _moving_ms(node.bytes, card) if static or hybrid else 0.0
     return milliseconds
+
+
+def _activations_ms(nodes, recipe, card):
+    """(Q and DQ around them, they themselves): activations that the quantized convolutions can no longer have in them.
+
+    Relu and Clip fold into the codes' range. recipes.static has a table for those with an integer kernel, which reads
+    and writes a byte a number. onnxruntime computes HardSwish as a HardSigmoid and a product, of codes in a static
+    model.
+    """
+    edges, own = 0.0, 0.0
+    for node in nodes:
+        activation = next((one.s.decode() for one in node.node.attribute if one.name == "activation"), "")
+        if not is_quantized_by(node, recipe) or activation in ("", *BETWEEN_CONVOLUTIONS):
+            continue
+        results = node.macs / math.prod(node.weights[1:])
+        if recipe == "static" and activation in DEFAULT_OP_TYPES:
+            own += _moving_ms(2 * results, card)
+            continue
+        product = (3 if recipe == "static" else 12) if activation == "HardSwish" else 0
+        edges += _moving_ms(FLOATS * results, card)
+        own += _moving_ms((FLOATS + product) * results, card)
+    return edges, own
 
 
 def _beside_convolutions(nodes):

@@ -106,7 +106,7 @@ def mixed(folder):
     return save(folder / "mixed.onnx", nodes, *ends, w)
 
 
-def islands(folder):
+def islands(folder, operator="Abs"):
     """Convolutions between float operators that have no integer kernel."""
     w = {f"w{k}": weights(CHANNELS, CHANNELS, 3, 3, seed=k) for k in range(3)}
     nodes, x = [], "x"
@@ -114,7 +114,7 @@ def islands(folder):
         y = "y" if k == 2 else f"e{k}"
         nodes += [
             node("Conv", [x, f"w{k}"], [f"c{k}"], f"conv{k}", auto_pad="SAME_UPPER"),
-            node("Abs", [f"c{k}"], [y], f"abs{k}"),
+            node(operator, [f"c{k}"], [y], f"{operator.lower()}{k}"),
         ]
         x = y
     shape = [1, CHANNELS, 2 * SIDE, 2 * SIDE]

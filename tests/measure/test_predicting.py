@@ -1,5 +1,6 @@
 """The cost model: what it counts follows from the card, whatever this machine's speed."""
 
+import platform
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -10,6 +11,8 @@ from qlab.measure.predicting import is_quantized_by
 from qlab.measure.yardstick import Yardstick, integer_speed
 from tests.measure import faults
 from tests.recipes import builders
+
+ON_X86 = platform.machine().lower() in ("x86_64", "amd64")
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +113,28 @@ def test_hybrid_quantizes_at_the_float_operators_beside_its_convolutions(tmp_pat
     _, quantizing = parts(measure.predict(model, feed, "hybrid", card=card))["boundary"]
     numbers = faults.CHANNELS * (2 * faults.SIDE) ** 2
     assert quantizing == pytest.approx(3 * 2 * 4 * numbers / (card.copy_gb_per_s * 1e6))
+
+
+@pytest.mark.skipif(not ON_X86, reason="only x86 has float convolutions with an activation like this inside")
+def test_an_activation_that_only_the_float_convolution_has_inside_becomes_operators(tmp_path, card):
+    feed, numbers = faults.image_feed(faults.CHANNELS, 2 * faults.SIDE), faults.CHANNELS * (2 * faults.SIDE) ** 2
+    model = faults.islands(tmp_path, "HardSwish")  # the last of three stays by itself, since it is an output
+    static, hybrid, dynamic = (
+        parts(measure.predict(model, feed, recipe, card=card)) for recipe in ("static", "hybrid", "dynamic")
+    )
+    a_byte = 1 / (card.copy_gb_per_s * 1e6)
+    assert static["boundary"][1] == pytest.approx(3 * 8 * numbers * a_byte)
+    assert added(static) == pytest.approx(2 * (8 + 2 + 1) * numbers * a_byte)  # HardSigmoid of floats, product of codes
+    assert added(hybrid) == pytest.approx(2 * (8 + 8 + 4) * numbers * a_byte)
+    assert "boundary" not in dynamic
+    table = parts(measure.predict(faults.islands(tmp_path, "Sigmoid"), feed, "static", card=card))
+    assert added(table) == pytest.approx(3 * 2 * numbers * a_byte)
+    assert "boundary" not in table
+
+
+def added(parts):
+    before, after = parts["the rest"]
+    return after - before
 
 
 def test_depthwise_convolutions_gain_nothing_and_short_sums_less():
