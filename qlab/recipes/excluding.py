@@ -5,6 +5,9 @@ import difflib
 import onnx
 
 from qlab import graph
+from qlab.recipes.fates import PRODUCTS
+
+WIDEST_SPAN = 255.0  # of what a Softmax reads: steps of 1, each a factor of e in the result
 
 
 def excluded(work, names):
@@ -43,6 +46,33 @@ def without_range(work, ranges, op_types):
         if node.op_type in op_types and lacking is not None:
             reasons[node.name] = f"{lacking!r} has no range: {ranges.left_out[lacking]}"
     return reasons
+
+
+def around_masks(work, ranges, op_types):
+    """{name: why} of each Softmax whose scores no code could tell apart, and of the nodes that made their range so wide.
+
+    Such is what a mask of -10000 or of the lowest float does, added or chosen: 255 codes from there to the scores. Wide
+    tensors are followed back from the Softmax; products stay integer products, since a mask is none.
+    """
+    nodes = list(onnx.load(work.prepared, load_external_data=False).graph.node)
+    producers = {name: node for node in nodes for name in node.output}
+    reasons, seen = {}, set()
+    for softmax in (node for node in nodes if node.op_type == "Softmax" and _is_wide(ranges, node.input[0])):
+        todo = [softmax]
+        while todo:
+            node = todo.pop()
+            if node.name in seen or node.op_type in PRODUCTS:
+                continue
+            seen.add(node.name)
+            if node.op_type in op_types:
+                reasons[node.name] = f"{softmax.input[0]!r}, what {softmax.name!r} reads, is masked"
+            todo += [producers[name] for name in node.input if name in producers and _is_wide(ranges, name)]
+    return reasons
+
+
+def _is_wide(ranges, name):
+    low, high = ranges.get(name, (0.0, 0.0))
+    return float(high) - float(low) > WIDEST_SPAN
 
 
 def _fused_into(node, source, producers):

@@ -4,7 +4,7 @@ from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
 from qlab.recipes.calibrating import check_request, ranges_for
 from qlab.recipes.choosing import choose
-from qlab.recipes.excluding import excluded, without_range
+from qlab.recipes.excluding import around_masks, excluded, without_range
 from qlab.recipes.job import job
 from qlab.recipes.quantizing import quantized_statically
 
@@ -15,6 +15,7 @@ WITHOUT_KERNEL = {
 }  # fmt: skip
 OP_TYPES = {*QDQRegistry, *QLinearOpsRegistry}
 DEFAULT_OP_TYPES = OP_TYPES - WITHOUT_KERNEL
+SHOWN = 5  # names in a note
 
 
 def static(
@@ -45,6 +46,7 @@ def static(
     exclude           names of nodes that stay in float
     card              the machine to optimize for; None: this one
 
+    What a mask stretches, from the mask to its Softmax, stays in float: no codes reach from -10000 to the scores.
     Returns a `Quantized`, which says what became of every product. Raises ValueError for a model that is quantized
     already, cannot be opened or written, for feeds that do not fit, and for settings that cannot run.
     """
@@ -54,7 +56,11 @@ def static(
     with job("static", model, output) as work:
         exclude = excluded(work, exclude)
         ranges = ranges_for(work, choice, reader, ranges, method)
-        exclude |= without_range(work, ranges, op_types)
+        masked = around_masks(work, ranges, op_types)
+        if masked:
+            names = [*sorted(masked)[:SHOWN], *["..."] * (len(masked) > SHOWN)]
+            work.notes.append(f"left in float, since masked scores are too wide for codes: {', '.join(names)}")
+        exclude |= without_range(work, ranges, op_types) | masked
         settings = {"op_types": op_types, "per_channel": per_channel, "exclude": exclude}
         result = quantized_statically(work, work.prepared, choice, ranges, **settings)
         return work.finish(result, choice, **settings)

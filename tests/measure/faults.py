@@ -242,11 +242,11 @@ def static_by_hand(model, folder, feeds, activations, weights_dtype, *, operator
 
 
 def masked(folder):
-    """Attention scores, to which a mask adds -10000 where nothing is to be seen."""
+    """Attention whose weights are sigmoids; a mask adds -10000 to the scores where nothing is to be seen."""
     nodes, w = attention_scores()
     nodes += [
         node("Add", ["s", "hidden"], ["m"], "mask"),
-        node("Softmax", ["m"], ["p"], "softmax", axis=-1),
+        node("Sigmoid", ["m"], ["p"], "sigmoid"),
         node("MatMul", ["p", "v"], ["y"], "context"),
     ]
     ends = [value("x", FLOAT, [1, "time", 64]), value("hidden", FLOAT, [1, 1, "time"])]

@@ -115,6 +115,48 @@ def test_a_mask_of_minus_infinities_stays_float_and_the_rest_is_quantized(tmp_pa
     assert {fate.name: fate.how for fate in quantized.products} == {"first": "static", "second": "static"}
 
 
+@pytest.mark.parametrize("how", ["added", "chosen"])
+def test_masked_scores_stay_float_up_to_the_product_and_the_rest_is_quantized(tmp_path, card, quality, how):
+    """The mask of -10000 that BERT adds, and the lowest float that is chosen in later models."""
+    w = {"w": builders.weights(16, 16), "v": builders.weights(16, 12, seed=1)}
+    if how == "added":
+        mask = [builders.node("Add", ["r", "hidden"], ["masked"], "masking")]
+        hidden, kind = np.where(np.arange(16) < 13, 0, -10000).astype(np.float32), builders.FLOAT
+    else:
+        mask = [builders.node("Where", ["hidden", "r", "never"], ["masked"], "masking")]
+        hidden, kind = np.arange(16) < 13, builders.BOOL
+        w["never"] = np.finfo(np.float32).min
+    nodes = [
+        builders.node("MatMul", ["x", "w"], ["h"], "first"),
+        builders.node("Relu", ["h"], ["r"], "between"),
+        *mask,
+        builders.node("Reshape", ["masked", "shape"], ["shaped"], "shaping"),
+        builders.node("Softmax", ["shaped"], ["p"], "softmax"),
+        builders.node("MatMul", ["p", "v"], ["y"], "second"),
+    ]
+    w["shape"] = np.array([-1, 16])
+    inputs = [builders.value("x", builders.FLOAT, ["n", 16]), builders.value("hidden", kind, ["n", 16])]
+    model = builders.save(tmp_path / "m.onnx", nodes, inputs, [builders.value("y", builders.FLOAT, ["n", 12])], w)
+    reader = [builders.narrow_feed(seed=seed) | {"hidden": np.tile(hidden, (32, 1))} for seed in range(16)]
+    quantized = recipes.static(model, tmp_path / "a.onnx", reader, card=card)
+    assert quality(model, quantized.path, reader[0]) > 29
+    assert {fate.name: fate.how for fate in quantized.products} == {"first": "static", "second": "static"}
+    assert "masked scores are too wide for codes: masking, shaping, softmax" in repr(quantized)
+
+
+def test_scores_that_no_mask_stretches_are_codes(tmp_path, card):
+    w = {"w": builders.weights(16, 16)}
+    nodes = [
+        builders.node("MatMul", ["x", "w"], ["h"], "first"),
+        builders.node("Softmax", ["h"], ["y"], "softmax"),
+    ]
+    ends = [[builders.value(name, builders.FLOAT, ["n", 16])] for name in "xy"]
+    model = builders.save(tmp_path / "m.onnx", nodes, *ends, w)
+    quantized = recipes.static(model, tmp_path / "a.onnx", [builders.narrow_feed()], card=card)
+    assert quantized.census.integer["com.microsoft", "QLinearSoftmax"] == 1
+    assert quantized.notes == ()
+
+
 def test_a_reader_is_consumed_once_and_calibration_data_readers_are_readers(tmp_path, card):
     from onnxruntime.quantization import CalibrationDataReader
 
