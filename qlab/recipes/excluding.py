@@ -49,7 +49,7 @@ def without_range(work, ranges, op_types):
 
 
 def around_masks(work, ranges, op_types):
-    """{name: why} of each Softmax whose scores no code could tell apart, and of the nodes that made their range so wide.
+    """{name: why} of each Softmax whose scores no code could tell apart, and of what made their range so wide.
 
     Such is what a mask of -10000 or of the lowest float does, added or chosen: 255 codes from there to the scores. Wide
     tensors are followed back from the Softmax; products stay integer products, since a mask is none.
