@@ -48,6 +48,23 @@ def made(folder):
     return paths
 
 
+@dataclass(frozen=True)
+class Sums:
+    """Milliseconds [sittings, 2]: what a sum came to, and what was measured beside it."""
+
+    pairs: np.ndarray
+
+    @property
+    def off(self):
+        """Median, least and most of how far the sums are from what was measured, as a share of it."""
+        shares = self.pairs[:, 0] / self.pairs[:, 1] - 1
+        return float(np.median(shares)), float(shares.min()), float(shares.max())
+
+    def __str__(self):
+        (total, measured), off = np.median(self.pairs, axis=0), [f"{100 * share:+.0f}" for share in self.off]
+        return f"{total:.1f} | {measured:.1f} | {off[0]} % ({off[1]} to {off[2]})"
+
+
 def diagnosed(name, path, recommended):
     """({code: ms that the finding costs, None where it costs accuracy}, {what: Sums}) of a model of the article.
 
@@ -72,23 +89,6 @@ def diagnosed(name, path, recommended):
             costs.setdefault(finding.code, []).append(finding.cost_ms)
     found = {code: None if None in each else float(np.median(each)) for code, each in costs.items()}
     return found, {what: Sums(np.array(pairs)) for what, pairs in sums.items()}
-
-
-@dataclass(frozen=True)
-class Sums:
-    """Milliseconds [sittings, 2]: what a sum came to, and what was measured beside it."""
-
-    pairs: np.ndarray
-
-    @property
-    def off(self):
-        """Median, least and most of how far the sums are from what was measured, as a share of it."""
-        shares = self.pairs[:, 0] / self.pairs[:, 1] - 1
-        return float(np.median(shares)), float(shares.min()), float(shares.max())
-
-    def __str__(self):
-        (total, measured), off = np.median(self.pairs, axis=0), [f"{100 * share:+.0f}" for share in self.off]
-        return f"{total:.1f} | {measured:.1f} | {off[0]} % ({off[1]} to {off[2]})"
 
 
 def predicted(paths):
