@@ -2,14 +2,14 @@
 
 python -m tests.bench.bench_diagnosis        a quiet machine, please: nothing else should run
 
-Writes .artifacts/bench/diagnosis.md and prints it. Exits with an error where times that should add up differ by more
-than a fifth from what compare measured.
+Writes .artifacts/bench/diagnosis.md and prints it. Exits with an error where the findings cost more or less than the
+recommended model saves, by more than a fifth.
 """
 
 import logging
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +17,10 @@ from onnxruntime.quantization import quantize_dynamic
 from tqdm import tqdm
 
 from qlab import machine, measure, models, recipes
-from qlab.measure.examining import profiled_again
+from qlab.measure.profiling import profile_models
 from tests.bench.bench_recipes import ARTIFACTS, TYPES, by_hand_static, face_reader, speech_reader
 
-MOST = 0.2  # how far a sum may be from the measurement, in the median of the sittings
+MOST = 0.2  # how far the costs may be from the saving, in the median of the sittings
 SITTINGS, ROUNDS = 5, 8
 READERS = {"conformer_full": speech_reader, "face_unet_full": face_reader}
 RECIPES = {"conformer_full": ("dynamic", "static", "hybrid"), "face_unet_full": ("static",)}
@@ -50,7 +50,7 @@ def made(folder):
 
 @dataclass(frozen=True)
 class Sums:
-    """Milliseconds [sittings, 2]: what a sum came to, and what was measured beside it."""
+    """Milliseconds [sittings, 2]: what the findings cost, and what the recommended model saved in the same rounds."""
 
     pairs: np.ndarray
 
@@ -66,29 +66,21 @@ class Sums:
 
 
 def diagnosed(name, path, recommended):
-    """({code: ms that the finding costs, None where it costs accuracy}, {what: Sums}) of a model of the article.
+    """({code: ms that the finding costs, None where it costs accuracy}, Sums) of a model of the article.
 
-    Each sitting takes the profiles and the comparison once more. Profiled milliseconds count at the comparison's pace:
-    the machine's speed drifts between the two, and fp32, which ran in turns with the others both times, says by how
-    much. What it does to one model alone only other sittings can tell, so the medians count.
+    The three models are profiled and timed in turns, in the same rounds: minutes apart, this is another machine.
     """
     fp32, feed = models.path(name), models.example_feed(name)
     examined = measure.examine(fp32, path, feed, rounds=1)
-    costs, sums = {}, {"int8: all lines of the ledger": [], "int8 - recommended: what the findings cost": []}
+    costs, pairs = {}, []
     for _ in range(SITTINGS):
-        examined = profiled_again(examined, rounds=ROUNDS)
-        findings = measure.findings_of(examined)
-        compared = measure.compare({"fp32": fp32, "int8": path, "recommended": recommended}, feed, rounds=ROUNDS)
-        times = {row.name: row.median_ms for row in compared.rows}
-        pace = times["fp32"] / examined.fp32.total_ms
-        totals = examined.quantized.total_ms, findings.cost_ms
-        compared_ms = times["int8"], times["int8"] - times["recommended"]
-        for pairs, total, measured in zip(sums.values(), totals, compared_ms, strict=True):
-            pairs.append((pace * total, measured))
+        profiles = profile_models({"fp32": fp32, "int8": path, "recommended": recommended}, feed, rounds=ROUNDS)
+        findings = measure.findings_of(replace(examined, fp32=profiles["fp32"], quantized=profiles["int8"]))
+        pairs.append((findings.cost_ms, profiles["int8"].total_ms - profiles["recommended"].total_ms))
         for finding in findings:
             costs.setdefault(finding.code, []).append(finding.cost_ms)
     found = {code: None if None in each else float(np.median(each)) for code, each in costs.items()}
-    return found, {what: Sums(np.array(pairs)) for what, pairs in sums.items()}
+    return found, Sums(np.array(pairs))
 
 
 def predicted(paths):
@@ -110,16 +102,15 @@ def main():
         text += [
             f"Medians of {SITTINGS} sittings.",
             "",
-            "| model | setting | findings (ms) | what | adds up to ms | measured ms | off by (least to most) |",
-            "|---|---|---|---|---:|---:|---:|",
+            "| model | setting | findings (ms) | add up to ms | int8 - recommended ms | off by (least to most) |",
+            "|---|---|---|---:|---:|---:|",
         ]
         for name, setting, path in tqdm(list(article(Path(temporary))), desc="settings"):
             costs, sums = diagnosed(name, path, paths[name][best[name]])
             found = ", ".join(f"{code} ({cost:.3g})" if cost else code for code, cost in costs.items())
-            for what, summed in sums.items():
-                text.append(f"| {name} | {setting} | {found} | {what} | {summed} |")
-                if abs(summed.off[0]) > MOST:
-                    missed.append(f"{name}, {setting}: {what}, {100 * summed.off[0]:+.0f} %")
+            text.append(f"| {name} | {setting} | {found} | {sums} |")
+            if abs(sums.off[0]) > MOST:
+                missed.append(f"{name}, {setting}: {100 * sums.off[0]:+.0f} %")
         text += [
             "",
             "| model | recipe | predicted speed-up | measured (95 %) |",
