@@ -6,7 +6,7 @@ from qlab.measure.doctor.page import write_page
 from qlab.measure.doctor.printable import printable
 from qlab.measure.doctor.request import checked
 from qlab.measure.doctor.sections import report_of
-from qlab.measure.doctor.stages import stage
+from qlab.measure.doctor.stages import stage, waiting
 from qlab.measure.doctor.text import as_text
 from qlab.measure.doctor.visit import visit
 
@@ -16,8 +16,9 @@ HEALTHY, FINDINGS, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 def run(arguments):
     """The exit code of a visit: 0 healthy, 1 findings, 2 bad input, 130 interrupted. The report goes to stdout."""
     try:
-        request = checked(arguments)
-        report = report_of(visit(request))
+        with waiting():
+            request = checked(arguments)
+            report = report_of(visit(request))
         _say(as_text(report), sys.stdout)
         if request.html is not None:
             with stage("drawing"):
