@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import onnx
-from onnx import inliner
+from onnx import inliner, version_converter
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from qlab import graph
@@ -11,6 +11,7 @@ from qlab.machine.runtime import open_session
 from qlab.recipes.files import LARGE, check_output, publish, stored_bytes, workshop, write, writing
 from qlab.recipes.logs import captured_logs
 
+OLDEST_OPSET = 13  # QuantizeLinear and DequantizeLinear have an axis since then
 DONE = ("onnx.quant.pre_process", "onnxruntime.quant")  # without this mark onnxruntime's quantizers complain
 
 
@@ -49,7 +50,8 @@ def prepared_in(folder, model, source):
     1. onnxruntime's own pre-processing folds constants, fuses BatchNorm and biases, and infers shapes.
     2. If it fails, as it may where declared shapes contradict each other: the model as it is, functions inlined,
        constants turned into weights, declared shapes dropped.
-    Either way every node then has a name of its own, by which the quantizer tells nodes apart.
+    3. A model of an opset before 13 is converted to that.
+    Every node then has a name of its own, by which the quantizer tells nodes apart.
     """
     open_session(model)  # a model that does not run at all fails here, with a better message
     target, large = folder / "prepared.onnx", stored_bytes(model, source) > LARGE
@@ -57,8 +59,35 @@ def prepared_in(folder, model, source):
     if why is not None and not target.exists():
         with writing(target):
             write(_as_it_is(model), folder, target.name)
+    notes = [] if why is None else [f"pre-processing failed, so less was fused ahead: {why}"]
+    if not large:
+        notes += _modernize(target)
     _tidy(target)
-    return target, [] if why is None else [f"pre-processing failed, so less was fused ahead: {why}"]
+    return target, notes
+
+
+def opset_of(model):
+    """The version of the standard operators that a ModelProto has; OLDEST_OPSET if it has none of them."""
+    return max((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), default=OLDEST_OPSET)
+
+
+def _modernize(path):
+    """Convert the model to OLDEST_OPSET if its opset is an older one, in place; or else say in a note why it is not."""
+    model = onnx.load(path)
+    opset = opset_of(model)
+    if opset >= OLDEST_OPSET:
+        return []
+    try:
+        converted = version_converter.convert_version(model, OLDEST_OPSET).SerializeToString()
+        open_session(converted)
+    except Exception as error:  # its C++ has no exceptions of its own, and knows no operators but the standard ones
+        why = str(error).strip().splitlines()[0]
+        return [
+            f"opset {opset} is too old for a scale per channel, and onnx cannot convert it to {OLDEST_OPSET}: {why}"
+        ]
+    with writing(path):
+        path.write_bytes(converted)
+    return [f"opset {opset} was converted to {OLDEST_OPSET}: the first with a scale per channel"]
 
 
 def _pre_process(model, target, large):
@@ -70,8 +99,12 @@ def _pre_process(model, target, large):
             quant_pre_process(str(model), str(target), skip_symbolic_shape=True, save_as_external_data=large, **placed)
         except Exception as error:  # whatever a model of foreign make provokes in onnx and onnxruntime
             target.unlink(missing_ok=True)
-            return f"{type(error).__name__}: {error}".splitlines()[0]
+            return _in_a_line(error)
     return next((record.getMessage().strip().splitlines()[-1] for record in reversed(records)), None)
+
+
+def _in_a_line(error):
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def _as_it_is(path):

@@ -8,7 +8,9 @@ from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, 
 
 from qlab import graph
 from qlab.recipes.files import LARGE, stored_bytes, write, writing
+from qlab.recipes.guarding import keep_float
 from qlab.recipes.logs import captured_logs
+from qlab.recipes.preparing import OLDEST_OPSET, opset_of
 from qlab.recipes.sharing import unshare
 
 TYPES = {"uint8": QuantType.QUInt8, "int8": QuantType.QInt8}
@@ -44,6 +46,11 @@ def quantized_dynamically(work, path, choice, *, op_types, per_channel, exclude=
 def quantized_statically(work, path, choice, ranges, *, op_types, per_channel, exclude):
     """The ModelProto, in QDQ format, that quantize_static makes of the file `path` with the Ranges `ranges`."""
     model, target, cache = onnx.load(path), work.folder / "static.onnx", work.folder / "ranges"
+    if per_channel and opset_of(model) < OLDEST_OPSET:
+        raise ValueError(
+            f"{work.model} has opset {opset_of(model)}, too old for a scale per channel: export it with opset "
+            f"{OLDEST_OPSET} or later, or use recipes.static with per_channel=False"
+        )
     exclude = set(exclude) | (without_channels(model) if per_channel else set()) | clips_read_in_bodies(model)
     unshare(model, op_types, exclude)
     with writing(work.output):
@@ -67,7 +74,9 @@ def quantized_statically(work, path, choice, ranges, *, op_types, per_channel, e
             # Unsigned weights too: per channel, onnxruntime's convolution wants the same zero point in every channel.
             extra_options={"ActivationSymmetric": choice.symmetric, "WeightSymmetric": True},
         )
-        return onnx.load(target)
+        result = onnx.load(target)
+    keep_float(result)
+    return result
 
 
 def without_channels(model):

@@ -13,6 +13,7 @@ KINDS = {
     "MatMul and Add, opset 13": (partial(builders.linear, gemm=False, opset=13), builders.linear_feed),
     "MatMul and Add, opset 21": (partial(builders.linear, gemm=False, opset=21), builders.linear_feed),
     "residual CNN": (builders.residual_cnn, builders.cnn_feed),
+    "residual CNN, opset 11": (partial(builders.residual_cnn, opset=11), builders.cnn_feed),
     "conformer block": (builders.conformer_block, builders.conformer_feed),
     "transposed convolution": (builders.transposed_conv, builders.image_feed),
     "LSTM": (partial(builders.recurrent, op_type="LSTM"), builders.recurrent_feed),

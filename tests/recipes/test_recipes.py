@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
+from onnx import numpy_helper, version_converter
 
 from qlab import calibration, graph, machine, models, recipes
 from qlab.machine.runtime import open_session
@@ -186,6 +186,51 @@ def test_excluded_nodes_stay_float_even_if_they_were_fused_into_others(recipe, t
         builders.linear(tmp_path, gemm=False), tmp_path / "a.onnx", [builders.linear_feed()], exclude=["first"]
     )
     assert [why for _, why in named.stayed_float] == ["excluded by name"]
+
+
+@pytest.mark.parametrize("recipe", [recipes.static, recipes.hybrid])
+def test_an_excluded_convolution_stays_float_between_integers_as_well(recipe, tmp_path, card):
+    """onnxruntime quantizes such weights by itself when it opens the model."""
+    model = builders.residual_cnn(tmp_path)
+    quantized = recipe(model, tmp_path / "a.onnx", READER, exclude=("depthwise",), card=card)
+    assert quantized.census.integer["com.microsoft", "QLinearConv"] == 2
+    convolutions = [count for (_, name), count in quantized.census.float.items() if name in ("Conv", "FusedConv")]
+    assert convolutions == [1]
+    kept = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(quantized.path).graph.initializer}
+    np.testing.assert_array_equal(kept["w2"], builders.weights(8, 1, 3, 3, seed=5))
+
+
+def test_the_weights_of_a_product_without_integer_kernel_are_not_rounded(tmp_path, card):
+    reader = [builders.image_feed(seed=seed) for seed in (10, 11)]
+    quantized = recipes.static(builders.transposed_conv(tmp_path), tmp_path / "a.onnx", reader, card=card)
+    ran = graph.optimized(quantized.path)
+    moving = {name for node in graph.nodes(ran) for name in node.output}
+    dequantized = [node for node in graph.nodes(ran) if node.op_type == "DequantizeLinear"]
+    assert all(node.input[0] in moving for node in dequantized)
+
+
+def test_a_model_of_an_old_opset_is_converted_and_says_so(tmp_path, card, quality):
+    model = builders.residual_cnn(tmp_path, opset=11)
+    quantized = recipes.static(model, tmp_path / "a.onnx", READER, card=card)
+    assert quantized.notes == ("opset 11 was converted to 13: the first with a scale per channel",)
+    assert onnx.load(quantized.path).opset_import[0].version == 13
+    assert onnx.load(model).opset_import[0].version == 11
+
+
+def test_an_old_model_that_cannot_be_converted_keeps_its_opset(tmp_path, card, monkeypatch):
+    def convert(model, opset):
+        raise RuntimeError("No Adapter For Upsample\nat some line")
+
+    monkeypatch.setattr(version_converter, "convert_version", convert)
+    model = builders.residual_cnn(tmp_path, opset=11)
+    reason = (
+        "opset 11 is too old for a scale per channel, and cannot be converted: RuntimeError: No Adapter For Upsample"
+    )
+    assert recipes.dynamic(model, tmp_path / "a.onnx", card=card).notes == (reason,)
+    with pytest.raises(ValueError, match=r"cnn\.onnx has opset 11, .*: export it with opset 13 or later"):
+        recipes.static(model, tmp_path / "b.onnx", READER, card=card)
+    plain = recipes.static(model, tmp_path / "c.onnx", READER, per_channel=False, card=card)
+    assert plain.census.integer["com.microsoft", "QLinearConv"] == 3
 
 
 def test_a_name_that_is_not_there_is_refused_and_a_close_one_offered(tmp_path, card):
