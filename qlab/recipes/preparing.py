@@ -81,10 +81,7 @@ def _modernize(path):
         converted = version_converter.convert_version(model, OLDEST_OPSET).SerializeToString()
         open_session(converted)
     except Exception as error:  # its C++ has no exceptions of its own, and knows no operators but the standard ones
-        why = str(error).strip().splitlines()[0]
-        return [
-            f"opset {opset} is too old for a scale per channel, and onnx cannot convert it to {OLDEST_OPSET}: {why}"
-        ]
+        return [f"opset {opset} is too old for a scale per channel, and cannot be converted: {_in_a_line(error)}"]
     with writing(path):
         path.write_bytes(converted)
     return [f"opset {opset} was converted to {OLDEST_OPSET}: the first with a scale per channel"]
