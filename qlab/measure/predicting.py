@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 
-from qlab import machine
+from qlab import graph, machine
 from qlab.measure.ledger import Ledger, by_family, ledger_of
 from qlab.measure.profiling import ROUNDS, profile
 from qlab.measure.yardstick import LAYOUT, PRODUCT_FAMILIES, integer_speed
@@ -78,19 +78,18 @@ def predict(fp32, feed, recipe="hybrid", *, card=None, rounds=ROUNDS):
     if not measured:
         before = _on(card, before)
     choice = choose(card, "uint8" if recipe != "static" else None)
-    after = [replace(node, ms=_after(node, recipe, card, card.speed[choice.pair])) for node in before.nodes]
+    products = _products(before, recipe)
+    after = [replace(node, ms=_after(node, products, card, card.speed[choice.pair])) for node in before.nodes]
     saved = before.kernel_ms - sum(node.ms for node in after)
     predicted = replace(before, nodes=tuple(after), total_ms=before.total_ms - saved)
-    edges, activations = _activations_ms(before.nodes, recipe, card)
-    added = {"boundary": _quantizing_ms(before.nodes, recipe, card) + edges, "the rest": activations}
+    edges, activations = _activations_ms(before.nodes, products, recipe, card)
+    added = {"boundary": _quantizing_ms(before.nodes, products, recipe, card) + edges, "the rest": activations}
     more = sum(added.values())
     entries = [(family, (now, then + added.get(family, 0.0))) for family, (now, then) in by_family(before, predicted)]
-    taken = sum(node.ms for node in after if is_quantized_by(node, recipe))
+    taken = sum(node.ms for node in after if id(node.node) in products)
     least, most = (before.total_ms - saved / 2 + 2 * more), (predicted.total_ms - taken / 3 + more)
-    whole, rest = (
-        before.total_ms,
-        before.total_ms - sum(node.ms for node in before.nodes if is_quantized_by(node, recipe)),
-    )
+    whole = before.total_ms
+    rest = whole - sum(node.ms for node in before.nodes if id(node.node) in products)
     limit = whole / rest if rest > 0 else float("inf")
     return Prediction(recipe, card.name, measured, ledger_of(entries), whole / least, whole / most, limit)
 
@@ -107,19 +106,31 @@ def is_quantized_by(node, recipe):
     return node.family == "matrix product" and len(node.weights) == 2
 
 
-def _after(node, recipe, card, speed):
-    if not is_quantized_by(node, recipe):
+def _products(before, recipe):
+    """Identities of the products that the recipe puts on integers; only dynamic ones in bodies of If, Loop and Scan."""
+    _, *bodies = graph.graphs(before.model)
+    inside = {id(node) for body in bodies for node in body.node}
+    found = set()
+    for node in before.nodes:
+        is_static = recipe == "static" or node.family == "convolution"
+        if is_quantized_by(node, recipe) and not (is_static and id(node.node) in inside):
+            found.add(id(node.node))
+    return found
+
+
+def _after(node, products, card, speed):
+    if id(node.node) not in products:
         return node.ms
     # What lies in a cache moves faster than the card copies; but a quarter of the bytes takes a quarter of the time.
     moving = min(_moving_ms(node.bytes / 4, card), node.ms / 4)
     return max(node.ms / integer_speed(node, speed), moving)
 
 
-def _quantizing_ms(nodes, recipe, card):
+def _quantizing_ms(nodes, products, recipe, card):
     """What it costs to make codes of the products' inputs, or of what float operators read and give among integers."""
     milliseconds, near = 0.0, _beside_convolutions(nodes)
     for node in nodes:
-        if is_quantized_by(node, recipe):
+        if id(node.node) in products:
             dynamic = recipe == "dynamic" or (recipe == "hybrid" and node.family != "convolution")
             milliseconds += _moving_ms(2 * node.input_bytes, card) if dynamic else 0.0
         elif node.kind == "float" and node.op_type not in LAYOUT:
@@ -129,7 +140,7 @@ def _quantizing_ms(nodes, recipe, card):
     return milliseconds
 
 
-def _activations_ms(nodes, recipe, card):
+def _activations_ms(nodes, products, recipe, card):
     """(Q and DQ around them, they themselves): activations that the quantized convolutions can no longer have in them.
 
     Relu and Clip fold into the codes' range. recipes.static has a table for those with an integer kernel, which reads
@@ -139,7 +150,7 @@ def _activations_ms(nodes, recipe, card):
     edges, own = 0.0, 0.0
     for node in nodes:
         activation = next((one.s.decode() for one in node.node.attribute if one.name == "activation"), "")
-        if not is_quantized_by(node, recipe) or activation in ("", *BETWEEN_CONVOLUTIONS):
+        if id(node.node) not in products or activation in ("", *BETWEEN_CONVOLUTIONS):
             continue
         results = node.macs / math.prod(node.weights[1:])
         if recipe == "static" and activation in DEFAULT_OP_TYPES:

@@ -121,14 +121,14 @@ def islands(folder, operator="Abs"):
     return save(folder / "islands.onnx", nodes, [value("x", FLOAT, shape)], [value("y", FLOAT, shape)], w)
 
 
-def narrow(folder):
+def narrow(folder, last=32):
     """Light matrix products between float operators: there is more to quantize than to multiply."""
-    w, nodes, x = {f"w{k}": weights(32, 32, seed=k) for k in range(3)}, [], "x"
+    w, nodes, x = {f"w{k}": weights(32, last if k == 2 else 32, seed=k) for k in range(3)}, [], "x"
     for k in range(3):
         y = "y" if k == 2 else f"e{k}"
         nodes += [node("MatMul", [x, f"w{k}"], [f"c{k}"], f"product{k}"), node("Abs", [f"c{k}"], [y], f"abs{k}")]
         x = y
-    ends = [value("x", FLOAT, ["rows", 32])], [value("y", FLOAT, ["rows", 32])]
+    ends = [value("x", FLOAT, ["rows", 32])], [value("y", FLOAT, ["rows", last])]
     return save(folder / "narrow.onnx", nodes, *ends, w)
 
 

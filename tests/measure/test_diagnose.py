@@ -14,6 +14,7 @@ from onnxruntime.quantization import QuantFormat, quantize_static
 from qlab import calibration, graph, machine, measure, recipes
 from qlab.machine import probes
 from qlab.measure.bill import Bill
+from qlab.measure.causes import boundary
 from qlab.measure.causes.floats import _reason
 from qlab.measure.remedies import call
 from tests.measure import faults, steady
@@ -201,7 +202,17 @@ def test_quantizing_between_float_operators_is_found(tmp_path, card):
     assert "3 QuantizeLinear" in finding.evidence
     assert "between float operators 3 products gain" in finding.evidence
     assert finding.cost_ms > 0
-    assert "exclude=('product0', 'product1', 'product2')" in finding.remedy
+    assert finding.remedy == "stay with fp32 for speed: not one of its products gains"
+
+
+def test_only_the_products_that_lose_are_to_be_left_in_float(tmp_path, card, monkeypatch):
+    monkeypatch.setattr(boundary, "LEAST_SHARE", 0.01)
+    model, feed = faults.narrow(tmp_path, last=256), {"x": faults.noise(8000, 32)}
+    quantized = recipes.static(model, tmp_path / "int8.onnx", feed, card=card)
+    finding = only(measure.diagnose(model, quantized, feed, card=card), "boundary-overhead")
+    assert "exclude=('product0', 'product1'))" in finding.remedy
+    mended = recipes.static(model, tmp_path / "mended.onnx", feed, exclude=("product0", "product1"), card=card)
+    assert measure.diagnose(model, mended, feed, card=card) == []
 
 
 def test_a_model_that_cannot_gain_is_told_so_and_nothing_about_its_speed_besides(tmp_path, card):

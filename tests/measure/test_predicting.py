@@ -76,6 +76,13 @@ def test_it_quantizes_what_the_recipe_quantizes(tmp_path, card, recipe, convolut
     assert sum("wise" in name for name in predicted) == convolutions
 
 
+def test_only_dynamic_recipes_enter_the_bodies(tmp_path, card):
+    model, feed = builders.branches(tmp_path), builders.branches_feed()
+    before, static = parts(measure.predict(model, feed, "static", card=card))["matrix product"]
+    _, dynamic = parts(measure.predict(model, feed, "dynamic", card=card))["matrix product"]
+    assert dynamic < static < before
+
+
 def test_a_transposed_convolution_gains_nothing(tmp_path, card):
     feed = faults.image_feed(faults.CHANNELS)
     prediction = measure.predict(faults.upsampler(tmp_path), feed, "static", card=card)

@@ -74,6 +74,8 @@ def _of_a_static_model(examination, bill, seen):
     recipe = recipe_of_its_kind(examination)
     if is_plain:
         remedy = f"{call(examination, recipe)}: quantizes what onnxruntime fuses, all of it and nothing else"
+    elif not any(_is_integer_product(node) and node not in concerned for node in examination.quantized.nodes):
+        remedy = "stay with fp32 for speed: not one of its products gains"
     else:
         remedy = f"{call(examination, recipe, exclude=exclude)}: leaves these products in float"
     yield _finding("; ".join([seen, *told]), cost, remedy, concerned, recipe if is_plain else "")
@@ -90,6 +92,10 @@ def _finding(evidence, cost, remedy, nodes, recipe):
         nodes=tuple(node.name for node in nodes),
         recipe=recipe,
     )
+
+
+def _is_integer_product(node):
+    return node.kind == "integer" and node.family in PRODUCT_FAMILIES
 
 
 def _needless(examination):

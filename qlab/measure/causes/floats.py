@@ -1,5 +1,6 @@
 """Products that stayed in float, and what kept them there."""
 
+import math
 from collections import Counter
 
 from onnx import TensorProto
@@ -13,6 +14,7 @@ from qlab.recipes.fates import NO_INTEGER_KERNEL
 
 LEAST_SHARE = 0.04
 BEYOND_RECIPES = {"float-no-kernel"}  # only the Q/DQ at their edges can be saved
+EDGE_BYTES = 5 / 4  # read or written by Q or DQ for each byte of floats
 EDGES = ("QuantizeLinear", "DequantizeLinear")
 KERNEL_TYPES = {TensorProto.UINT8, TensorProto.INT8, TensorProto.INT32}  # int32 is the biases'
 KINDS = {
@@ -47,10 +49,19 @@ def float_products(examination, bill):
             groups.setdefault(reason, []).append((node, detail))
     for reason, members in groups.items():
         nodes = [node for node, _ in members]
-        excess = sum(min(examination.yardstick.excess_ms([node]), bill.left([node])) for node in nodes)
+        excess = sum(min(_excess_ms(examination, reason, node), bill.left([node])) for node in nodes)
         edges = _edges(examination, nodes)
         if examination.matters(excess + bill.left(edges), LEAST_SHARE):
             yield _finding(examination, reason, members, edges, bill)
+
+
+def _excess_ms(examination, reason, node):
+    """What the product takes more than on integers; one that was left out would need Q and DQ of its own first."""
+    excess = examination.yardstick.excess_ms([node])
+    if reason != "float-left-out":
+        return excess
+    floats = node.bytes - 4 * math.prod(node.weights)
+    return max(0.0, excess - EDGE_BYTES * floats / (examination.card.copy_gb_per_s * 1e6))
 
 
 def _finding(examination, reason, members, edges, bill):
@@ -60,7 +71,7 @@ def _finding(examination, reason, members, edges, bill):
     more = f" (and {len(details) - 3} reasons more like these)" if len(details) > 3 else ""
     milliseconds, edge_ms = sum(node.ms for node in nodes), bill.left(edges)
     mendable = [] if reason in BEYOND_RECIPES else nodes
-    cost = sum(bill.charge(node, examination.yardstick.excess_ms([node])) for node in mendable)
+    cost = sum(bill.charge(node, _excess_ms(examination, reason, node)) for node in mendable)
     cost += sum(bill.charge(edge) for edge in edges)
     float_ms = sum(examination.yardstick.float_ms(node) or 0.0 for node in nodes)
     return Finding(

@@ -27,9 +27,10 @@ def limited(diagnosis, comparison, recommended=None, *, is_real=True):
     if diagnosis is None:
         return None
     left, limits = Findings(), []
+    advised = "" if recommended is None else recommended.name
     for finding in diagnosis.findings:
-        why_not = _why_not(finding, diagnosis.name, comparison, is_real)
-        spoilt = why_not or _spoilt(finding, diagnosis.name, comparison)
+        why_not = _why_not(finding, diagnosis.name, comparison, advised, is_real)
+        spoilt = why_not or _spoilt(finding, diagnosis.name, comparison, advised)
         is_free = recommended is not None and _is_free_of(finding, recommended, diagnosis, comparison)
         if spoilt and is_free and not finding.is_harmless:
             call = remedies.call(diagnosis.examination, recommended.name)
@@ -50,9 +51,10 @@ def _is_free_of(finding, recommended, diagnosis, comparison):
     return finding.code not in seen and medians[recommended.name] <= AS_FAST * medians[diagnosis.name]
 
 
-def _why_not(finding, name, comparison, is_real):
+def _why_not(finding, name, comparison, advised, is_real):
     """Why a finding about the model `name` needs no mending or its remedy does not help, in words; empty where it may.
 
+    advised  the recommended recipe
     is_real  whether the feeds are, so that they can tell what is harmless
     """
     if finding.is_harmless and is_real:
@@ -67,14 +69,17 @@ def _why_not(finding, name, comparison, is_real):
         return ""
     if other.median_ms > AS_FAST * mine.median_ms:
         return f"recipes.{other.name} was tried and takes {other.median_ms:.3g} ms, this model {mine.median_ms:.3g} ms"
-    return _spoilt(finding, name, comparison)
+    return _spoilt(finding, name, comparison, advised)
 
 
-def _spoilt(finding, name, comparison):
-    """That the recipe of the remedy was tried and loses too much, in words; empty where it does not, or was not."""
+def _spoilt(finding, name, comparison, advised):
+    """That the recipe of the remedy was tried and loses too much, in words; empty where it does not, or was not.
+
+    What the recommended recipe loses is said where it is recommended.
+    """
     rows = {row.name: row for row in comparison.rows}
     other = rows.get(finding.recipe)
-    if other is None or other is rows[name]:
+    if other is None or other is rows[name] or other.name == advised:
         return ""
     inexact = too_inexact(other, max(accuracy(rows[name]), most_accurate(comparison.rows)))
     return f"recipes.{other.name} was tried, and loses too much: {inexact}" if inexact else ""

@@ -75,6 +75,15 @@ def test_where_the_recommended_recipe_is_free_of_a_finding_that_is_the_remedy(mo
     assert len(limiting.limited(given, comparison, like_it).limits) == 1
 
 
+def test_the_recommended_recipe_is_not_said_to_lose_too_much():
+    comparison = SimpleNamespace(rows=[REFERENCE, row("int8", 0.7, 40.0), row("hybrid", 1.7, 26.0)])
+    given = Diagnosis("int8", None, Findings([finding("float-left-out", "hybrid")]), None)
+    found = limiting.limited(given, comparison, Diagnosis("hybrid", None, Findings(), None))
+    assert [one.remedy for one in found.findings] == ["recipes.hybrid()"]
+    (limit,) = limiting.limited(given, comparison).limits
+    assert limit.why_not.startswith("recipes.hybrid was tried, and loses too much")
+
+
 def test_a_risk_that_did_no_harm_is_a_limit_where_the_feeds_are_real():
     risk = replace(finding("saturation-risk", cost_ms=None), is_harmless=True)
     (limit,) = limited(risk, row("static", 1.0)).limits
