@@ -62,7 +62,7 @@ def integer_speed(node, speed):
     """
     if node.depthwise and len(node.weights) == 4:
         return min(speed, 1.0)
-    if speed <= 1 or len(node.weights) < 2:
+    if speed <= 1 or len(node.weights) < 2 or node.op_type == "MatMulNBits":  # whose weights are packed
         return speed
     depth = math.prod(node.weights[1:]) if node.family == "convolution" else node.weights[-2]
     return 1 + (speed - 1) * min(1.0, depth / FULL_DEPTH)

@@ -11,7 +11,10 @@ from qlab.measure import examining
 START_MS = 0.002
 BYTES_PER_MS = 4e7
 MULTIPLY_ADDS_PER_MS = 1e8  # in float32
-CONV_INTEGER = 0.6  # of the speed that its pair has elsewhere: it multiplies what it has first copied
+SLOWED = {  # share of the speed that a product of this pair has elsewhere
+    "ConvInteger": 0.6,  # multiplies what it has first copied
+    "MatMulNBits": 0.6,  # dequantizes its weights
+}
 BETWEEN = 1.02  # of the kernels' time, for a whole run
 
 
@@ -38,7 +41,6 @@ def _on_time(profile, card):
 def _milliseconds(node, card):
     """What one run of a NodeTime takes: its start, and its bytes or its multiply-adds, whichever take longer."""
     speed = card.speed[node.sign_pair] if node.sign_pair and not node.depthwise else 1.0
-    if node.op_type == "ConvInteger":
-        speed *= CONV_INTEGER
+    speed *= SLOWED.get(node.op_type, 1.0)
     passes = 2 if node.op_type == "DynamicQuantizeLinear" else 1  # it looks for the range first
     return START_MS + max(passes * node.bytes / BYTES_PER_MS, node.macs / (MULTIPLY_ADDS_PER_MS * speed))

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 from onnxruntime.quantization import QuantFormat, quantize_static
 
 from qlab import calibration, graph, machine, measure, recipes
@@ -187,12 +188,35 @@ def test_codes_that_no_kernel_takes_are_named(tmp_path, card):
     assert "5 because there is no kernel for uint16 in front of and uint16 behind the product" in finding.evidence
 
 
+def test_a_bias_whose_scale_does_not_fit_is_not_blamed_on_the_types_of_the_codes(tmp_path, card):
+    model, feed = faults.residual(tmp_path), faults.image_feed()
+    proto = onnx.load(recipes.static(model, tmp_path / "int8.onnx", feed, card=card).path)
+    scale = next(tensor for tensor in proto.graph.initializer if tensor.name == "b1_quantized_scale")
+    scale.CopyFrom(numpy_helper.from_array(1.5 * numpy_helper.to_array(scale), scale.name))
+    onnx.save(proto, tmp_path / "odd.onnx")
+    findings = measure.diagnose(model, tmp_path / "odd.onnx", feed, card=card)
+    finding = next(one for one in findings if one.code == "float-not-fused")
+    assert finding.nodes == ("conv1",)
+    assert "there is a kernel for uint8 in front of and uint8 behind the product" in finding.evidence
+
+
 def test_weights_that_are_dequantized_on_every_run_are_found(tmp_path, card):
     model, feed = faults.residual(tmp_path), faults.image_feed()
     quantized = faults.weight_only(model, tmp_path)
     finding = only(measure.diagnose(model, quantized, feed, card=card), "weight-only")
     assert finding.evidence.startswith("5 DequantizeLinear of constant weights in every run")
     assert "5 products behind them in float" in finding.evidence
+
+
+def test_weights_that_a_fused_product_dequantizes_are_found_where_that_is_slower_than_fp32(tmp_path, card):
+    model, feed = faults.narrow(tmp_path), {"x": faults.noise(8000, 32)}
+    quantized = faults.weight_only(model, tmp_path)
+    finding = only(measure.diagnose(model, quantized, feed, card=card), "weight-only")
+    assert finding.evidence.startswith("3 MatMulNBits dequantize constant weights in every run and take ")
+    assert finding.remedy.startswith("recipes.dynamic(")
+    examined = measure.examine(model, quantized, feed, card=card)
+    quick = tuple(replace(node, ms=node.ms / 2) for node in examined.quantized.nodes)
+    assert measure.findings_of(replace(examined, quantized=replace(examined.quantized, nodes=quick))) == []
 
 
 def test_quantizing_between_float_operators_is_found(tmp_path, card):

@@ -154,4 +154,4 @@ def test_depthwise_convolutions_gain_nothing_and_short_sums_less():
 
 
 def product(family, weights, *, depthwise=False):
-    return SimpleNamespace(family=family, weights=weights, depthwise=depthwise)
+    return SimpleNamespace(family=family, weights=weights, depthwise=depthwise, op_type="")

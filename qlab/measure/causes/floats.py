@@ -30,7 +30,7 @@ WHY = {
     "float-result-read": "an integer product gives codes; where its result is read as a float, or no QuantizeLinear is "
     "behind it, it is not fused",
     "float-no-kernel": "onnxruntime's CPU has no integer kernel for this operator",
-    "float-not-fused": "the product stands between Q and DQ, yet onnxruntime has no rule for these codes",
+    "float-not-fused": "the product stands between Q and DQ, yet onnxruntime has no rule for it as it stands there",
     "float-both-move": "dynamic quantization takes products with constant weights; here both factors move with the "
     "input (attention's two products are such)",
     "float-in-body": "onnxruntime's quantize_static does not enter the bodies of If, Loop and Scan, quantize_dynamic "
@@ -131,8 +131,14 @@ def _not_fused(examination, node):
     if not behind or len(readers) > 1:
         others = sorted({reader.op_type for reader in readers if reader.op_type != "QuantizeLinear"})
         return "float-result-read", f"its result goes to {' and '.join(others) or 'an output'} as a float"
-    types = [f"{dtype_name(code_type(examination, edge))} {where}" for where, _, edge in sides]
-    return "float-not-fused", f"there is no kernel for {' and '.join(types)} the product"
+    types = {where: code_type(examination, edge) for where, _, edge in sides}
+    shown = " and ".join(f"{dtype_name(one)} {where}" for where, one in types.items())
+    if set(types.values()) <= KERNEL_TYPES:
+        return "float-not-fused", (
+            f"there is a kernel for {shown} the product, but onnxruntime did not take it: one scale may not fit the "
+            "others (a bias needs that of the input times that of the weights), or the weights be codes of another type"
+        )
+    return "float-not-fused", f"there is no kernel for {shown} the product"
 
 
 def _several(count):

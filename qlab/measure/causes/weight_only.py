@@ -6,14 +6,23 @@ from qlab.measure.remedies import call, recipe_of_its_kind
 from qlab.measure.words import plural
 
 LEAST_SHARE = 0.02
+FUSED, SLOWER = "MatMulNBits", 1.05
+AS_INTEGERS = "activations as codes too, so that the product is an integer one"
 
 
 def weight_only(examination, bill):
-    """One Finding for the DequantizeLinear nodes that have constant codes, and whose product takes float activations.
+    """Findings on weights that are stored as codes while the activations stay floats.
 
-    Where the activations come from a DequantizeLinear as well, the product was meant to run on integers: what kept it
-    in float is another cause's to tell.
+    1. DequantizeLinear nodes with constant codes. Where the activations come from a DequantizeLinear as well, the
+       product was meant to run on integers: what kept it in float is another cause's to tell.
+    2. Those that onnxruntime fused with their MatMul to a MatMulNBits, if that is slower than the fp32 product: it
+       dequantizes block by block, which pays where there are few rows and reading the weights takes the time.
     """
+    yield from _dequantized(examination, bill)
+    yield from _fused(examination, bill)
+
+
+def _dequantized(examination, bill):
     dequantizers, products = [], {}
     for node in examination.quantized.nodes:
         if node.op_type != "DequantizeLinear" or not constant_codes(examination, node):
@@ -30,20 +39,47 @@ def weight_only(examination, bill):
     cost = sum(bill.charge(node) for node in dequantizers)
     for node in products.values():
         cost += bill.charge(node, examination.yardstick.excess_ms([node]))
+    shown = (
+        f"; {plural(len(products), 'product')} behind them in float, {excess:.3g} ms slower than on integers"
+        if products
+        else "; no product reads them (an embedding, a table)"
+    )
+    yield _finding(
+        examination,
+        f"{len(dequantizers)} DequantizeLinear of constant weights in every run, {milliseconds:.3g} ms{shown}",
+        cost,
+        dequantizers,
+        AS_INTEGERS if products else "leaves them as floats",
+    )
+
+
+def _fused(examination, bill):
+    nodes, yardstick = [node for node in examination.quantized.nodes if node.op_type == FUSED], examination.yardstick
+    milliseconds, in_float = sum(node.ms for node in nodes), sum(yardstick.float_ms(node) or node.ms for node in nodes)
+    excess = yardstick.excess_ms(nodes)
+    if milliseconds < SLOWER * in_float or not examination.matters(excess, LEAST_SHARE):
+        return
+    bill.explain(nodes)
+    cost = sum(bill.charge(node, yardstick.excess_ms([node])) for node in nodes)
+    yield _finding(
+        examination,
+        f"{len(nodes)} {FUSED} dequantize constant weights in every run and take {milliseconds:.3g} ms; the same "
+        f"products take {in_float:.3g} ms in the fp32 model",
+        cost,
+        nodes,
+        AS_INTEGERS,
+    )
+
+
+def _finding(examination, evidence, cost, nodes, what):
     recipe = recipe_of_its_kind(examination)
-    yield Finding(
+    return Finding(
         code="weight-only",
-        evidence=f"{len(dequantizers)} DequantizeLinear of constant weights in every run, {milliseconds:.3g} ms"
-        + (
-            f"; {plural(len(products), 'product')} behind them in float, {excess:.3g} ms slower than on integers"
-            if products
-            else "; no product reads them (an embedding, a table)"
-        ),
+        evidence=evidence,
         why="codes that are turned back when the model runs save bytes on disk, not time: the same floats are computed "
         "with, after the conversion",
         cost_ms=examination.cost(cost),
-        remedy=f"{call(examination, recipe)}: "
-        + ("activations as codes too, so that the product is an integer one" if products else "leaves them as floats"),
-        nodes=tuple(node.name for node in dequantizers),
+        remedy=f"{call(examination, recipe)}: {what}",
+        nodes=tuple(node.name for node in nodes),
         recipe=recipe,
     )
