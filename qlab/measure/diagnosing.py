@@ -22,6 +22,7 @@ CODES = {
     "float-left-out": "products that the quantizer left in float",
     "boundary-overhead": "much time between floats and codes",
     "saturation-risk": "8-bit weights where u8 x s8 saturates",
+    "quantized-at-load": "float weights that onnxruntime rounds itself when it opens the model",
     "range-clips": "calibrated ranges too narrow for the activations",
     "range-wastes": "calibrated ranges far wider than the activations",
     "layer-loss": "layers that lose much more than the rest",
@@ -53,7 +54,7 @@ def diagnose(fp32, quantized, feed, *, card=None):
 
 def findings_of(examination):
     """The Findings of an Examination."""
-    found = [*_of_time(examination), *causes.saturation(examination)]
+    found = [*_of_time(examination), *causes.saturation(examination), *causes.quantized_at_load(examination)]
     ranges = list(causes.calibration_ranges(examination))
     losses = [*ranges, *causes.layer_losses(examination, ranges)]
     found += [*losses, *causes.output_losses(examination, losses)]

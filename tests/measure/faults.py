@@ -228,7 +228,7 @@ def by_hand(model, folder, dtype, *, operators=None, per_channel=False):
     return path
 
 
-def static_by_hand(model, folder, feeds, activations, weights_dtype, *, operators=None):
+def static_by_hand(model, folder, feeds, activations, weights_dtype, *, operators=None, exclude=()):
     """quantize_static in QDQ format, on the pre-processed model, with these dtypes."""
     prepared, cache = recipes.prepare(model, folder / "prepared.onnx"), folder / "ranges.json"
     calibration.collect(prepared, feeds).save(cache)
@@ -237,6 +237,7 @@ def static_by_hand(model, folder, feeds, activations, weights_dtype, *, operator
         quantize_static(
             prepared, path, None, calibration_cache_path=cache, quant_format=QuantFormat.QDQ, per_channel=True,
             activation_type=TYPES[activations], weight_type=TYPES[weights_dtype], op_types_to_quantize=operators,
+            nodes_to_exclude=list(exclude),
         )  # fmt: skip
     return path
 

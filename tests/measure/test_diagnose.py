@@ -387,6 +387,17 @@ def test_batch_normalizations_that_were_not_folded_are_found(tmp_path, card):
     assert measure.diagnose(model, mended, feed, card=card) == []
 
 
+def test_a_convolution_that_was_left_out_and_runs_on_codes_all_the_same_is_found(tmp_path, card):
+    model, feed = faults.residual(tmp_path), faults.image_feed()
+    quantized = faults.static_by_hand(model, tmp_path, feed, "uint8", "int8", exclude=("conv1",))
+    finding = only(measure.diagnose(model, quantized, feed, card=card), "quantized-at-load")
+    assert finding.evidence.startswith("1 product with float weights in the file, weights of int8 when it runs")
+    assert finding.nodes == ("conv1",)
+    assert "exclude=('conv1',)" in finding.remedy
+    mended = recipes.static(model, tmp_path / "mended.onnx", feed, exclude=("conv1",), card=card)
+    assert "quantized-at-load" not in codes(measure.diagnose(model, mended, feed, card=card))
+
+
 def test_an_output_that_is_of_no_use_is_found_where_no_layer_is_to_blame(tmp_path, card):
     model, feed = faults.cancelling(tmp_path), faults.layers_feed()
     quantized = recipes.dynamic(model, tmp_path / "int8.onnx", card=card)

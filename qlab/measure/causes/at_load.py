@@ -1,0 +1,67 @@
+"""Products that the file keeps in float, and onnxruntime quantizes by itself when it opens the model."""
+
+import math
+
+import numpy as np
+from onnx import TensorProto, numpy_helper
+
+from qlab.measure.causes.graphs import constant_codes, producer
+from qlab.measure.finding import Finding
+from qlab.measure.layer_rows import decibels
+from qlab.measure.remedies import calibrated_kind, call
+from qlab.measure.words import plural
+from qlab.measure.work import factors, is_product
+from qlab.numerics.affine import choose_qparams, fake_quantize
+from qlab.numerics.metrics import sqnr_db
+
+
+def quantized_at_load(examination):
+    """One Finding, if float weights of the file run as codes: the products that were to stay in float do not.
+
+    How much the weights lose is worked out as onnxruntime rounds them: int8, one scale for all channels.
+    """
+    stored = {tensor.name: tensor for tensor in examination.file.graph.initializer}
+    floats = {
+        node.name: stored[node.input[factors(node)[1]]]
+        for node in examination.file.graph.node
+        if is_product(node) and node.input[factors(node)[1]] in stored
+    }
+    found = {}
+    for node in examination.quantized.nodes:
+        tensor = floats.get(examination.names.in_files(node.node))
+        if tensor is not None and tensor.data_type == TensorProto.FLOAT and _has_codes(examination, node):
+            found[node.name] = _kept_db(tensor, examination.path.parent)
+    if not found:
+        return
+    worst = min(found, key=found.get)
+    names = tuple(examination.names.in_files(node.node) for node in examination.quantized.nodes if node.name in found)
+    recipe = calibrated_kind(examination)
+    yield Finding(
+        code="quantized-at-load",
+        evidence=f"{plural(len(found), 'product')} with float weights in the file, weights of int8 when it runs, one "
+        f"scale for all channels; those of {worst!r} keep {decibels(found[worst])} dB",
+        why="where a Conv, Gemm or ConvTranspose stands between a DequantizeLinear and a QuantizeLinear, onnxruntime "
+        "rounds its float weights when it opens the model, at 8 bits even where those saturate. Leaving the node out "
+        "of quantize_static does not keep it in float",
+        cost_ms=None,
+        remedy=f"{call(examination, recipe, exclude=names)}: keeps them in float when they run too; or let the recipe "
+        "quantize them, with a scale per channel",
+        nodes=tuple(found),
+        recipe="",
+    )
+
+
+def _has_codes(examination, node):
+    """Whether the weights of this product that ran are codes: its own, or those that a DequantizeLinear turns back."""
+    if not is_product(node.node):
+        return False
+    before = producer(examination, node, factors(node.node)[1])
+    from_codes = before is not None and before.op_type == "DequantizeLinear" and constant_codes(examination, before)
+    return node.kind == "integer" or from_codes
+
+
+def _kept_db(tensor, folder):
+    weights = numpy_helper.to_array(tensor, base_dir=str(folder)).astype(np.float32)
+    if not weights.size or not np.isfinite(weights).all():
+        return math.nan
+    return sqnr_db(weights, fake_quantize(weights, choose_qparams(weights, "int8", symmetric=True)))
