@@ -28,13 +28,13 @@ def quantized_at_load(examination):
     }
     found = {}
     for node in examination.quantized.nodes:
-        tensor = floats.get(examination.names.in_files(node.node))
+        name = examination.names.in_files(node.node)
+        tensor = floats.get(name)
         if tensor is not None and tensor.data_type == TensorProto.FLOAT and _has_codes(examination, node):
-            found[node.name] = _kept_db(tensor, examination.path.parent)
+            found[name] = _kept_db(tensor, examination.path.parent)
     if not found:
         return
     worst = min(found, key=found.get)
-    names = tuple(examination.names.in_files(node.node) for node in examination.quantized.nodes if node.name in found)
     recipe = calibrated_kind(examination)
     yield Finding(
         code="quantized-at-load",
@@ -44,7 +44,7 @@ def quantized_at_load(examination):
         "rounds its float weights when it opens the model, at 8 bits even where those saturate. Leaving the node out "
         "of quantize_static does not keep it in float",
         cost_ms=None,
-        remedy=f"{call(examination, recipe, exclude=names)}: keeps them in float when they run too; or let the recipe "
+        remedy=f"{call(examination, recipe, exclude=tuple(found))}: keeps them in float when they run too; or let the recipe "
         "quantize them, with a scale per channel",
         nodes=tuple(found),
         recipe="",
