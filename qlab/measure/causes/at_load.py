@@ -44,8 +44,8 @@ def quantized_at_load(examination):
         "rounds its float weights when it opens the model, at 8 bits even where those saturate. Leaving the node out "
         "of quantize_static does not keep it in float",
         cost_ms=None,
-        remedy=f"{call(examination, recipe, exclude=tuple(found))}: keeps them in float when they run too; or let the recipe "
-        "quantize them, with a scale per channel",
+        remedy=f"{call(examination, recipe, exclude=tuple(found))}: keeps them in float when they run too; or "
+        "let the recipe quantize them, with a scale per channel",
         nodes=tuple(found),
         recipe="",
     )
