@@ -24,7 +24,7 @@ def quantized_at_load(examination):
     floats = {
         node.name: stored[node.input[factors(node)[1]]]
         for node in examination.file.graph.node
-        if is_product(node) and node.input[factors(node)[1]] in stored
+        if node.name and is_product(node) and node.input[factors(node)[1]] in stored
     }
     found = {}
     for node in examination.quantized.nodes:
