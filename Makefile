@@ -18,6 +18,11 @@ NOTEBOOKS =
 PYTHON_IN_VENV = .venv/bin/python
 SETUP = PYTHON="$(PYTHON)" sh .ci/setup
 
+# onnxruntime sends telemetry unless this is set when it is imported, which a notebook may do before it imports qlab.
+ifneq ($(ORT_DISABLE_TELEMETRY),0)
+export ORT_DISABLE_TELEMETRY = 1
+endif
+
 .PHONY: help setup lab test test-fast test-big browser notebooks data bench lock clean
 
 help:

@@ -13,3 +13,6 @@ c.LabApp.default_url = "/lab/tree/notebooks/00_the_puzzle.ipynb"
 c.LabApp.news_url = None
 c.LabApp.check_for_updates_class = "jupyterlab.NeverCheckForUpdate"
 c.LabApp.extension_manager = "readonly"
+
+# It would ask npm, where there is one, for language servers, and npm keeps a log of its own in the reader's home.
+c.LanguageServerManager.autodetect = False

@@ -26,7 +26,13 @@ Models, one floor above the other; `from qlab import recipes` and so on:
     calibration    watch activations and choose their ranges
     recipes        fp32 model in, quantized model out: dynamic, static, hybrid
     measure        compare speed and quality, profile, find out why an int8 model is slow
+
+Nothing leaves the machine. onnxruntime's wheels start telemetry as soon as they are imported: `import qlab` switches it
+off, so in a program of your own let it stand before `import onnxruntime`; afterwards no call can take it back. With
+ORT_DISABLE_TELEMETRY=0 in the environment the telemetry stays on.
 """
+
+import os
 
 from qlab.numerics.affine import QParams, choose_qparams, dequantize, fake_quantize, quantize
 from qlab.numerics.granularity import PerAxis, PerBlock, PerTensor, PerToken
@@ -44,3 +50,8 @@ __all__ = [
     "quantize",
     "sqnr_db",
 ]
+
+# Here, since whatever part of qlab is imported, this file runs first, and numerics above never imports onnxruntime.
+# Only an explicit 0 has it back: an empty value, or one that onnxruntime does not know, would let it send unasked.
+if os.environ.get("ORT_DISABLE_TELEMETRY") != "0":
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"

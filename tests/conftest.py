@@ -9,6 +9,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import pytest
+
+from tests import silence
+
 _HOME = Path(tempfile.mkdtemp(prefix="qlab-tests-"))
 atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
 
@@ -17,6 +21,7 @@ os.environ.update(
     QLAB_PROGRESS=str(_HOME / "progress.json"),
     QLAB_FAST="1",  # notebooks: fewer rounds and clips
     QLAB_TEST="1",  # a false mathematical claim raises
+    ORT_DISABLE_TELEMETRY="1",  # tests import onnxruntime in any order, and send nothing whatever the reader wants
     MPLBACKEND="Agg",
     IPYTHONDIR=str(_HOME / "ipython"),
     JUPYTER_CONFIG_DIR=str(_HOME / "jupyter" / "config"),
@@ -26,3 +31,18 @@ os.environ.update(
 )
 
 collect_ignore_glob = ["bench/*"]  # programs to run, not modules to import
+
+
+@pytest.fixture(scope="session")
+def users_of_a_model(tmp_path_factory):
+    """Two processes that use onnxruntime through qlab for half a minute: see tests/silence.py."""
+    with silence.users_of_a_model(tmp_path_factory.mktemp("users")) as users:
+        yield users
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _slow_starters(request):
+    """They start with the first test of all, so that the half minute is over when their own tests come."""
+    asked = any("users_of_a_model" in getattr(item, "fixturenames", ()) for item in request.session.items)
+    if asked and silence.SUPPORTED:
+        request.getfixturevalue("users_of_a_model")

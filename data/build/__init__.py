@@ -2,4 +2,6 @@
 
 from pathlib import Path
 
+import qlab  # noqa: F401 - switches onnxruntime's telemetry off before a script here imports onnxruntime
+
 CACHE = Path(__file__).parent / "cache"

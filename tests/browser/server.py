@@ -41,11 +41,11 @@ def _write_settings(config):
         path.write_text(json.dumps(values), encoding="utf-8")
 
 
-def start(folder, home):
-    """Run `make lab` to serve `folder`, its own files kept in `home`. -> process, Server"""
+def start(folder, home, around=os.environ):
+    """Run `make lab` in the environment `around` to serve `folder`, its own files kept in `home`. -> process, Server"""
     home.mkdir(parents=True, exist_ok=True)
     _write_settings(home / "config")
-    environment = {name: value for name, value in os.environ.items() if name not in (*MADE_BY_MAKE, "MPLBACKEND")}
+    environment = {name: value for name, value in around.items() if name not in (*MADE_BY_MAKE, "MPLBACKEND")}
     environment |= {f"JUPYTER_{kind.upper()}_DIR": str(home / kind) for kind in ("config", "data", "runtime")}
     environment["QLAB_PROGRESS"] = str(home / "progress.json")
     options = f"--no-browser --port=0 --expose-app-in-browser --ServerApp.root_dir={folder}"
