@@ -36,6 +36,7 @@ def file_problems(notebook):
         *_out_of_order(notebook),
         *_not_from_these_sources(notebook),
         *_widget_state(notebook),
+        *_telemetry(notebook),
         *filled_stubs(notebook),
         *(problem for number, cell in code_cells(notebook) for problem in _bad_outputs(cell.outputs, f"cell {number}")),
     ]
@@ -65,6 +66,14 @@ def _not_from_these_sources(notebook):
 def _widget_state(notebook):
     if "widgets" in notebook.metadata:
         yield "widget state was left in metadata.widgets, and GitHub shows such a file as an error"
+
+
+def _telemetry(notebook):
+    """Only `make lab` switches it off for a whole kernel; conda's, VS Code's and Binder's rely on qlab."""
+    code = "\n".join(cell.source for _, cell in code_cells(notebook))
+    first = re.search(r"^\s*(?:from|import) (onnxruntime|qlab)\b", code, re.MULTILINE)
+    if first and first[1] == "onnxruntime":
+        yield "it imports onnxruntime before qlab, and so starts onnxruntime's telemetry: import qlab first"
 
 
 def filled_stubs(notebook):

@@ -42,6 +42,21 @@ def test_a_file_edited_after_its_execution_is_refused():
 
 
 @pytest.mark.parametrize(
+    ("cells", "refused"),
+    [
+        (["import onnxruntime", "import qlab"], True),
+        (["import numpy\nimport onnxruntime.quantization as q\nfrom qlab import recipes"], True),
+        (["def late():\n    from onnxruntime import quantization", "import qlab.graph"], True),
+        (["from qlab.machine import runtime\nimport onnxruntime"], False),
+        (["x = 1", "import numpy"], False),
+    ],
+)
+def test_a_file_that_imports_onnxruntime_before_qlab_is_refused(cells, refused):
+    problems = file_problems(executed(notebook_of(*cells)))
+    assert ["it imports onnxruntime before qlab" in problem for problem in problems] == [True] * refused
+
+
+@pytest.mark.parametrize(
     ("output", "says"),
     [
         (new_output("error", ename="ValueError", evalue="nan", traceback=[]), "cell 1 raised ValueError: nan"),
