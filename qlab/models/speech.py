@@ -1,17 +1,20 @@
-"""Speech in and words out: Kaldi filter banks, greedy CTC decoding, word error rate."""
+"""Speech in and words out: sentences, clean or in noise, Kaldi filter banks, greedy CTC decoding, word error rate."""
 
 import csv
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
+from numbers import Real
 
 import numpy as np
 
 from qlab.machine.runtime import open_session
 from qlab.models.catalog import checked
+from qlab.models.street import add_noise, street_noise
 
 SAMPLE_RATE = 16_000
 MEL_BINS = 80
 SPLITS = ("calibration", "test", "unseen")
+NOISE_SEED = 17
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,14 +34,26 @@ class Utterance:
         return f"Utterance({self.text!r}, voice={self.voice!r}, {self.seconds:.1f} s)"
 
 
-def utterances(split):
+def utterances(split, *, noise_db=None):
     """The spoken sentences of "calibration", "test" (known voices) or "unseen" (voices never trained on), in order.
 
-    Raises ValueError for another name, and what `catalog.checked` raises for a missing or altered file.
+    noise_db  signal-to-noise ratio in dB, -40 to 100: street noise is added, other noise to every sentence, the same at
+              every ratio but for its loudness, and the same 16-bit samples on every machine. None: as recorded.
+
+    The ratio is that of the energies of the whole recording, short margins of silence included, and of the whole noise.
+    Samples are shared between calls, and so cannot be written to.
+    Raises ValueError for another name or ratio, and what `catalog.checked` raises for a missing or altered file.
     """
     if split not in SPLITS:
         raise ValueError(f"there is no set of utterances {split!r}; there are: {', '.join(SPLITS)}")
-    return list(_utterances(split))
+    if noise_db is None:
+        return list(_utterances(split))
+    if isinstance(noise_db, bool) or not isinstance(noise_db, Real) or not -40 <= noise_db <= 100:
+        raise ValueError(
+            f"noise_db is {noise_db!r}; expected the signal-to-noise ratio in dB, a number from -40 to 100 such as 5, "
+            "or None for the recordings as they are"
+        )
+    return list(_noisy(split, float(noise_db)))
 
 
 @cache
@@ -48,9 +63,36 @@ def _utterances(split):
     table = checked(f"speech/{split}.tsv").read_text(encoding="utf-8")
     rows = csv.DictReader(table.splitlines(), delimiter="\t")
     return tuple(
-        Utterance(soundfile.read(checked(f"speech/{row['file']}"), dtype="float32")[0], row["text"], row["voice"])
+        Utterance(
+            _frozen(soundfile.read(checked(f"speech/{row['file']}"), dtype="float32")[0]), row["text"], row["voice"]
+        )
         for row in rows
     )
+
+
+@lru_cache(maxsize=8)  # 10 to 45 MB each
+def _noisy(split, noise_db):
+    from tqdm import tqdm
+
+    indices = tqdm(range(len(_utterances(split))), "adding street noise", delay=3, leave=False, unit="sentence")
+    return tuple(in_noise(split, index, noise_db) for index in indices)
+
+
+def in_noise(split, index, noise_db):
+    """One utterance in its street noise.
+
+    Those who talk in the background say sentences of the calibration set, in other voices than the speaker's: nobody
+    is heard behind himself, and no sentence of the test behind another.
+    """
+    said = _utterances(split)[index]
+    people = [heard.samples for heard in _utterances("calibration") if heard.voice != said.voice]
+    noise = street_noise(len(said.samples), [NOISE_SEED, SPLITS.index(split), index], people)
+    return replace(said, samples=_frozen(add_noise(said.samples, noise, noise_db)))
+
+
+def _frozen(samples):
+    samples.setflags(write=False)
+    return samples
 
 
 def features(samples):
