@@ -81,8 +81,8 @@ def _noisy(split, noise_db):
 def in_noise(split, index, noise_db):
     """One utterance in its street noise.
 
-    Those who talk in the background say sentences of the calibration set, in other voices than the speaker's: nobody
-    is heard behind himself, and no sentence of the test behind another.
+    Those who talk in the background say sentences of the calibration set, in other voices than the speaker's: no
+    sentence is heard behind itself, and none of the test behind another.
     """
     said = _utterances(split)[index]
     people = [heard.samples for heard in _utterances("calibration") if heard.voice != said.voice]

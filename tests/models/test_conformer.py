@@ -1,9 +1,12 @@
-"""The trained conformer: its contract, its independence of padding, its word error rates."""
+"""The trained conformer: its contract, its independence of padding, its word error rates, clean and in noise."""
+
+import re
 
 import numpy as np
 import onnx
 import pytest
 
+from data.build import evaluate
 from qlab import models
 from qlab.machine.runtime import open_session
 
@@ -14,37 +17,54 @@ def session():
 
 
 @pytest.fixture(scope="module")
-def errors(session):
-    """{split: (voice of each sentence, errors, words)} of the shipped model on the shipped sets."""
-    found = {}
-    for split in ("test", "unseen"):
-        spoken = models.utterances(split)
-        heard = models.transcribe(session, spoken)
-        found[split] = (np.array([u.voice for u in spoken]), *models.word_errors([u.text for u in spoken], heard))
-    return found
+def rates(session):
+    """{row of the card: (sentences, WER, low, high)} of the shipped model on the shipped sets, in percent."""
+    return {**evaluate.error_rates(session, "test", None), **evaluate.error_rates(session, "unseen", None)}
 
 
-def rate(errors, split, voice=None):
-    voices, wrong, words = errors[split]
-    chosen = np.ones(len(voices), bool) if voice is None else voices == voice
-    return wrong[chosen].sum() / words[chosen].sum()
+@pytest.fixture(scope="module")
+def card():
+    """{row of the card's table: {column: its numbers}}."""
+    text = models.catalog.DATA.joinpath("README.md").read_text(encoding="utf-8")
+    table = text[text.index("| word error rate") :].split("\n\n")[0].splitlines()
+    header, _, *rows = ([cell.strip() for cell in line.strip("| ").split(" | ")] for line in table)
+    return {
+        label: {column: numbers(cell) for column, cell in zip(header[1:], cells, strict=True)} for label, *cells in rows
+    }
 
 
-@pytest.mark.slow
-def test_known_voices_are_understood_with_at_most_5_percent_word_errors(errors):
-    assert rate(errors, "test") <= 0.05
-
-
-@pytest.mark.slow
-def test_the_unseen_human_voice_slt_is_understood_with_at_most_35_percent_word_errors(errors):
-    assert rate(errors, "unseen", "flite/slt") <= 0.35
+def numbers(cell):
+    return [float(number) for number in re.findall(r"[\d.]+", cell)]
 
 
 @pytest.mark.slow
-def test_the_card_states_the_word_error_rates_that_the_files_give(errors):
-    card = models.catalog.DATA.joinpath("README.md").read_text(encoding="utf-8")
-    for split, voice in [("test", None), *(("unseen", voice) for voice in sorted(set(errors["unseen"][0])))]:
-        assert f"{100 * rate(errors, split, voice):.1f} %" in card, (split, voice)
+def test_known_voices_are_understood_with_at_most_5_percent_word_errors(rates):
+    assert rates["known voices (`test`)"][1] <= 5
+
+
+@pytest.mark.slow
+def test_the_unseen_human_voice_slt_is_understood_with_at_most_35_percent_word_errors(rates):
+    (slt,) = (rate for label, (_, rate, *_) in rates.items() if "flite/slt" in label)
+    assert slt <= 35
+
+
+@pytest.mark.slow
+def test_the_card_states_the_word_error_rates_that_the_files_give(rates, card):
+    assert list(card) == [label for *_, label in evaluate.GROUPS]
+    for label, (sentences, *found) in rates.items():
+        assert card[label]["sentences"] == [sentences]
+        assert card[label]["clean"] == pytest.approx(found, abs=0.051), label
+
+
+@pytest.mark.slow
+def test_the_card_states_the_word_error_rates_in_street_noise(session, card):
+    # The set is the same on every machine. The sums inside the model are not, to the last bit, and of words that are
+    # hardly understood one or two may tip over: 0.3 points are six words of all, two of flite's.
+    found = evaluate.error_rates(session, "test", 5)
+    assert len(found) == 3
+    for label, (sentences, *rate_and_interval) in found.items():
+        assert card[label]["sentences"] == [sentences]
+        assert card[label]["5 dB"] == pytest.approx(rate_and_interval, abs=0.3), label
 
 
 def test_inputs_and_outputs_are_wenets(session):

@@ -1,4 +1,4 @@
-"""Speech in street noise: the same everywhere, at the ratio asked for, with nobody heard behind himself."""
+"""Speech in street noise: the same everywhere, at the ratio asked for, with others than the speaker behind."""
 
 import hashlib
 
