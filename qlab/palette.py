@@ -13,6 +13,7 @@ from functools import cache
 
 import matplotlib
 import matplotlib.figure
+from matplotlib.ticker import LogFormatterMathtext
 
 FP32 = "#787878"
 WEIGHTS = "#0B5CAD"
@@ -55,6 +56,36 @@ STYLE = {
 }
 
 
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+class LogFormatter(LogFormatterMathtext):
+    """Labels of a log axis in plain letters: 0.1, 1, 10; powers, 10⁻⁶, where an end of the axis would be long.
+
+    matplotlib's own are formulas, which `text.parse_math` leaves as they are written: "$\\mathdefault{10^{1}}$".
+    """
+
+    def __call__(self, x, pos=None):
+        if not super().__call__(x, pos):  # matplotlib would leave this tick without a label
+            return ""
+        if x == 0 or all(1e-4 <= abs(end) < 1e6 for end in self.axis.get_view_interval() if end):
+            return self.fix_minus(f"{x:g}")
+        factor, exponent = f"{x:.5e}".split("e")
+        power = f"10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
+        factor = f"{float(factor):g}"
+        return self.fix_minus({"1": power, "-1": f"-{power}"}.get(factor, f"{factor}×{power}"))
+
+
+def plain_log_labels(axis):
+    """Have the formulas of a log axis, if it is one, written in plain letters. `Figure` does so for all of its own."""
+    base = getattr(axis.get_transform(), "base", 10)
+    for place in ("major", "minor"):
+        old = getattr(axis, f"get_{place}_formatter")()
+        if isinstance(old, LogFormatterMathtext) and not isinstance(old, LogFormatter):
+            new = LogFormatter(base, labelOnlyBase=old.labelOnlyBase, minor_thresholds=old.minor_thresholds)
+            getattr(axis, f"set_{place}_formatter")(new)
+
+
 class Figure(matplotlib.figure.Figure):
     """A matplotlib figure in the course's style that shows itself once, as a PNG, when it ends a notebook cell.
 
@@ -62,6 +93,9 @@ class Figure(matplotlib.figure.Figure):
     """
 
     def draw(self, renderer):
+        for axes in self.axes:
+            plain_log_labels(axes.xaxis)
+            plain_log_labels(axes.yaxis)
         # Ticks are made at drawing time and read the defaults of that moment.
         with style():
             super().draw(renderer)
@@ -101,5 +135,8 @@ def style():
 
 
 def use():
-    """Make the style matplotlib's default, for all figures of a notebook."""
-    matplotlib.rcParams.update(STYLE | {"font.family": fonts()})
+    """Make the style matplotlib's default, for all figures of a notebook.
+
+    But for formulas: in a figure that the reader makes with pyplot they are meant, the labels of its log axes first.
+    """
+    matplotlib.rcParams.update(STYLE | {"font.family": fonts(), "text.parse_math": True})

@@ -101,3 +101,62 @@ def test_use_makes_the_style_the_default():
         palette.use()
         assert matplotlib.rcParams["axes.titlelocation"] == "left"
         assert next(iter(matplotlib.rcParams["axes.prop_cycle"]))["color"] == palette.WEIGHTS
+
+
+def labels_of(figure):
+    """Every label of every tick of a figure that was drawn, with what stands at the end of an axis (as in 1e6)."""
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            yield axis.get_offset_text().get_text()
+            for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks()):
+                yield from (tick.label1.get_text(), tick.label2.get_text())
+
+
+def log_axes(axes):
+    """One figure of each kind of axis that matplotlib labels with formulas."""
+    names = iter(axes.flat)
+    next(names).loglog([0.001, 1], [0.5, 150])
+    next(names).semilogy([1, 2], [1e-7, 1e3])
+    next(names).semilogy([1, 2], [3, 9])  # less than a decade: the small ticks are labelled
+    axes[1, 0].semilogx([0.5, 16], [1, 2], base=2)
+    axes[1, 1].plot([-100, 2e8], [-100, 100])
+    axes[1, 1].set_yscale("symlog")
+    picture = axes[1, 2].imshow(np.geomspace(1e-3, 10, 16).reshape(4, 4), norm=matplotlib.colors.LogNorm())
+    axes[1, 2].figure.colorbar(picture, ax=axes[1, 2])
+
+
+def test_every_kind_of_log_axis_is_labelled_in_plain_letters():
+    figure, axes = palette.figure(2, 3, height=6)
+    log_axes(axes)
+    labels = set(labels_of(figure))
+    assert [label for label in labels if "$" in label or "mathdefault" in label] == []
+    assert {"0.001", "0.1", "10", "100", "10⁻⁷", "10³", "4", "0.5", "16", "−100", "0"} <= labels
+
+
+def test_small_ticks_are_labelled_only_on_an_axis_of_less_than_a_decade():
+    figure, (long, short) = palette.figure(1, 2)
+    long.semilogy([1, 2], [1, 1000])
+    short.semilogy([1, 2], [3, 9])
+    figure.draw_without_rendering()
+    said = [{tick.label1.get_text() for tick in axes.yaxis.get_minor_ticks()} for axes in (long, short)]
+    assert said[0] == {""}
+    assert {"4", "6"} <= said[1]
+
+
+def test_dollar_signs_in_the_name_of_a_tensor_stay_what_they_are():
+    figure, axes = palette.figure()
+    axes.barh(["a$b$", "c"], [1, 2])
+    axes.set_title("$x$")
+    assert "a$b$" in labels_of(figure)
+    assert not axes.title.get_parse_math()
+
+
+def test_a_readers_own_log_axis_is_labelled_by_formulas_that_are_read_as_such():
+    with matplotlib.rc_context():
+        palette.use()
+        figure = matplotlib.figure.Figure()
+        axes = figure.subplots()
+        axes.loglog([1, 100], [1, 100])
+        figure.draw_without_rendering()
+        assert all(tick.label1.get_parse_math() for tick in axes.xaxis.get_major_ticks())

@@ -2,6 +2,7 @@
 
 import itertools
 
+import matplotlib.figure
 import numpy as np
 import pytest
 from matplotlib.text import Text
@@ -114,6 +115,18 @@ def test_no_text_lies_on_another(figure):
     for (one, a), (other, b) in itertools.combinations(visible_texts(figure), 2):
         overlap_x, overlap_y = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
         assert overlap_x < 1.5 or overlap_y < 1.5, (one, other)
+
+
+def test_no_text_shows_the_source_of_a_formula(figure):
+    assert [text for text in figure.findobj(Text) if "mathdefault" in text.get_text()] == []
+
+
+def test_a_log_axis_in_a_figure_of_the_readers_is_labelled_in_plain_letters():
+    axes = matplotlib.figure.Figure().subplots()
+    plots.histogram(HEAVY, label="w", title="t", log=True, axes=axes).draw_without_rendering()
+    labels = {tick.label1.get_text() for tick in axes.yaxis.get_major_ticks()}
+    assert {"0.1", "1"} <= labels
+    assert [label for label in labels if "$" in label] == []
 
 
 def test_every_figure_is_the_courses_own_and_has_a_title(figure):

@@ -23,6 +23,7 @@ def histogram(values, *, title, label, kind="weights", marks=(), bins=160, log=F
     axes.stairs(counts / values.size * 100, edges, fill=True, color=colour(kind), alpha=0.75)
     if log:
         axes.set_yscale("log")
+        palette.plain_log_labels(axes.yaxis)  # the axes may stand in a figure of the reader's
     if marks.size:
         _draw_marks(axes, marks, values)
     axes.set(xlabel=label, ylabel=f"% of {values.size:,} values")
