@@ -1,7 +1,7 @@
 # Quantization Lab. Each target sets up what it needs; works with GNU make 3.81 (macOS) and newer.
 #
 #   make lab        open the course in JupyterLab      LAB_ARGS="--no-browser --port=8899" passes options on
-#   make test       run every test                     TEST_ARGS="-k calibration" passes options on
+#   make test       run every test, on every core      TEST_ARGS="-n0 -k calibration" passes options on
 #   make test-big   run the tests on a model of more than 2 GB: 12 GB of memory and of disk, 5 minutes
 #   make test-fast  run the tests that take under a minute
 #   make notebooks  re-execute and clean notebooks     NOTEBOOKS="notebooks/00_the_puzzle.ipynb" chooses
@@ -16,6 +16,7 @@ LAB_ARGS =
 TEST_ARGS =
 NOTEBOOKS =
 PYTHON_IN_VENV = .venv/bin/python
+ON_EVERY_CORE = -n logical --maxprocesses 8
 SETUP = PYTHON="$(PYTHON)" sh .ci/setup
 
 # onnxruntime sends telemetry unless this is set when it is imported, which a notebook may do before it imports qlab.
@@ -35,10 +36,10 @@ lab: setup
 	@JUPYTER_CONFIG_PATH="$$(pwd)/.jupyter" JUPYTER_PREFER_ENV_PATH=1 $(PYTHON_IN_VENV) -m jupyterlab $(LAB_ARGS)
 
 test: setup browser
-	@$(PYTHON_IN_VENV) -m pytest $(TEST_ARGS)
+	@$(PYTHON_IN_VENV) -m pytest $(ON_EVERY_CORE) $(TEST_ARGS)
 
 test-fast: setup
-	@$(PYTHON_IN_VENV) -m pytest -m "not slow and not notebook and not browser" $(TEST_ARGS)
+	@$(PYTHON_IN_VENV) -m pytest $(ON_EVERY_CORE) -m "not slow and not notebook and not browser" $(TEST_ARGS)
 
 test-big: setup
 	@QLAB_BIG=1 $(PYTHON_IN_VENV) -m pytest tests/recipes/test_big.py $(TEST_ARGS)

@@ -11,13 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from tests import silence
+from tests import parallel, patience, silence
 
-_HOME = Path(tempfile.mkdtemp(prefix="qlab-tests-"))
-atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
+# One home for a run; its cache serves all workers of xdist, what one worker writes else lies in a folder of its own.
+_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
+if not _WORKER:
+    os.environ["QLAB_TESTS_HOME"] = tempfile.mkdtemp(prefix="qlab-tests-")
+    atexit.register(shutil.rmtree, os.environ["QLAB_TESTS_HOME"], ignore_errors=True)
+_SHARED = Path(os.environ["QLAB_TESTS_HOME"])
+_HOME = _SHARED / _WORKER
 
 os.environ.update(
-    QLAB_CACHE=str(_HOME / "cache"),
+    QLAB_CACHE=str(_SHARED / "cache"),
     QLAB_PROGRESS=str(_HOME / "progress.json"),
     QLAB_FAST="1",  # notebooks: fewer rounds and clips
     QLAB_TEST="1",  # a false mathematical claim raises
@@ -40,9 +45,30 @@ def users_of_a_model(tmp_path_factory):
         yield users
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _slow_starters(request):
-    """They start with the first test of all, so that the half minute is over when their own tests come."""
-    asked = any("users_of_a_model" in getattr(item, "fixturenames", ()) for item in request.session.items)
-    if asked and silence.SUPPORTED:
-        request.getfixturevalue("users_of_a_model")
+@pytest.fixture
+def tell(record_property):
+    """tell(line) puts a line under "Measured" in the report: how long something took is told, never asserted."""
+    return lambda line: record_property("told", line)
+
+
+def pytest_configure():
+    patience.end_what_hangs()
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: parallel.in_order(item.nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)  # without xdist nobody asks
+def pytest_xdist_make_scheduler(config, log):
+    return parallel.Rooms(config, log)
+
+
+def pytest_terminal_summary(terminalreporter):
+    reports = [report for group in terminalreporter.stats.values() for report in group]
+    calls = [report for report in reports if getattr(report, "when", "") == "call"]
+    lines = [line for report in calls for name, line in report.user_properties if name == "told"]
+    if lines:
+        terminalreporter.section("Measured")
+        for line in sorted(lines):
+            terminalreporter.write_line(line)

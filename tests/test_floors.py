@@ -1,10 +1,10 @@
 """The house stands on its floors: read from the imports of every file in qlab."""
 
 import ast
-import statistics
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +24,6 @@ FLOORS = (
 )
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 IMPORTED_AS = {"scikit-learn": "sklearn", "kaldi-native-fbank": "kaldi_native_fbank"}
-HEAVY = {"sklearn", "scipy", "jiwer", "matplotlib.pyplot", "IPython", "ipywidgets", "kaldi_native_fbank"}
 
 
 class Import(NamedTuple):
@@ -148,14 +147,11 @@ def in_a_fresh_interpreter(code):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
 
 
-def test_importing_qlab_takes_less_than_half_a_second():
-    code = "import time; start = time.perf_counter(); import qlab; print(time.perf_counter() - start)"
-    seconds = []
-    while len(seconds) < 7 and (not seconds or min(seconds) >= 0.5):  # the best of several: the machine may be busy
-        seconds.append(float(in_a_fresh_interpreter(code)))
-    assert min(seconds) < 0.5, f"median {statistics.median(seconds):.2f} s, best {min(seconds):.2f} s"
-
-
-def test_importing_qlab_loads_nothing_heavy():
-    loaded = set(in_a_fresh_interpreter("import sys, qlab; print(*sys.modules)").split())
-    assert loaded & HEAVY == set()
+def test_importing_qlab_loads_numpy_and_no_other_package(tell):
+    code = (
+        "import sys, time; start = time.perf_counter(); import qlab; print(time.perf_counter() - start); "
+        "print(*{name.partition('.')[0] for name in sys.modules})"
+    )
+    seconds, loaded = in_a_fresh_interpreter(code).splitlines()
+    tell(f"import qlab: {float(seconds):.2f} s (aim: under half a second)")
+    assert set(loaded.split()) & set(packages_distributions()) - {"_distutils_hack"} == {"qlab", "numpy", "ml_dtypes"}

@@ -4,6 +4,8 @@ import shutil
 
 from selenium import webdriver
 
+from tests.patience import WAIT_LIMIT_S
+
 SWITCHES = (
     "--headless=new",
     "--no-sandbox",  # chromium refuses to run as root with it
@@ -36,4 +38,8 @@ def start(log_path):
         options.add_argument(switch)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     service = webdriver.ChromeService(executable_path=driver, log_output=str(log_path))
-    return webdriver.Chrome(options=options, service=service)
+    driver = webdriver.Chrome(options=options, service=service)
+    driver.set_script_timeout(WAIT_LIMIT_S)
+    driver.set_page_load_timeout(WAIT_LIMIT_S)
+    driver.command_executor.client_config.timeout = 2 * WAIT_LIMIT_S  # for an answer, so that the two above come first
+    return driver

@@ -41,15 +41,6 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.browser)
 
 
-def pytest_terminal_summary(terminalreporter):
-    """How long a moved control's new picture took, end to end: told, never asserted."""
-    reports = [report for group in terminalreporter.stats.values() for report in group]
-    for report in reports:
-        for name, moves in getattr(report, "user_properties", ()):
-            if name == "moves" and getattr(report, "when", "") == "call":
-                terminalreporter.write_line(f"{report.nodeid.rpartition('[')[2].rstrip(']')}: {'; '.join(moves)}")
-
-
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory):
     """The server that `make lab` starts, on a copy of notebooks/ and a sample of our own."""

@@ -8,6 +8,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
+from tests.patience import WAIT_LIMIT_S
+
 ARTEFACTS = Path(__file__).resolve().parents[2] / ".artifacts"
 WIDGET_STDERR = '.jupyter-widgets [data-mime-type="application/vnd.jupyter.stderr"]'
 
@@ -60,17 +62,17 @@ class Page:
     def __init__(self, driver, server):
         self.driver, self.server = driver, server
 
-    def wait(self, condition, what, seconds=30):
+    def wait(self, condition, what):
         """Until condition() is true; TimeoutException says what was waited for. Elements may be replaced meanwhile."""
         replaced = (StaleElementReferenceException,)
-        return WebDriverWait(self.driver, seconds, poll_frequency=0.05, ignored_exceptions=replaced).until(
-            lambda _: condition(), f"{what}, not within {seconds} s"
+        return WebDriverWait(self.driver, WAIT_LIMIT_S, poll_frequency=0.05, ignored_exceptions=replaced).until(
+            lambda _: condition(), f"{what}, not within {WAIT_LIMIT_S:.0f} s"
         )
 
     def open(self, name):
         """Open notebooks/NAME, and wait until its kernel is idle."""
         self.driver.get(f"{self.server.url}lab/tree/notebooks/{name}?token={self.server.token}&reset")
-        self.wait(lambda: self.driver.execute_script(OPENED, f"notebooks/{name}"), f"{name} to open", 60)
+        self.wait(lambda: self.driver.execute_script(OPENED, f"notebooks/{name}"), f"{name} to open")
         return self
 
     def close(self):
@@ -78,28 +80,27 @@ class Page:
         self.driver.execute_async_script(CLOSE)
         self.driver.get("about:blank")
 
-    def run_all(self, seconds=90):
+    def run_all(self):
         """Run every cell in order, and wait until the kernel is idle again."""
-        return self._run(seconds, RUN_ALL)
+        return self._run(RUN_ALL)
 
-    def run_cells(self, indices, seconds=90):
+    def run_cells(self, indices):
         """Run these cells one after the other, and wait until the kernel is idle again."""
-        return self._run(seconds, RUN_CELLS, list(indices))
+        return self._run(RUN_CELLS, list(indices))
 
-    def _run(self, seconds, script, *arguments):
-        self.driver.set_script_timeout(seconds)
+    def _run(self, script, *arguments):
         error = self.driver.execute_async_script(script, *arguments)
         if error:
             raise RuntimeError(f"JupyterLab could not run the cells: {error}")
-        return self.wait_idle(seconds)
+        return self.wait_idle()
 
-    def run_cell(self, index, seconds=30):
+    def run_cell(self, index):
         """Run one cell, and wait until the kernel is idle again."""
-        return self.run_cells([index], seconds)
+        return self.run_cells([index])
 
-    def wait_idle(self, seconds=30):
+    def wait_idle(self):
         """Until nothing runs or waits to run."""
-        self.wait(lambda: not self.driver.execute_script(BUSY), "the kernel to become idle", seconds)
+        self.wait(lambda: not self.driver.execute_script(BUSY), "the kernel to become idle")
         return self
 
     def cells(self):
@@ -120,9 +121,9 @@ class Page:
         """What a reader sees below cell `index`, as text."""
         return "\n".join(area.text for area in self.element(index).find_elements(By.CSS_SELECTOR, ".jp-OutputArea"))
 
-    def wait_for_text(self, index, text, seconds=30):
+    def wait_for_text(self, index, text):
         """Until `text` stands below cell `index`."""
-        self.wait(lambda: text in self.output_text(index), f"{text!r} below cell {index}", seconds)
+        self.wait(lambda: text in self.output_text(index), f"{text!r} below cell {index}")
         return self
 
     def figures(self, index):

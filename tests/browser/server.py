@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.patience import WAIT_LIMIT_S
+
 ROOT = Path(__file__).resolve().parents[2]
-START_LIMIT_S = 60
 MADE_BY_MAKE = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES")  # of a `make test` around this one
 # Every cell is in the page, not only those in view; nothing is asked when a notebook is closed.
 SETTINGS = {"@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"}}
@@ -65,7 +66,7 @@ def start(folder, home, around=os.environ):
 
 def _wait(process, runtime, folder, log):
     """Until the server has written down where it listens, which it does when it is ready."""
-    end = time.monotonic() + START_LIMIT_S
+    end = time.monotonic() + WAIT_LIMIT_S
     while time.monotonic() < end and process.poll() is None:
         for path in runtime.glob("jpserver-*.json"):
             try:
@@ -75,7 +76,7 @@ def _wait(process, runtime, folder, log):
             return Server(info["url"], info["token"], folder, log)
         time.sleep(0.1)
     stop(process)
-    raise RuntimeError(f"`make lab` did not start within {START_LIMIT_S} s:\n{log.read_text()}")
+    raise RuntimeError(f"`make lab` did not start:\n{log.read_text()}")
 
 
 def stop(process):
@@ -83,7 +84,7 @@ def stop(process):
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGTERM)
         try:
-            process.wait(timeout=20)
+            process.wait(timeout=WAIT_LIMIT_S)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()

@@ -8,7 +8,6 @@ from selenium.webdriver.common.keys import Keys
 PANEL = ".jp-OutputArea .widget-vbox:has(> .widget-image)"
 HANDLE, CHOICE, SWITCH = ".noUi-handle", "select", "input[type=checkbox]"
 OTHER = "input:not([type=checkbox]), textarea, button"  # controls that `explore` does not offer
-LIMIT_S = 30
 QUIET_S = 0.5  # so long after the kernel's last answer no picture comes any more
 
 # Keeps when a control was moved, when the picture that followed stood in the page, and which messages to the kernel
@@ -40,10 +39,11 @@ image.decode().then(() => fetch(image.src)).then(got => got.arrayBuffer())
 
 
 class Move(NamedTuple):
-    """One move of one control: milliseconds until the new picture stood in the page, None if the old one stayed."""
+    """One move of one control: whether another picture came, and milliseconds until it stood in the page, if seen."""
 
     control: str
     to: str
+    changed: bool
     milliseconds: float | None
 
 
@@ -57,7 +57,7 @@ class Control(NamedTuple):
 
 def widgets(page, index):
     """The widgets below cell `index`."""
-    page.wait(lambda: page.element(index).find_elements(By.CSS_SELECTOR, PANEL), f"the widget of cell {index}", LIMIT_S)
+    page.wait(lambda: page.element(index).find_elements(By.CSS_SELECTOR, PANEL), f"the widget of cell {index}")
     return [Widget(page, panel) for panel in page.element(index).find_elements(By.CSS_SELECTOR, PANEL)]
 
 
@@ -72,7 +72,7 @@ class Widget:
     def fingerprint(self):
         """Of the picture's bytes, once it is drawn."""
         ask = lambda: self.page.driver.execute_async_script(FINGERPRINT, self.image)
-        return self.page.wait(ask, "the widget's picture", LIMIT_S)
+        return self.page.wait(ask, "the widget's picture")
 
     def controls(self):
         """Every control, choices and switches first. ValueError if there is one of a kind that cannot be moved."""
@@ -100,7 +100,7 @@ class Widget:
 
     def _moves_elsewhere(self, control, choices):
         """A size of blocks matters only where blocks are chosen: go through the choices, those next to it first."""
-        moves = [Move(control.label, "any position", None)]
+        moves = [Move(control.label, "any position", False, None)]
         for choice in (other for other in reversed(choices) if other is not control):
             *elsewhere, start = choice.positions
             for position in elsewhere:
@@ -118,11 +118,11 @@ class Widget:
         before = self.fingerprint()
         self.page.driver.execute_script(FORGET, self.panel)
         act()
-        self.page.wait(self._done, f"an end of what moving {label!r} to {to} began", LIMIT_S)
+        self.page.wait(self._done, f"an end of what moving {label!r} to {to} began")
         if errors := self.page.widget_errors():
             raise RuntimeError(f"moving {label!r} to {to}: {errors[0]}")
         changed = self.fingerprint() != before
-        return Move(label, to, self._state()["milliseconds"] if changed else None)
+        return Move(label, to, changed, self._state()["milliseconds"] or None)
 
     def _done(self):
         state = self._state()
@@ -134,11 +134,11 @@ class Widget:
 
 def unmoved(moves):
     """The labels of the controls that never changed the picture."""
-    return sorted({move.control for move in moves} - {move.control for move in moves if move.milliseconds})
+    return sorted({move.control for move in moves} - {move.control for move in moves if move.changed})
 
 
 def _effective(moves):
-    return any(move.milliseconds for move in moves)
+    return any(move.changed for move in moves)
 
 
 def _label(element):

@@ -65,7 +65,7 @@ def test_00_1_blank_is_not_yet(answer):
     assert check("00.1", answer).status == "not yet"
 
 
-@pytest.mark.parametrize("missing", SOLUTION)
+@pytest.mark.parametrize("missing", sorted(SOLUTION))
 def test_00_1_names_the_fact_that_is_missing_and_why_it_matters(missing):
     verdict = check("00.1", SOLUTION - {missing})
     assert verdict.status == "almost"

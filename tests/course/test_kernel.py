@@ -38,7 +38,7 @@ def draw(bits=4):
 def executed(tmp_path_factory):
     """-> ({cell: its outputs}, {widget model: its state})"""
     notebook = new_notebook(cells=[new_code_cell(code) for code in CELLS.values()])
-    client = NotebookClient(notebook, kernel_name="python3", timeout=60, resources={"metadata": {"path": str(ROOT)}})
+    client = NotebookClient(notebook, kernel_name="python3", timeout=None, resources={"metadata": {"path": str(ROOT)}})
     environment = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
     environment["QLAB_PROGRESS"] = str(tmp_path_factory.mktemp("progress") / "progress.json")
     client.execute(env=environment)

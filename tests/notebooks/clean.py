@@ -14,10 +14,11 @@ KEPT_CELL_METADATA = {"qlab", "tags", "jupyter"}
 PROGRESS_BAR = re.compile(r"\d+%\|.*\||^\d+it \[")
 
 
-def clean(notebook):
+def clean(notebook, used):
     """A cleaned copy.
 
-    1. Notebook metadata: the python3 kernel, the language, and the fingerprint of the executed code; no widget state.
+    1. Notebook metadata: the python3 kernel, the language, the fingerprint of the executed code and of what it `used`;
+       no widget state.
     2. Cell metadata: only what the course reads.
     3. Outputs: widget views dropped (blank without a kernel), progress bars dropped, metadata dropped but for the
        sizes of pictures and qlab's own facts.
@@ -27,7 +28,7 @@ def clean(notebook):
     cleaned.metadata = NotebookNode(
         kernelspec=NotebookNode(display_name="Python 3 (ipykernel)", language="python", name="python3"),
         language_info=NotebookNode(name="python"),
-        qlab=NotebookNode(executed=fingerprint(notebook)),
+        qlab=NotebookNode(executed=fingerprint(notebook), used=NotebookNode(used)),
     )
     for cell in cleaned.cells:
         cell.metadata = NotebookNode({key: cell.metadata[key] for key in KEPT_CELL_METADATA & set(cell.metadata)})

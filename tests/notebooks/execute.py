@@ -40,9 +40,11 @@ def execute(path, notebook):
     with tempfile.TemporaryDirectory() as folder, tqdm(notebook.cells, desc=path.stem, unit="cell") as bar:
         progress = str(Path(folder) / "progress.json")
         with kernel.started(QLAB_PROGRESS=progress, QLAB_TEST="1", QLAB_FAST=None, IPYTHONDIR=folder):
+            kernel.call("used.py", "watch")
             for index, _ in enumerate(bar):
                 kernel.execute(index)
-        return Run(kernel.notebook, [], kernel.client.widget_state, {}, bar.format_dict["elapsed"])
+            used = kernel.used()
+        return Run(kernel.notebook, [], kernel.client.widget_state, {}, bar.format_dict["elapsed"], used)
 
 
 def replace(path, notebook):
@@ -58,7 +60,7 @@ def refresh(path):
     if problems := source_problems(path, notebook):
         return problems
     run = execute(path, notebook)
-    cleaned = clean(run.notebook)
+    cleaned = clean(run.notebook, run.used)
     problems = list(dict.fromkeys(run_problems(run) + file_problems(cleaned)))
     if not problems:
         replace(path, cleaned)

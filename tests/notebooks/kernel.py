@@ -1,6 +1,7 @@
 """Execute a copy of a notebook in one fresh kernel, and keep all that came out, in cells and in widgets."""
 
 import copy
+import json
 import os
 import time
 from contextlib import contextmanager
@@ -12,9 +13,9 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_output
 
 from tests.notebooks.exercises import exercises
+from tests.patience import WAIT_LIMIT_S
 
-CELL_LIMIT_S = 120
-_CONTROLS = Path(__file__).parent / "controls.py"
+_HERE = Path(__file__).parent
 
 # A cell of the harness that keeps the reader's names, and one that restores them after an answer was tried.
 _KEEP = "_harness_kept = {name: value for name, value in globals().items() if name != '_harness_kept'}"
@@ -30,6 +31,7 @@ class Run(NamedTuple):
 
     notebook: the executed copy. controls: outputs of moving every control. widget_state: {model id: state}.
     answers: {exercise id: {answer's name: outputs of the check cell}}. seconds: the notebook's own cells only.
+    used: see tests/notebooks/used.py.
     """
 
     notebook: NotebookNode
@@ -37,6 +39,7 @@ class Run(NamedTuple):
     widget_state: dict
     answers: dict
     seconds: float
+    used: dict
 
 
 def _record_error(cell, cell_index, execute_reply):
@@ -57,7 +60,9 @@ class Kernel:
         self.client = NotebookClient(
             self.notebook,
             kernel_name="python3",
-            timeout=CELL_LIMIT_S,
+            timeout=None,  # the run of all tests has a limit: see tests/patience.py
+            startup_timeout=WAIT_LIMIT_S,
+            iopub_timeout=WAIT_LIMIT_S,  # an output that is late is not lost
             allow_errors=True,  # they are read from the outputs, all of them
             on_cell_executed=_record_error,
             extra_arguments=["--IPKernelApp.log_level=ERROR"],
@@ -73,18 +78,27 @@ class Kernel:
         with self.client.setup_kernel(env={name: value for name, value in variables.items() if value is not None}):
             yield self
 
-    def execute(self, index):
+    def execute(self, index, *, counted=True):
         """Execute cell `index` of the copy in place."""
-        self.client.execute_cell(self.notebook.cells[index], index)
+        self.client.execute_cell(self.notebook.cells[index], index, store_history=counted)
 
     def outputs_of(self, source):
         """Execute code that stands in no cell of the notebook; its outputs."""
         self.notebook.cells.append(new_code_cell(source))
         try:
-            self.execute(len(self.notebook.cells) - 1)
+            self.execute(len(self.notebook.cells) - 1, counted=False)
             return self.notebook.cells[-1].outputs
         finally:
             self.notebook.cells.pop()
+
+    def call(self, file, function):
+        """Call a function of a file beside this one inside the kernel; the outputs."""
+        return self.outputs_of(f"__import__('runpy').run_path({str(_HERE / file)!r})[{function!r}]()")
+
+    def used(self):
+        """What the notebook loaded and read since `call("used.py", "watch")`."""
+        (printed,) = self.call("used.py", "report")
+        return json.loads(printed.text)
 
     def answer(self, exercise, code):
         """Put `code` in the stub's place and check it: the outputs of both. The names of before are back afterwards."""
@@ -113,5 +127,5 @@ def run(notebook, folder, wrong=None, **environment):
                 for listed in (wrong or {}).get(exercise.id, []):
                     answers[exercise.id][listed.name] = kernel.answer(exercise, listed.code)
                 answers[exercise.id]["solution"] = kernel.answer(exercise, exercise.solution)
-        controls = kernel.outputs_of(f"import runpy\nrunpy.run_path({str(_CONTROLS)!r})['press_every_control']()")
-        return Run(kernel.notebook, controls, kernel.client.widget_state, answers, seconds)
+        controls = kernel.call("controls.py", "press_every_control")
+        return Run(kernel.notebook, controls, kernel.client.widget_state, answers, seconds, {})

@@ -6,8 +6,8 @@ import re
 import nbformat
 
 from tests.notebooks.exercises import exercise_id, exercises, is_blank
+from tests.notebooks.used import digest
 
-RUN_LIMIT_S = 90
 FOLDER_LIMIT_BYTES = 12_000_000
 PNG_LIMIT_BYTES = 400_000
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
@@ -19,7 +19,10 @@ def code_cells(notebook):
 
 
 def fingerprint(notebook):
-    """The sha256 of all code: `make notebooks` writes it down, so that a later edit without execution is seen."""
+    """The sha256 of all code: `make notebooks` writes it down, so that a later edit without execution is seen.
+
+    Beside it stands what the code used of qlab and of the data, as tests/notebooks/used.py digests it.
+    """
     code = "\0".join(cell.source for _, cell in code_cells(notebook))
     return hashlib.sha256(code.encode()).hexdigest()
 
@@ -59,8 +62,12 @@ def _out_of_order(notebook):
 
 
 def _not_from_these_sources(notebook):
-    if notebook.metadata.get("qlab", {}).get("executed") != fingerprint(notebook):
+    made_from = notebook.metadata.get("qlab", {})
+    if made_from.get("executed") != fingerprint(notebook) or "used" not in made_from:
         yield "its code was edited after `make notebooks` executed it, or never executed by it"
+    changed = [path for path, then in made_from.get("used", {}).items() if digest(path) != then]
+    if changed:
+        yield f"made with other {', '.join(changed)}: execute it again, with `make notebooks`"
 
 
 def _widget_state(notebook):
@@ -99,15 +106,13 @@ def _bad_outputs(outputs, place):
 
 
 def run_problems(run):
-    """Errors of a run, in cells, in controls that were moved, and in the state of widgets; and too long a run."""
+    """Errors of a run, in cells, in controls that were moved, and in the state of widgets."""
     problems = [
         problem for number, cell in code_cells(run.notebook) for problem in errors_in(cell.outputs, f"cell {number}")
     ]
     problems += errors_in(run.controls, "moving a control")
     for model, state in run.widget_state.items():
         problems += errors_in(state.get("outputs", ()), f"the Output widget {model[:8]}")
-    if run.seconds > RUN_LIMIT_S:
-        problems.append(f"ran for {run.seconds:.0f} s, more than {RUN_LIMIT_S}")
     return problems
 
 

@@ -15,7 +15,7 @@ def test_a_sound_notebook_passes(tmp_path):
     run = kernel.run(notebook_of("x = 6", "print(x * 7)"), tmp_path)
     assert run.notebook.cells[1].outputs[0].text == "42\n"
     assert run_problems(run) == []
-    assert file_problems(clean(run.notebook)) == []
+    assert file_problems(clean(run.notebook, {})) == []
 
 
 def test_a_cell_that_raises_is_refused(tmp_path):
