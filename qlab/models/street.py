@@ -1,8 +1,8 @@
 """A street to speak in: people who talk nearby, wind in gusts, cars that pass; by formula, from a seed.
 
-Integers up to the last step, which is one multiplication and one rounding that IEEE 754 fixes to the last bit: the same
-seed gives the same 16-bit samples on every machine. So there are no sines, no Fourier transforms and no sums of floats
-here: their last bits depend on the processor and its libraries.
+Integers up to the last step, whose products, sums and roundings of two numbers at a time IEEE 754 fixes to the last
+bit: the same seed gives the same 16-bit samples on every machine. So there are no sines, no Fourier transforms and no
+sums over arrays of floats here: their last bits depend on the processor and its libraries.
 
 Sounds are int64 [n] at 16 kHz; recordings are float32 [n] in -1..1 of 16 bits, as soundfile reads them.
 """
@@ -106,7 +106,7 @@ def _wandering(count, stream, step):
 
 
 def _smooth(x, length):
-    """Twice the sum of `length` neighbours: what is above SECOND / (3 * length) Hz fades."""
+    """The moving sum of the moving sum: what is above SECOND / (3 * length) Hz fades."""
     return _moving_sum(_moving_sum(x, length), length)
 
 
