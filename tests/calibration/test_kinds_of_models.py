@@ -133,6 +133,7 @@ def test_weights_stored_outside_the_model_file_are_found_from_any_folder(tmp_pat
     assert sorted(file.name for file in tmp_path.iterdir()) == ["external.data", "external.onnx", "inside.onnx"]
 
 
+@pytest.mark.slow
 def test_the_trained_conformer_is_calibrated_on_sentences_of_any_length():
     given = [
         {"speech": x[None], "speech_lengths": np.array([len(x)])}

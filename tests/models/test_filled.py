@@ -13,7 +13,10 @@ from qlab import models
 from qlab.models import filled, skeletons
 
 
-@pytest.fixture(scope="module", params=models.FULL_SIZE)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.slow if "conformer" in name else ()) for name in models.FULL_SIZE],
+)
 def full(request):
     return request.param, onnx.load(models.path(request.param))
 

@@ -19,6 +19,7 @@ def test_the_sets_are_as_large_as_promised(sets):
     assert len(sets["unseen"]) >= 300
 
 
+@pytest.mark.slow
 def test_no_sentence_stands_in_two_sets_nor_in_training(sets):
     from data.build import corpus, training_set
 

@@ -140,7 +140,7 @@ def test_a_reader_that_fails_is_not_blamed_on_the_disk_and_leaves_nothing_behind
 
 
 @pytest.mark.parametrize("recipe", ["dynamic", "hybrid"])
-@pytest.mark.parametrize("kilobytes", [1, 40, 120, 260])
+@pytest.mark.parametrize("kilobytes", [1, *(pytest.param(some, marks=pytest.mark.slow) for some in (40, 120, 260))])
 @pytest.mark.skipif(sys.platform == "win32", reason="no file-size limits there")
 def test_a_full_disk_gives_a_clear_error_and_leaves_nothing_behind(recipe, kilobytes, tmp_path):
     w = {"w": builders.weights(256, 256), "v": builders.weights(256, 256, seed=1)}

@@ -261,6 +261,7 @@ def test_hybrid_gives_a_residual_the_float_that_its_convolution_reads_as_codes(t
     assert errors[0] < 2 * errors[1]
 
 
+@pytest.mark.slow
 def test_the_face_network_has_every_convolution_fused(tmp_path, card):
     feed = models.example_feed("face_unet_full")
     quantized = recipes.static(models.path("face_unet_full"), tmp_path / "a.onnx", [feed], card=card)
