@@ -1,4 +1,4 @@
-"""Speed, size and quality of the recipes beside the calls that one would write by hand: the README's tables.
+"""Speed and size of the recipes beside the calls that one would write by hand: the README's tables.
 
 python -m tests.bench.bench_recipes        a quiet machine, please: nothing else should run
 
@@ -15,12 +15,10 @@ import numpy as np
 from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
 
 from qlab import calibration, graph, machine, measure, models, recipes
-from qlab.machine.runtime import open_session
 from qlab.measure.verdict import speedup_interval
 
 ARTIFACTS = Path(__file__).resolve().parents[2] / ".artifacts" / "bench"
 TYPES = {"QUInt8": QuantType.QUInt8, "QInt8": QuantType.QInt8}
-RESAMPLES = 10_000
 
 
 def speech_reader():
@@ -98,52 +96,6 @@ def face(folder):
     ]
 
 
-def loss_interval(before, after, weights):
-    """Points (percent) that `after` errs more than `before`, with its 95 % interval: (points, low, high).
-
-    before, after  errors of every sentence or digit; weights, how many words or digits it has
-    Paired bootstrap: whole sentences are drawn, with both their answers.
-    """
-    drawn = np.random.default_rng(0).integers(0, len(weights), (RESAMPLES, len(weights)))
-    difference = np.asarray(after, float) - before
-    points = 100 * difference[drawn].sum(axis=1) / np.asarray(weights)[drawn].sum(axis=1)
-    low, high = np.quantile(points, [0.025, 0.975])
-    return 100 * difference.sum() / np.sum(weights), low, high
-
-
-def speech_quality(folder):
-    """Lines of the quality table: word error rates of the trained conformer, on known and unseen voices."""
-    fp32 = models.path("conformer")
-    reader = [models.feed(utterance.samples) for utterance in models.utterances("calibration")]
-    quantized = {
-        "recipes.dynamic": recipes.dynamic(fp32, folder / "speech-dynamic.onnx").path,
-        "recipes.hybrid": recipes.hybrid(fp32, folder / "speech-hybrid.onnx", reader).path,
-    }
-    for split in ("test", "unseen"):
-        spoken = models.utterances(split)
-        texts = [utterance.text for utterance in spoken]
-        before, words = models.word_errors(texts, models.transcribe(fp32, spoken))
-        for name, path in quantized.items():
-            after, _ = models.word_errors(texts, models.transcribe(path, spoken))
-            rates = 100 * before.sum() / words.sum(), 100 * after.sum() / words.sum()
-            yield f"conformer, {split}, WER", name, *rates, *loss_interval(before, after, words)[1:]
-
-
-def digit_quality(folder):
-    """Lines of the quality table: error rates on handwritten digits."""
-    fp32 = models.path("digits")
-    x_train, _, x_test, y_test = models.digit_split()
-    name = open_session(fp32).get_inputs()[0].name
-    static = recipes.static(fp32, folder / "digits.onnx", [{name: x_train[:256]}])
-
-    def errors(path):
-        return np.argmax(open_session(path).run(None, {name: x_test})[0], axis=1) != y_test
-
-    before, after, ones = errors(fp32).astype(int), errors(static.path).astype(int), np.ones(len(y_test), int)
-    rates = 100 * before.mean(), 100 * after.mean()
-    yield "digits, test, errors", "recipes.static", *rates, *loss_interval(before, after, ones)[1:]
-
-
 def speed_table(comparison):
     yield "| model | MB | ms | speed-up (95 %) | SQNR dB | verdict |"
     yield "|---|---:|---:|---:|---:|---|"
@@ -154,13 +106,6 @@ def speed_table(comparison):
         yield f"| {row.name} | {row.size_mb:.1f} | {row.median_ms:.1f} | {speed} | {quality} | {verdict} |"
 
 
-def quality_table(lines):
-    yield "| what | recipe | fp32 % | int8 % | int8 - fp32, points (95 %, paired bootstrap) |"
-    yield "|---|---|---:|---:|---:|"
-    for what, recipe, before, after, low, high in lines:
-        yield f"| {what} | {recipe} | {before:.2f} | {after:.2f} | {after - before:+.2f} ({low:+.2f} to {high:+.2f}) |"
-
-
 def main():
     logging.disable(logging.WARNING)  # the calls by hand would advise what is done already
     card = machine.card()
@@ -168,19 +113,12 @@ def main():
         folder = Path(name)
         speech, speech_bars = conformer(folder)
         picture, picture_bars = face(folder)
-        quality = [*speech_quality(folder), *digit_quality(folder)]
-    worst = max(quality, key=lambda line: line[-1])
-    bars = [
-        *speech_bars,
-        *picture_bars,
-        (f"1 point less the most that int8 may lose ({worst[0]}, {worst[1]})", 1 - worst[-1], 0.0),
-    ]
+    bars = [*speech_bars, *picture_bars]
     text = "\n".join(
         [
             "```", repr(card), "```", "",
             "Conformer, 250 frames, one thread, random weights:", "", *speed_table(speech), "",
             "Audio+face U-Net, one thread, random weights:", "", *speed_table(picture), "",
-            "Trained models:", "", *quality_table(quality), "",
             *(f"- {what}: {value:.2f}, wanted {least} or more" for what, value, least in bars), "",
         ]
     )  # fmt: skip
