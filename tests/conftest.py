@@ -51,7 +51,21 @@ def tell(record_property):
     return lambda line: record_property("told", line)
 
 
+patience.give_examples_time()  # here, since a test module makes settings from these when it is imported
+
+
+@pytest.fixture
+def no_bar_is_due(monkeypatch):
+    """For tqdm no time passes, so that a bar which shows after seconds stays away, however slow the machine."""
+    monkeypatch.setattr("tqdm.std.time", lambda: 0.0)
+
+
 def pytest_configure():
+    patience.end_what_hangs()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_exception_interact():
     patience.end_what_hangs()
 
 

@@ -8,26 +8,27 @@ from selenium.webdriver.common.keys import Keys
 PANEL = ".jp-OutputArea .widget-vbox:has(> .widget-image)"
 HANDLE, CHOICE, SWITCH = ".noUi-handle", "select", "input[type=checkbox]"
 OTHER = "input:not([type=checkbox]), textarea, button"  # controls that `explore` does not offer
-QUIET_S = 0.5  # so long after the kernel's last answer no picture comes any more
+QUIET_TICKS = 10  # of the page itself, 50 ms or more each: after so many since the last answer no picture comes
 
 # Keeps when a control was moved, when the picture that followed stood in the page, and which messages to the kernel
 # are not yet done with: callbacks of widgets run beside the cells, so the kernel's own status does not tell.
 WATCH = """
 const [panel, image] = arguments;
-const watch = panel.watch = {moved: null, drawn: null, answered: performance.now(), asked: new Set()};
+const watch = panel.watch = {moved: null, drawn: null, ticks: 0, asked: new Set()};
+setInterval(() => { watch.ticks += 1; }, 50);
 for (const kind of ['keydown', 'change'])
     panel.addEventListener(kind, () => { watch.moved ??= performance.now(); }, true);
 image.addEventListener('load', () => { watch.drawn = performance.now(); });
 window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.anyMessage.connect((_, {msg, direction}) => {
     if (direction === 'send' && msg.header.msg_type === 'comm_msg') { watch.asked.add(msg.header.msg_id); }
     if (direction === 'recv' && msg.content.execution_state === 'idle' && watch.asked.delete(msg.parent_header.msg_id))
-        { watch.answered = performance.now(); }
+        { watch.ticks = 0; }
 });
 """
-FORGET = "Object.assign(arguments[0].watch, {moved: null, drawn: null, answered: performance.now()});"
+FORGET = "Object.assign(arguments[0].watch, {moved: null, drawn: null, ticks: 0});"
 STATE = """
-const {moved, drawn, answered, asked} = arguments[0].watch;
-return {milliseconds: moved && drawn && drawn - moved, asked: asked.size, quiet: (performance.now() - answered) / 1e3};
+const {moved, drawn, ticks, asked} = arguments[0].watch;
+return {milliseconds: moved && drawn && drawn - moved, asked: asked.size, ticks};
 """
 # The address of a picture changes with every message, its bytes only if it shows something else.
 FINGERPRINT = """
@@ -126,7 +127,7 @@ class Widget:
 
     def _done(self):
         state = self._state()
-        return not state["asked"] and (state["milliseconds"] or state["quiet"] > QUIET_S)
+        return not state["asked"] and (state["milliseconds"] or state["ticks"] > QUIET_TICKS)
 
     def _state(self):
         return self.page.driver.execute_script(STATE, self.panel)

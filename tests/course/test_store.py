@@ -82,7 +82,7 @@ def test_several_kernels_at_once_lose_nothing(progress_file):
     code = f"""
 import sys
 from qlab.course import store
-store._LOCK_WAIT_S = {WAIT_LIMIT_S}  # a learner goes on after a second without the lock; here nobody may
+store._LOCK_WAIT_S = store._LOCK_STALE_S = {WAIT_LIMIT_S}  # a learner goes on after a second without the lock
 for k in range(40):
     store.record_check(sys.argv[1] + "." + str(k), "passed")
 """

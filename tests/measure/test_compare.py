@@ -162,7 +162,7 @@ def test_qlab_fast_means_fewer_rounds(models, monkeypatch):
     assert len(measure.compare(models, feed(), rounds=6).times_ms["light"]) == 6
 
 
-def test_nothing_is_printed_by_a_short_comparison(models, capfd):
+def test_nothing_is_printed_by_a_short_comparison(models, capfd, no_bar_is_due):
     measure.compare(models, feed(), threads=2)
     assert capfd.readouterr() == ("", "")
 

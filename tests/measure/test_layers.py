@@ -437,7 +437,7 @@ def test_feeds_count_together_as_if_they_were_one(three):
         assert other.accumulated_db == pytest.approx(one.accumulated_db, abs=1e-4)
 
 
-def test_nothing_is_printed_by_a_short_measurement(three, capfd):
+def test_nothing_is_printed_by_a_short_measurement(three, capfd, no_bar_is_due):
     layer_errors(three[0], three[1], builders.narrow_feed())
     assert capfd.readouterr() == ("", "")
 

@@ -197,7 +197,7 @@ def test_shapes_that_contradict_each_other_do_no_harm(tmp_path, card, quality):
     assert quality(model, quantized.path, builders.narrow_feed()) > 33
 
 
-def test_a_recipe_says_nothing_on_the_screen(tmp_path, card, capfd):
+def test_a_recipe_says_nothing_on_the_screen(tmp_path, card, capfd, no_bar_is_due):
     model = builders.residual_cnn(tmp_path)
     recipes.hybrid(model, tmp_path / "int8.onnx", [builders.cnn_feed()], card=card)
     said = capfd.readouterr()
