@@ -20,6 +20,7 @@ if not _WORKER:
     atexit.register(shutil.rmtree, os.environ["QLAB_TESTS_HOME"], ignore_errors=True)
 _SHARED = Path(os.environ["QLAB_TESTS_HOME"])
 _HOME = _SHARED / _WORKER
+_HOME.mkdir(exist_ok=True)
 
 os.environ.update(
     QLAB_CACHE=str(_SHARED / "cache"),
