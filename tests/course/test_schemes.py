@@ -8,6 +8,7 @@ from qlab.course.exercises import schemes
 from qlab.course.verdict import Almost
 
 
+@pytest.mark.slow
 def test_the_target_is_met_by_the_best_of_all_6561_choices_and_by_none_that_differs_in_more_than_name():
     names = itertools.product(schemes.SOURCES, schemes.SCHEMES)
     zero_point = {pair: schemes.zero_point(*pair) for pair in names}

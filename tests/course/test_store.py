@@ -78,6 +78,7 @@ def test_an_interrupted_write_leaves_the_old_file(progress_file, monkeypatch):
     assert [file.name for file in progress_file.parent.iterdir()] == [progress_file.name]
 
 
+@pytest.mark.slow
 def test_several_kernels_at_once_lose_nothing(progress_file):
     code = f"""
 import sys

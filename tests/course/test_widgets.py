@@ -134,6 +134,7 @@ def test_a_range_is_tried_where_its_handles_meet():
     assert widgets.range_slider(-1.0, 1.0).ends() == ((-1.0, 1.0), (-1.0, -1.0), (1.0, 1.0))
 
 
+@pytest.mark.slow
 def test_walking_the_ends_draws_every_widget_and_names_the_values_that_fail():
     explored_ruler()
     assert widgets.walk_ends() == {"ruler": 2 + 3 + 2 + 2 + 24}

@@ -307,6 +307,7 @@ def calls_made(function):
     return made["call"] + made["c_call"]
 
 
+@pytest.mark.slow
 def test_four_times_the_nodes_are_about_four_times_the_work():
     work = {}
     for size in (250, 1000):

@@ -109,6 +109,7 @@ def test_a_frame_holds_the_boxes_of_its_block_and_no_others(conformer):
     assert 0 < left < PAGE - width
 
 
+@pytest.mark.slow
 def test_all_texts_stand_where_they_belong(conformer, tmp_path):
     for source, options in (
         (conformer, {}),

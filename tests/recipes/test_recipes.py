@@ -272,6 +272,7 @@ def test_the_face_network_has_every_convolution_fused(tmp_path, card):
     assert convolutions == 81
 
 
+@pytest.mark.slow
 def test_what_costs_time_in_the_trained_conformer_runs_on_integers(tmp_path, card):
     reader = [models.feed(utterance.samples) for utterance in models.utterances("calibration")[:2]]
     quantized = recipes.hybrid(models.path("conformer"), tmp_path / "a.onnx", reader, card=card)

@@ -190,6 +190,7 @@ def test_a_terminal_without_the_letters_of_a_name_gets_escapes(tmp_path):
     assert stream.text == "\\u97f3.onnx\n"
 
 
+@pytest.mark.slow
 def test_the_command_runs_as_a_module_with_everything_real(tmp_path):
     fp32, html = models.path("digits"), tmp_path / "digits.html"
     np.savez(tmp_path / "feeds.npz", images=np.random.default_rng(0).random((8, 1, 8, 8), np.float32))
