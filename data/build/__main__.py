@@ -1,15 +1,18 @@
 """Make everything in data/ again: `make data`. Each step leaves its result on disk, so that a stopped run resumes.
 
-Speech takes minutes, training the speech model about an hour and a half on two cores, the rest minutes.
+Speech takes minutes; training takes hours on two cores: the speech model one and a half, the talking face some eight.
 """
 
-from data.build import corpus, digits, export, train_conformer
+from data.build import corpus, digits, export, face_shipped, talking_face, train_conformer
 
 STEPS = (
     ("speak the shipped sentences", corpus.ship),
     ("train the speech model", train_conformer.train),
     ("train the digits model", digits.main),
-    ("write the trained models", export.trained),
+    ("write the speech and digits models", export.trained),
+    ("say who speaks in the face frames", face_shipped.ship),
+    ("train the talking face", talking_face.train),
+    ("write the talking face", export.face),
     ("write the full-size skeletons", export.skeletons),
     ("write data/SHA256SUMS", export.write_checksums),
 )

@@ -1,6 +1,7 @@
 """Speak the sentences: `training_clip` is reproducible clip by clip, `ship` writes the three shipped sets as FLAC."""
 
 import csv
+from dataclasses import dataclass
 from multiprocessing import Pool
 from pathlib import Path
 
@@ -56,10 +57,10 @@ def _reverberate(x, seconds, rng):
 
 
 def _trim(x, margin):
-    """Cut the engine's own silence, leaving `margin` samples on either side."""
+    """Cut the engine's own silence, leaving `margin` samples on either side. -> samples, how many were cut in front"""
     loud = np.flatnonzero(np.abs(x) > 0.01 * np.abs(x).max())
     start, stop = max(loud[0] - margin, 0), loud[-1] + margin
-    return np.pad(x[start:stop], (max(margin - loud[0], 0), max(stop - len(x), 0)))
+    return np.pad(x[start:stop], (max(margin - loud[0], 0), max(stop - len(x), 0))), loud[0] - margin
 
 
 def _manner(voice, rng, wide):
@@ -70,13 +71,28 @@ def _manner(voice, rng, wide):
     return voices.Manner(rng.uniform(0.8, 1.3), rng.uniform(0.75, 1.6), rng.uniform(low, high))
 
 
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """One spoken sentence: samples int16 [n] at 16 kHz, and how they were made from what the engine delivered.
+
+    The engine's second t is the clip's second t * speed - cut.
+    """
+
+    samples: np.ndarray
+    voice: str
+    text: str
+    manner: voices.Manner
+    speed: float
+    cut: float
+
+
 def clip(voice, text, rng, *, wide=False):
-    """One spoken sentence, int16 [n] at 16 kHz: voice, manner, for some a room and noise, a level."""
+    """Speak one sentence: voice, manner, for some a room and noise, a level."""
     manner = _manner(voice, rng, wide)
     x, rate = voices.speak(voice, text, manner)
     # Played 1/tract times as fast and resampled to 16 kHz, pitch and formants rise by `tract`.
     up, down = SAMPLE_RATE, round(rate * manner.tract / 50) * 50
-    x = _trim(resample_poly(x, up, down), int(rng.uniform(0.06, 0.16) * SAMPLE_RATE))
+    x, cut = _trim(resample_poly(x, up, down), int(rng.uniform(0.06, 0.16) * SAMPLE_RATE))
     if rng.random() < 0.3:
         x = _reverberate(x, rng.uniform(0.1, 0.35), rng)
     x = x / np.sqrt(np.mean(x**2))
@@ -84,11 +100,12 @@ def clip(voice, text, rng, *, wide=False):
     if rng.random() < 0.5:
         x = x + 10 ** (-snr_db / 20) * _coloured_noise(len(x), rng.uniform(0, 2), rng)
     x = x * 10 ** (rng.uniform(-36, -22) / 20)
-    return np.round(np.clip(x, -1, 1) * 32767).astype(np.int16)
+    samples = np.round(np.clip(x, -1, 1) * 32767).astype(np.int16)
+    return Clip(samples, voice, text, manner, rate / down, cut / SAMPLE_RATE)
 
 
 def training_clip(job):
-    """(index, text) -> int16 samples; about half the clips are spoken by the three flite voices."""
+    """(index, text) -> Clip; about half the clips are spoken by the three flite voices."""
     index, text = job
     rng = np.random.default_rng([11, index])
     pool = voices.KNOWN_FLITE if rng.random() < 0.5 else voices.KNOWN_ESPEAK
@@ -97,12 +114,12 @@ def training_clip(job):
 
 
 def shipped_clip(job):
-    """(split, index, text) -> (voice, int16 samples)."""
+    """(split, index, text) -> Clip."""
     split, index, text = job
     rng = np.random.default_rng([13, list(SHIPPED).index(split), index])
     known = voices.KNOWN_FLITE if index % 3 == 0 else voices.KNOWN_ESPEAK
     voice = voices.UNSEEN[index % len(voices.UNSEEN)] if split == "unseen" else str(rng.choice(known))
-    return voice, clip(voice, text, rng)
+    return clip(voice, text, rng)
 
 
 def ship():
@@ -115,11 +132,11 @@ def ship():
         jobs = [(split, index, text) for index, text in enumerate(texts)]
         rows = []
         with Pool() as pool:
-            for (_, index, text), (voice, samples) in zip(
+            for (_, index, text), made in zip(
                 jobs, tqdm(pool.imap(shipped_clip, jobs), f"speech/{split}", len(jobs)), strict=True
             ):
                 name = f"{split}/{index:03d}.flac"
-                soundfile.write(SPEECH / name, samples, SAMPLE_RATE, subtype="PCM_16", compression_level=1.0)
-                rows.append((name, voice, text))
+                soundfile.write(SPEECH / name, made.samples, SAMPLE_RATE, subtype="PCM_16", compression_level=1.0)
+                rows.append((name, made.voice, text))
         with table.open("w", newline="") as file:
             csv.writer(file, delimiter="\t", lineterminator="\n").writerows([("file", "voice", "text"), *rows])

@@ -1,9 +1,10 @@
-"""The figures of data/README.md, from the shipped files alone: word error rates in noise, the digits' accuracy."""
+"""The figures of data/README.md, from the shipped files alone: word error rates in noise, digits, talking faces."""
 
 import numpy as np
 
 from qlab import models
 from qlab.machine.runtime import open_session
+from qlab.models.face import MOUTH, VECTORS
 
 LEVELS = (None, 20, 10, 5, 0)
 # The rows of the card: set, how the voices of the row begin, what the row is called.
@@ -15,6 +16,7 @@ GROUPS = (
     ("unseen", "espeak-ng/en-us+Annie", "unseen: `espeak-ng/en-us+Annie`"),
     ("unseen", "flite/slt", "unseen: `flite/slt`, the only one built from a woman's recordings"),
 )
+UNSEEN = ("espeak-ng/en-us+Annie", "espeak-ng/en-gb+f4", "flite/slt")
 
 
 def interval(errors, words):
@@ -36,8 +38,51 @@ def error_rates(conformer, split, noise_db):
     return rates
 
 
+def face_figures():
+    """{row of the card: (value, low, high, known voices, unseen voices)} of the talking face on all test frames.
+
+    The interval is a bootstrap over people: frames of one person are alike.
+    """
+    frames, session = models.face_frames("test"), open_session(models.path("face"))
+    audible = np.concatenate([session.run(None, frame.feed)[0] for frame in frames])
+    silence = {"audio": silent_audio()}
+    silent = np.concatenate([session.run(None, frame.feed | silence)[0] for frame in frames])
+    truth = np.concatenate([frame.truth for frame in frames])
+    whose = np.unique([frame.reference.tobytes() for frame in frames], return_inverse=True)[1]
+    unseen = np.array([frame.sentence.voice in UNSEEN for frame in frames])
+    opening, painted = models.mouth_opening(truth), models.mouth_opening(audible)
+    errors = {name: ((picture - truth)[(..., *MOUTH)] ** 2).mean(axis=(1, 2, 3)) for name, picture in
+              (("audible", audible), ("silent", silent))}  # fmt: skip
+
+    def psnr(chosen, name):
+        return -10 * np.log10(errors[name][chosen].mean())
+
+    def correlation(chosen):
+        return np.corrcoef(opening[chosen], painted[chosen])[0, 1]
+
+    measures = {
+        "mouth PSNR, dB": lambda chosen: psnr(chosen, "audible"),
+        "- the same network, fed with silence": lambda chosen: psnr(chosen, "silent"),
+        "correlation of the mouth's opening with the truth": correlation,
+    }
+    people, rng = [np.flatnonzero(whose == person) for person in range(whose.max() + 1)], np.random.default_rng(0)
+    draws = [np.concatenate([people[i] for i in rng.integers(len(people), size=len(people))]) for _ in range(1000)]
+    return {
+        name: (measure(...), *np.quantile([measure(draw) for draw in draws], [0.025, 0.975]), measure(~unseen),
+               measure(unseen))
+        for name, measure in measures.items()
+    }  # fmt: skip
+
+
+def silent_audio():
+    """What the conformer says of a second of digital silence: float32 [1, 144, 16], its middle vector repeated."""
+    silence = models.feed(np.zeros(16_000, np.float32))
+    vectors = open_session(models.path("conformer")).run(["encoder_out"], silence)[0]
+    return np.repeat(vectors[:, vectors.shape[1] // 2, :, None], VECTORS, axis=2)
+
+
 def main():
-    """Print both tables' rows."""
+    """Print the tables' rows."""
     conformer = open_session(models.path("conformer"))
     measured = [
         {**error_rates(conformer, "test", level), **error_rates(conformer, "unseen", level)} for level in LEVELS
@@ -49,6 +94,10 @@ def main():
     logits = open_session(models.path("digits")).run(None, {"images": x})[0]
     right = logits.argmax(1) == y
     low, high = (f"{100 * end:.2f}" for end in interval(right, np.ones(len(y))))
+    for label, (value, low, high, known, unseen) in face_figures().items():
+        places = 3 if value < 1 else 1
+        value, low, high, known, unseen = (f"{number:.{places}f}" for number in (value, low, high, known, unseen))
+        print(f"| {label} | {value} | {low} to {high} | {known} | {unseen} |")
     print(f"| held-out third | {len(y)} | {100 * right.mean():.2f} % | {low} to {high} % |")
 
 

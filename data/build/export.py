@@ -12,6 +12,9 @@ from data.build import CACHE
 from data.build.conformer import Conformer, Size
 from data.build.digits import DigitsNet
 from data.build.face_unet import FaceUNet
+from data.build.talking_face import TalkingFace
+from qlab.models.face import VECTORS
+from qlab.models.heads import SIZE
 
 DATA = Path(__file__).parents[1]
 MODELS = DATA / "models"
@@ -69,9 +72,9 @@ def skeleton(model):
     return model
 
 
-def averaged_state():
-    """The running average of the trained conformer's weights."""
-    saved = torch.load(CACHE / "conformer.pt")["average"]
+def averaged_state(name):
+    """The running average of the weights of a trained model, "conformer" or "face"."""
+    saved = torch.load(CACHE / f"{name}.pt")["average"]
     return {name.removeprefix("module."): tensor for name, tensor in saved.items() if name != "n_averaged"}
 
 
@@ -87,7 +90,9 @@ def write(name, model):
 def write_checksums():
     """data/SHA256SUMS, in the form that `sha256sum -c` reads: every file that qlab.models opens."""
     files = sorted(
-        [*MODELS.glob("*.onnx"), *MODELS.glob("*.txt"), *DATA.glob("speech/**/*.flac"), *DATA.glob("speech/*.tsv")]
+        path
+        for pattern in ("models/*.onnx", "models/*.txt", "speech/**/*.flac", "speech/*.tsv", "face/*")
+        for path in DATA.glob(pattern)
     )
     lines = [
         f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(DATA).as_posix()}\n" for path in files
@@ -96,16 +101,24 @@ def write_checksums():
 
 
 def trained():
-    """Write the two trained models and the speech model's units."""
+    """Write the trained models of speech and digits, and the speech model's units."""
     from data.build.train_conformer import SIZE, WORDS
 
-    write("conformer", conformer(SIZE, averaged_state()))
+    write("conformer", conformer(SIZE, averaged_state("conformer")))
     units = "".join(f"{word} {index}\n" for index, word in enumerate(WORDS))
     (MODELS / "conformer.units.txt").write_text(units)
     state = torch.load(CACHE / "digits.pt")
     digits = DigitsNet(state["stem.0.weight"].shape[0])
     digits.load_state_dict(state)
     write("digits", to_onnx(digits, (torch.rand(2, 1, 8, 8),), ["images"], ["logits"], ({0: "n"},)))
+
+
+def face():
+    """Write the trained talking face."""
+    module = TalkingFace()
+    module.load_state_dict(averaged_state("face"))
+    inputs = torch.randn(2, 144, VECTORS), torch.rand(2, 6, SIZE, SIZE)
+    write("face", to_onnx(module, inputs, ["audio", "face"], ["picture"], ({0: "batch"}, {0: "batch"})))
 
 
 def skeletons():

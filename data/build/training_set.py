@@ -13,7 +13,7 @@ PART = 500
 
 
 def _features_of(job):
-    return features(corpus.training_clip(job) / np.float32(32768)).astype(np.float16)
+    return features(corpus.training_clip(job).samples / np.float32(32768)).astype(np.float16)
 
 
 def build():

@@ -45,18 +45,28 @@ def speak(voice, text, manner):
     The resampling will also shorten the speech by that factor, so the engine is asked to speak slower in advance.
     """
     engine, name = voice.split("/")
-    tempo = manner.tempo / manner.tract
     if engine == "espeak-ng":
-        pitch = str(round(min(max(50 * manner.pitch, 0), 99)))
-        command = ["espeak-ng", "-v", name, "-s", str(round(170 * tempo)), "-p", pitch, "--stdout", text]
+        speed, pitch = map(str, espeak_settings(manner))
+        command = ["espeak-ng", "-v", name, "-s", speed, "-p", pitch, "--stdout", text]
         return soundfile.read(io.BytesIO(subprocess.run(command, check=True, capture_output=True).stdout))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "speech.wav"
-        settings = ["--setf", f"duration_stretch={1 / tempo:.3f}"]
-        if name in PITCH_HZ:
-            settings += ["--setf", f"int_f0_target_mean={PITCH_HZ[name] * manner.pitch / manner.tract:.1f}"]
-        subprocess.run(["flite", "-voice", name, *settings, "-t", text, "-o", str(path)], check=True)
+        command = ["flite", "-voice", name, *flite_settings(name, manner), "-t", text, "-o", str(path)]
+        subprocess.run(command, check=True)
         return soundfile.read(path)
+
+
+def espeak_settings(manner):
+    """Words a minute and pitch (0 to 99), as espeak-ng takes them."""
+    return round(170 * manner.tempo / manner.tract), round(min(max(50 * manner.pitch, 0), 99))
+
+
+def flite_settings(name, manner):
+    """Arguments of the flite command for the voice `name`."""
+    settings = ["--setf", f"duration_stretch={manner.tract / manner.tempo:.3f}"]
+    if name in PITCH_HZ:
+        settings += ["--setf", f"int_f0_target_mean={PITCH_HZ[name] * manner.pitch / manner.tract:.1f}"]
+    return settings
 
 
 PITCH_HZ = {"awb": 130.0, "kal16": 95.0}  # flite's own mean; rms and slt ignore the setting

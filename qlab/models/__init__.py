@@ -4,21 +4,22 @@
 >>> models.path("digits").name
 'digits.onnx'
 
-Trained: "conformer" (speech to words) and "digits". Full size, random weights, latency only: "conformer_full" and
-"face_unet_full".
+Trained: "conformer" (speech to words), "digits", and "face" (speech and half a picture to a face that talks). Full
+size, random weights, latency only: "conformer_full" and "face_unet_full".
 """
 
 from qlab.models.catalog import checked
 from qlab.models.digits import digit_split
+from qlab.models.face import Frame, face_frames, mouth_opening, mouth_psnr
 from qlab.models.filled import example_feed, filled_path
 from qlab.models.speech import Utterance, features, feed, transcribe, units, utterances, wer, word_errors
 
 __all__ = [
-    "NAMES", "Utterance", "digit_split", "example_feed", "features", "feed", "path", "transcribe", "units",
-    "utterances", "wer", "word_errors",
+    "NAMES", "Frame", "Utterance", "digit_split", "example_feed", "face_frames", "features", "feed", "mouth_opening",
+    "mouth_psnr", "path", "transcribe", "units", "utterances", "wer", "word_errors",
 ]  # fmt: skip
 
-TRAINED = ("conformer", "digits")
+TRAINED = ("conformer", "digits", "face")
 FULL_SIZE = ("conformer_full", "face_unet_full")
 NAMES = TRAINED + FULL_SIZE
 

@@ -1,14 +1,13 @@
 """The filled skeletons in the cache, and inputs for them."""
 
 import hashlib
-import os
 
 import numpy as np
 import onnx
 
-from qlab.machine import cache_folder
 from qlab.models import skeletons
 from qlab.models.catalog import checked
+from qlab.models.kept import kept
 
 SEED = 2024
 
@@ -16,25 +15,17 @@ SEED = 2024
 def filled_path(name):
     """Path of the skeleton `name` with its weights, made once (a second or two) and cached outside the repository.
 
-    The cached file's name holds the hash of skeleton and seed; its own hash stands beside it and is verified.
+    The cached file's name holds the hash of skeleton and seed.
     """
     bare = checked(f"models/{name}.onnx").read_bytes()
     key = hashlib.sha256(bare + f"seed {SEED}, format 1".encode()).hexdigest()[:16]
-    path = cache_folder() / f"{name}-{key}.onnx"
-    note = path.with_suffix(".sha256")
-    if path.is_file() and note.is_file() and _digest(path) == note.read_text():
-        return path
-    model = onnx.load_from_string(bare)
-    skeletons.fill(model, SEED)
-    for target, content in ((path, model.SerializeToString(deterministic=True)), (note, None)):
-        beside = target.with_name(f"{target.name}.{os.getpid()}.part")
-        beside.write_bytes(_digest(path).encode() if content is None else content)
-        beside.replace(target)
-    return path
 
+    def make():
+        model = onnx.load_from_string(bare)
+        skeletons.fill(model, SEED)
+        return model.SerializeToString(deterministic=True)
 
-def _digest(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return kept(f"{name}-{key}.onnx", make)
 
 
 def example_feed(name, *, frames=250):

@@ -6,9 +6,12 @@ import matplotlib.figure
 import numpy as np
 import pytest
 from matplotlib.text import Text
+from PIL import Image
 
 from qlab import palette
 from qlab.course import plots
+from qlab.course.plots import faces
+from qlab.models import Utterance
 
 RANDOM = np.random.default_rng(0)
 HEAVY = RANDOM.standard_t(4, size=5_000) * 0.05
@@ -46,6 +49,10 @@ def figures():
             label="activation",
             title="255 steps",
         ),
+        "film_strip": plots.film_strip(
+            {"true": RANDOM.random((31, 3, 96, 96)), "static S8S8": RANDOM.random((31, 3, 96, 96))},
+            title="One sentence",
+        ),
         "speech": plots.speech(np.sin(np.arange(16_000) / 9) * 0.3, title="turn on the light"),
         "digits": plots.digits(
             RANDOM.random((12, 1, 8, 8)), seen=range(12), truth=[0, 2, *range(2, 12)], title="11 of 12"
@@ -69,6 +76,7 @@ NAMES = [
     "slope_chart of long names",
     "histogram",
     "histogram of 256 marks",
+    "film_strip",
     "speech",
     "digits",
     "heat_map",
@@ -197,3 +205,29 @@ def test_silence_and_constants_can_be_drawn():
         plots.heat_map(np.zeros((3, 3)), np.zeros((3, 3)), title="zeros", rows="r", columns="c"),
     ):
         assert figure._repr_png_()
+
+
+def test_a_film_is_a_gif_of_its_pictures_side_by_side_25_a_second_and_its_sound_stands_below(monkeypatch, tmp_path):
+    shown = []
+    monkeypatch.setattr(faces, "display", shown.append)
+    sentence = Utterance(np.sin(np.arange(1600, dtype=np.float32)), "turn on the light", "flite/slt")
+    film = plots.Film({name: RANDOM.random((3, 3, 96, 96)) for name in ("fp32", "int8")}, sentence)
+    film._ipython_display_()
+    picture, sound = shown
+    assert picture.alt == "fp32, int8: turn on the light"
+    assert "audio" in sound._repr_html_()
+    film.save(tmp_path / "film.gif")
+    with Image.open(tmp_path / "film.gif") as gif:
+        assert (gif.size, gif.n_frames, gif.info["duration"]) == ((192, 96), 3, 40)
+
+
+@pytest.mark.parametrize(
+    ("pictures", "says"),
+    [
+        (np.zeros((3, 96, 96)), r"fp32: expected pictures of shape \[n, 3, height, width\].*got \(3, 96, 96\)"),
+        (np.full((2, 3, 96, 96), np.nan), "fp32: expected finite numbers"),
+    ],
+)
+def test_what_is_no_film_is_named(pictures, says):
+    with pytest.raises(ValueError, match=says):
+        plots.film_strip({"fp32": pictures}, title="none")

@@ -54,14 +54,14 @@ def test_a_missing_listing_is_named(shelf):
 
 
 def test_an_unknown_model_is_refused_with_the_names_that_exist():
-    with pytest.raises(ValueError, match="conformer, digits, conformer_full, face_unet_full"):
+    with pytest.raises(ValueError, match="conformer, digits, face, conformer_full, face_unet_full"):
         models.path("resnet")
 
 
 def test_every_shipped_file_has_its_hash_and_every_hash_its_file():
     shipped = {
         path.relative_to(catalog.DATA).as_posix()
-        for pattern in ("models/*", "speech/*.tsv", "speech/*/*")
+        for pattern in ("models/*", "speech/*.tsv", "speech/*/*", "face/*")
         for path in catalog.DATA.glob(pattern)
         if path.is_file()
     }

@@ -1,0 +1,31 @@
+"""Files that take a while to make: made once, kept in the cache, and checked against their own sha256 when opened."""
+
+import hashlib
+import os
+
+from qlab.machine import cache_folder
+
+
+def kept(name, make):
+    """Path of the cached file `name`; where it is not there whole, `make()` gives its bytes.
+
+    Whatever the bytes depend on belongs into the name. The file's sha256 stands beside it, and is verified.
+    """
+    path = cache_folder() / name
+    note = path.with_suffix(".sha256")
+    if path.is_file() and note.is_file() and _digest(path) == note.read_text():
+        return path
+    _write(path, make())
+    _write(note, _digest(path).encode())
+    return path
+
+
+def _write(path, content):
+    """Beside, then rename: nobody sees half a file."""
+    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    beside.write_bytes(content)
+    beside.replace(path)
+
+
+def _digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
