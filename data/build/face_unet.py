@@ -14,11 +14,11 @@ WIDTHS = (32, 64, 128, 256, 512)
 
 
 class InvertedResidual(nn.Module):
-    """1x1 expand, 3x3 depthwise, 1x1 project; a residual where the shape stays."""
+    """1x1 expand (to twice the inputs, or `hidden`), 3x3 depthwise, 1x1 project; a residual where the shape stays."""
 
-    def __init__(self, inputs, outputs, stride=1, expansion=2):
+    def __init__(self, inputs, outputs, stride=1, hidden=None):
         super().__init__()
-        hidden = inputs * expansion
+        hidden = hidden or 2 * inputs
         self.residual = stride == 1 and inputs == outputs
         self.body = nn.Sequential(
             nn.Conv2d(inputs, hidden, 1, bias=False),

@@ -46,7 +46,8 @@ class TalkingFace(nn.Module):
         self.bottom = heads.SIZE // 2 ** (len(WIDTHS) - 1)
         self.ear = nn.Sequential(_heard(144, 128, 3, 2, 1), _heard(128, 128, 3, 2, 1), _heard(128, FEATURES, 4))
         self.spread = nn.Sequential(nn.Conv1d(FEATURES, TOLD, 1), nn.Conv1d(TOLD, HEARD * self.bottom**2, 1))
-        self.stem = InvertedResidual(6, WIDTHS[0])
+        # Integer kernels take 16 channels at a time: twelve hidden ones, twice six, took five times as long as sixteen.
+        self.stem = InvertedResidual(6, WIDTHS[0], hidden=16)
         self.down = nn.ModuleList(
             nn.Sequential(InvertedResidual(a, b, stride=2), InvertedResidual(b, b)) for a, b in pairwise(WIDTHS)
         )

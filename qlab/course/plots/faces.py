@@ -55,8 +55,9 @@ class Film:
         length = min(map(len, self.films.values()))
         wide = np.concatenate([film[:length] for film in self.films.values()], axis=2)
         # Colours from the whole film: its own for every picture would flicker.
-        colours = Pillow.fromarray(np.concatenate(wide[:: max(length // 8, 1)])).quantize(128)
-        first, *rest = (Pillow.fromarray(one).quantize(palette=colours) for one in wide)
+        colours = Pillow.fromarray(np.concatenate(wide[:: max(length // 8, 1)])).quantize(256)
+        plain = Pillow.Dither.NONE  # dots in the place of shades would look like the error of quantization
+        first, *rest = (Pillow.fromarray(one).quantize(palette=colours, dither=plain) for one in wide)
         file = io.BytesIO()
         first.save(file, "gif", save_all=True, append_images=rest, duration=1000 // FRAMES_A_SECOND, loop=0)
         return file.getvalue()
