@@ -85,10 +85,11 @@ def third_party(imports):
 
 
 def declared_packages():
-    """Import names of the run-time dependencies, and of ml_dtypes and protobuf (google), which onnx brings."""
+    """Import names of the run-time dependencies, of ml_dtypes and protobuf (google), which onnx brings, and of PIL,
+    which matplotlib brings."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     names = {text.split(">")[0].strip() for text in project["dependencies"]}
-    return {IMPORTED_AS.get(name, name) for name in names} | {"ml_dtypes", "google", "IPython"}
+    return {IMPORTED_AS.get(name, name) for name in names} | {"ml_dtypes", "google", "PIL", "IPython"}
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from IPython.display import Audio, Image, display
 
 from qlab import palette
 from qlab.course.plots.canvas import INK, numbers, styled
-from qlab.models.face import FRAMES_A_SECOND
-from qlab.models.speech import SAMPLE_RATE
+
+FRAMES_A_SECOND, SAMPLE_RATE = 25, 16_000  # of qlab.models, which needs onnxruntime
 
 
 @styled
