@@ -6,6 +6,7 @@ Set here, before any test imports qlab, and inherited by every kernel, server an
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -35,6 +36,10 @@ os.environ.update(
     JUPYTER_RUNTIME_DIR=str(_HOME / "jupyter" / "runtime"),
     JUPYTER_PLATFORM_DIRS="1",
 )
+
+# nbformat checks notebooks with jsonschema, which would take seconds in every worker to build a grammar of web
+# addresses that no notebook is checked against. Where that package is missing it goes without.
+sys.modules["rfc3987_syntax"] = None
 
 collect_ignore_glob = ["bench/*"]  # programs to run, not modules to import
 

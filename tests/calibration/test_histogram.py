@@ -51,6 +51,7 @@ def test_every_number_lies_in_the_bin_that_counts_it(parts, bins):
     assert (histogram.low, histogram.high) == (whole.min(), whole.max())
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.lists(ARRAYS, max_size=4), st.lists(ARRAYS, max_size=4), BINS)
 def test_merged_shards_are_the_histogram_of_one_pass(first, second, bins):

@@ -23,6 +23,7 @@ def test_the_target_is_met_by_the_best_of_all_6561_choices_and_by_none_that_diff
     assert {zero_points for zero_points, _ in passing} == {passing[0][0]}
 
 
+@pytest.mark.slow
 def test_symmetric_int8_has_the_error_1_on_every_tensor():
     assert all(found["symmetric int8"] == pytest.approx(1) for found in schemes.energies().values())
 

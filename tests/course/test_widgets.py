@@ -94,6 +94,7 @@ def test_an_error_of_a_later_drawing_is_shown_to_a_learner_until_the_next_good_o
     assert explorer.trouble.outputs == ()
 
 
+@pytest.mark.slow
 def test_figures_do_not_pile_up():
     explorer = explored_ruler()
     for bits in (2, 3, 5, 6, 7):

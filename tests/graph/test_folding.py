@@ -24,6 +24,7 @@ from tests.recipes import builders
 QUICK = settings(max_examples=25, deadline=None)
 
 
+@pytest.mark.slow
 @QUICK
 @given(networks(most=120), st.sampled_from([1, 2, 5, 12, 40]))
 def test_any_graph_is_drawn_in_few_boxes_that_do_not_overlap(source, most):
@@ -39,6 +40,7 @@ def test_what_lies_around_any_node_is_drawn_in_few_boxes_that_do_not_overlap(sou
     assert [wire(source).ops[box.box.ops[0]].name for box in page.boxes if box.box.is_focus] == [name]
 
 
+@pytest.mark.slow
 @QUICK
 @given(networks(most=120), st.sampled_from([3, 12, 40]))
 def test_every_node_is_in_one_box_and_lines_lead_from_what_is_read_to_what_reads(source, most):

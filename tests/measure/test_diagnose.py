@@ -229,6 +229,7 @@ def test_quantizing_between_float_operators_is_found(tmp_path, card):
     assert finding.remedy == "stay with fp32 for speed: not one of its products gains"
 
 
+@pytest.mark.slow
 def test_only_the_products_that_lose_are_to_be_left_in_float(tmp_path, card, monkeypatch):
     monkeypatch.setattr(boundary, "LEAST_SHARE", 0.01)
     model, feed = faults.narrow(tmp_path, last=256), {"x": faults.noise(8000, 32)}
@@ -247,6 +248,7 @@ def test_a_model_that_cannot_gain_is_told_so_and_nothing_about_its_speed_besides
     assert finding.cost_ms is None
 
 
+@pytest.mark.slow
 def test_saturation_is_a_risk_only_where_the_card_saturates_and_the_weights_are_large(tmp_path, card):
     model, feed = faults.layers(tmp_path), faults.layers_feed()
     bad = replace(card, saturates=True)
@@ -377,6 +379,7 @@ def test_what_saturation_does_to_the_feeds_is_measured_where_it_happens(tmp_path
     assert "session.x64quantprecision = 1" in finding.remedy
 
 
+@pytest.mark.slow
 def test_batch_normalizations_that_were_not_folded_are_found(tmp_path, card):
     model, feed = faults.normalized(tmp_path), faults.image_feed(faults.CHANNELS)
     quantized = faults.unprepared(model, tmp_path, feed)

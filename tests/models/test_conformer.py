@@ -93,6 +93,7 @@ def test_the_model_has_3_to_4_million_parameters():
     assert 3e6 < sum(np.prod(tensor.dims) for tensor in graph.initializer) < 4e6
 
 
+@pytest.mark.slow
 def test_a_padded_batch_gives_each_sentence_what_it_gets_alone(session):
     spoken = models.utterances("test")[:6]
     feeds = [models.feed(utterance.samples) for utterance in spoken]

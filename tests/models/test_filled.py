@@ -55,6 +55,7 @@ def test_sizes_are_those_of_the_public_models(full):
         assert (len(convolutions), groups[True]) == (81, 26)
 
 
+@pytest.mark.slow
 def test_every_activation_is_finite_and_none_dies_or_saturates(full):
     name, model = full
     inferred = onnx.shape_inference.infer_shapes(model)
@@ -82,6 +83,7 @@ def test_a_filled_model_says_that_its_weights_are_random(full):
     assert {entry.key: entry.value for entry in model.metadata_props}["qlab.weights"] == "random"
 
 
+@pytest.mark.slow
 def test_filling_happens_once_and_a_damaged_cache_is_mended(tmp_path, monkeypatch):
     monkeypatch.setenv("QLAB_CACHE", str(tmp_path))
     calls = []

@@ -111,6 +111,7 @@ def test_dequantize_linear_equals_onnxruntime_bit_for_bit(rng, layout, dtype, sc
     np.testing.assert_array_equal(actual, expected)
 
 
+@pytest.mark.slow
 @many
 @given(hnp.arrays(np.float32, small_shapes, elements=st.floats(width=32, allow_nan=False, allow_infinity=False)))
 def test_dynamic_quantize_linear_equals_onnxruntime_wherever_its_scale_is_usable(x):

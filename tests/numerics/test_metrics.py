@@ -113,6 +113,7 @@ def test_pairing_is_narrower_than_two_separate_intervals():
     assert paired.high - paired.low < (alone.high - alone.low) / 3
 
 
+@pytest.mark.slow
 def test_a_95_percent_interval_holds_the_truth_about_95_times_in_100():
     rng, held = np.random.default_rng(1), 0
     for _ in range(200):

@@ -139,6 +139,7 @@ def test_a_reader_that_fails_is_not_blamed_on_the_disk_and_leaves_nothing_behind
     assert contents(tmp_path) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["dynamic", "hybrid"])
 @pytest.mark.parametrize("kilobytes", [1, *(pytest.param(some, marks=pytest.mark.slow) for some in (40, 120, 260))])
 @pytest.mark.skipif(sys.platform == "win32", reason="no file-size limits there")

@@ -121,6 +121,7 @@ def hostile_model(folder):
     return save(path, nodes, [value(x, FLOAT, ["<b>", 16])], [value(y, FLOAT, ["<b>", 16])], weights)
 
 
+@pytest.mark.slow
 def test_a_hostile_model_is_harmless(doctor, tmp_path):
     path = hostile_model(tmp_path)
     int8 = recipes.dynamic(path, tmp_path / "<u>int8.onnx").path
