@@ -22,7 +22,9 @@ KILL_PROCESS, ALLOW = 0x80000000, 0x7FFF0000
 LOAD, JUMP_IF_EQUAL, RETURN = 0x20, 0x15, 0x06
 NUMBER_AT, ARCHITECTURE_AT = 0, 4
 SOCKET_CALL = {"x86_64": (0xC000003E, 41), "aarch64": (0xC00000B7, 198)}  # AUDIT_ARCH_..., __NR_socket
-OTHERS = ("XDG_", "QLAB_", "MAKE", "MFLAGS")  # folders of the reader, settings of these tests, options of `make test`
+# Folders of the reader, settings of these tests, options of `make test`; and what tells onnxruntime that it runs in
+# continuous integration, where it keeps silent by itself: what is watched is a reader's machine.
+OTHERS = ("XDG_", "QLAB_", "MAKE", "MFLAGS", "CI", "GITHUB_", "GITLAB_", "JENKINS_", "TF_BUILD", "TRAVIS", "BUILD_")
 SUPPORTED = sys.platform == "linux" and platform.machine() in SOCKET_CALL
 
 USE = """\
