@@ -57,9 +57,9 @@ data:
 	@.venv-data/bin/python -m data.build
 
 bench: setup
-	@for file in tests/bench/bench_*.py; do \
-		test ! -e "$$file" || $(PYTHON_IN_VENV) -m "tests.bench.$$(basename "$$file" .py)" || exit 1; \
-	done
+	@status=0; for file in tests/bench/bench_*.py; do \
+		$(PYTHON_IN_VENV) -m "tests.bench.$$(basename "$$file" .py)" || status=1; \
+	done; exit $$status
 
 lock: setup
 	@test -x .venv-lock/bin/uv || { $(PYTHON_IN_VENV) -m venv .venv-lock && .venv-lock/bin/python -m pip install --quiet uv; }

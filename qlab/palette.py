@@ -13,6 +13,7 @@ from functools import cache
 
 import matplotlib
 import matplotlib.figure
+from matplotlib.axis import Axis
 from matplotlib.ticker import LogFormatterMathtext
 
 FP32 = "#787878"
@@ -93,9 +94,8 @@ class Figure(matplotlib.figure.Figure):
     """
 
     def draw(self, renderer):
-        for axes in self.axes:
-            plain_log_labels(axes.xaxis)
-            plain_log_labels(axes.yaxis)
+        for axis in self.findobj(Axis):  # those of insets and second scales too, which self.axes leaves out
+            plain_log_labels(axis)
         # Ticks are made at drawing time and read the defaults of that moment.
         with style():
             super().draw(renderer)

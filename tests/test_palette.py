@@ -130,8 +130,22 @@ def test_every_kind_of_log_axis_is_labelled_in_plain_letters():
     figure, axes = palette.figure(2, 3, height=6)
     log_axes(axes)
     labels = set(labels_of(figure))
-    assert [label for label in labels if "$" in label or "mathdefault" in label] == []
+    assert [label for label in labels if "$" in label or "\\" in label] == []
     assert {"0.001", "0.1", "10", "100", "10⁻⁷", "10³", "4", "0.5", "16", "−100", "0"} <= labels
+
+
+def test_an_inset_and_a_second_scale_have_plain_labels_too():
+    figure, axes = palette.figure()
+    axes.loglog([1, 100], [1, 1000])
+    inset, second = (
+        axes.inset_axes((0.1, 0.6, 0.3, 0.3)),
+        axes.secondary_yaxis("right", (lambda y: 2 * y, lambda y: y / 2)),
+    )
+    inset.loglog([1, 100], [1, 100])
+    figure.draw_without_rendering()
+    labels = {label.get_text() for axis in (inset.xaxis, second.yaxis) for label in axis.get_ticklabels()}
+    assert {"1", "10", "100", "1000"} <= labels
+    assert [label for label in labels if "$" in label or "\\" in label] == []
 
 
 def test_small_ticks_are_labelled_only_on_an_axis_of_less_than_a_decade():

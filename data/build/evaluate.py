@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from data.build.voices import UNSEEN
 from qlab import models
 from qlab.machine.runtime import open_session
 from qlab.models.face import MOUTH, VECTORS
@@ -16,7 +17,6 @@ GROUPS = (
     ("unseen", "espeak-ng/en-us+Annie", "unseen: `espeak-ng/en-us+Annie`"),
     ("unseen", "flite/slt", "unseen: `flite/slt`, the only one built from a woman's recordings"),
 )
-UNSEEN = ("espeak-ng/en-us+Annie", "espeak-ng/en-gb+f4", "flite/slt")
 
 
 def interval(errors, words):
@@ -94,11 +94,11 @@ def main():
     logits = open_session(models.path("digits")).run(None, {"images": x})[0]
     right = logits.argmax(1) == y
     low, high = (f"{100 * end:.2f}" for end in interval(right, np.ones(len(y))))
+    print(f"| held-out third | {len(y)} | {100 * right.mean():.2f} % | {low} to {high} % |")
     for label, (value, low, high, known, unseen) in face_figures().items():
         places = 3 if value < 1 else 1
         value, low, high, known, unseen = (f"{number:.{places}f}" for number in (value, low, high, known, unseen))
         print(f"| {label} | {value} | {low} to {high} | {known} | {unseen} |")
-    print(f"| held-out third | {len(y)} | {100 * right.mean():.2f} % | {low} to {high} % |")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the talking face learns from: sentences that nobody else is tested on, as speech vectors and as mouths."""
+"""What the talking face learns from: people and sentences of its own, these as speech vectors and as mouths."""
 
 from multiprocessing import Pool
 
@@ -8,8 +8,10 @@ from tqdm import tqdm
 from data.build import CACHE, corpus, grammar, mouths
 from qlab import models
 from qlab.machine.runtime import open_session
+from qlab.models import heads
 
 SENTENCES = 6000
+HEADS = 20_000
 PART = 200
 CONFORMER = corpus.SPEECH.parent / "models" / "conformer.onnx"  # as it is: its checksum is written last
 
@@ -18,6 +20,12 @@ def texts():
     """The training sentences: none is shipped, and the speech model was trained on none of these recordings."""
     shipped = frozenset(text for part in corpus.shipped_texts().values() for text in part)
     return grammar.sentences(SENTENCES, seed=31, exclude=shipped)
+
+
+def people():
+    """The training heads, a list; those of qlab.models.face come from other seeds."""
+    rng = np.random.default_rng(41)
+    return [heads.random_head(rng) for _ in range(HEADS)]
 
 
 def _spoken(job):

@@ -62,7 +62,7 @@ class _Voice(ctypes.Structure):
 def _library():
     """The library behind the espeak-ng command, its sampling rate, and the list that its events go to.
 
-    The command can't print times. The library's times are those of the command's sound, sample for sample.
+    The command can't print times. The library's sound rises and falls with the command's (compared every 5 ms).
     """
     library, events = ctypes.CDLL("libespeak-ng.so.1"), []
     rate = library.espeak_Initialize(_SYNCHRONOUS, 0, None, _PHONEME_EVENTS)

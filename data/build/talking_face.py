@@ -3,8 +3,8 @@
     python -m data.build.talking_face        resumes by checkpoint; data/README.md says how long it takes
 
 The network is a small relative of face_unet.py: MobileNetV2 blocks, skips, residuals. First its ear learns, from sound
-alone, which mouth was made; then the rest learns to paint that mouth. Heads are drawn while it trains, 20,000 of them;
-sentences are those of face_set.py. Writes CACHE/ear.pt and CACHE/face.pt.
+alone, which mouth was made; then the rest learns to paint that mouth. Its pictures are drawn while it trains, of
+the people and sentences of face_set.py. Writes CACHE/ear.pt and CACHE/face.pt.
 """
 
 import json
@@ -27,7 +27,6 @@ WIDTHS = (16, 24, 48, 96, 160)
 HEARD, FEATURES, TOLD = 24, 192, 16
 EAR_STEPS, EAR_BATCH, EAR_RATE = 6_000, 256, 3e-3
 STEPS, BATCH, PEAK_RATE, WARM_UP, DECAY = 16_000, 32, 2e-3, 500, 0.999
-HEADS = 20_000
 SAVED_EVERY = 100
 EAR, CHECKPOINT = CACHE / "ear.pt", CACHE / "face.pt"
 
@@ -46,7 +45,7 @@ class TalkingFace(nn.Module):
         self.bottom = heads.SIZE // 2 ** (len(WIDTHS) - 1)
         self.ear = nn.Sequential(_heard(144, 128, 3, 2, 1), _heard(128, 128, 3, 2, 1), _heard(128, FEATURES, 4))
         self.spread = nn.Sequential(nn.Conv1d(FEATURES, TOLD, 1), nn.Conv1d(TOLD, HEARD * self.bottom**2, 1))
-        # Integer kernels take 16 channels at a time: twelve hidden ones, twice six, took five times as long as sixteen.
+        # Twice six would be twelve: onnxruntime's integer depthwise convolution took three times as long for those.
         self.stem = InvertedResidual(6, WIDTHS[0], hidden=16)
         self.down = nn.ModuleList(
             nn.Sequential(InvertedResidual(a, b, stride=2), InvertedResidual(b, b)) for a, b in pairwise(WIDTHS)
@@ -122,12 +121,11 @@ class Lessons:
     """Batches of (audio, face, truth): a random moment of a random sentence on a random head."""
 
     def __init__(self, moments):
-        rng = np.random.default_rng(41)
-        self.moments, self.people = moments, heads.stacked([heads.random_head(rng) for _ in range(HEADS)])
+        self.moments, self.people = moments, heads.stacked(face_set.people())
 
     def batch(self, rng):
         chosen = rng.integers(len(self.moments), size=BATCH)
-        person = heads.taken(self.people, rng.integers(HEADS, size=BATCH))
+        person = heads.taken(self.people, rng.integers(face_set.HEADS, size=BATCH))
         pose = heads.Pose(
             rng.normal(0, (0.02, 0.013), (BATCH, 2)), rng.normal(0, 0.03, BATCH), rng.uniform(-0.9, 0.9, BATCH),
             1 + rng.normal(0, 0.011, BATCH), rng.random(BATCH) ** 8, self.moments.mouths[chosen],

@@ -164,8 +164,8 @@ def mouth_psnr(truth, picture):
 def mouth_opening(picture):
     """How far the mouth is open, lips included, in pixels: float [...] for [..., 3, 96, 96] in 0..1.
 
-    Lips, tongue and the dark behind them are redder than the cheeks, whatever the skin and the light; teeth are bright
-    and grey. The mean number of such pixels in one of the 24 columns in the middle of the face.
+    The mean number of pixels, in each of the 24 columns in the middle of the face, that belong to a mouth: those redder
+    than the cheeks (lips, unless they are pale, the tongue, the dark behind) and bright grey ones (teeth).
     Raises ValueError for another shape or NaN.
     """
     picture = _pictures(picture)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.build import evaluate
+from data.build import evaluate, face_set
 from qlab import models
 from qlab.machine.runtime import open_session
 from qlab.models import catalog, face, heads
@@ -80,6 +80,22 @@ def test_no_person_and_no_sentence_stands_in_two_sets(frames):
     assert [len(each) for each in people] == [len(each) for each in sentences] == [16, 24]
     assert not people[0] & people[1]
     assert not sentences[0] & sentences[1]
+
+
+@pytest.mark.slow
+def test_the_network_was_trained_on_none_of_these_sentences():
+    trained = set(face_set.texts())
+    shipped = {said.text for split in ("calibration", "test", "unseen") for said in models.utterances(split)}
+    assert len(trained) == face_set.SENTENCES
+    assert not trained & shipped
+
+
+@pytest.mark.slow
+def test_the_network_was_trained_on_none_of_these_people():
+    trained = {person.skin.tobytes() for person in face_set.people()}
+    tested = {person.head.skin[0].tobytes() for split in face.SPLITS for person in face._people(split)}
+    assert (len(trained), len(tested)) == (face_set.HEADS, 40)
+    assert not trained & tested
 
 
 @pytest.mark.slow
