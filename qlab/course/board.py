@@ -4,7 +4,7 @@ import matplotlib
 from matplotlib.patches import Rectangle
 
 from qlab import palette
-from qlab.course import exercises, store
+from qlab.course import lessons, store
 from qlab.course.show import GOOD, NEARLY, Shown, box, rich
 
 GROUPS = ("exercises", "predictions", "quiz")
@@ -61,7 +61,7 @@ class Trouble(Shown):
 
 def _rows(done):
     """{notebook: {group: [(id, state), ...]}} for every notebook that has exercises or of which something is known."""
-    known = dict.fromkeys(exercises.ids(), "open")
+    known = dict.fromkeys(lessons.ids(), "open")
     known |= {name: entry["status"] for name, entry in done["exercises"].items()}
     tables = {
         "exercises": known,

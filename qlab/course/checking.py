@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 
-from qlab.course import exercises, store
+from qlab.course import lessons, store
 from qlab.course.blanks import blank_part
 from qlab.course.brief import brief, error_text, kind, learner_line
 from qlab.course.verdict import ALMOST, NOT_YET, PASSED, Almost, NotYet, Verdict
@@ -32,7 +32,7 @@ def check(exercise_id, answer=...):
 
 def _judge(exercise_id, answer):
     try:
-        exercise = exercises.find(exercise_id)
+        exercise = lessons.find(exercise_id)
     except LookupError as error:
         return Verdict(brief(exercise_id).strip("'"), NOT_YET, error.args[0])
     except Exception as error:

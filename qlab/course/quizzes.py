@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import ipywidgets
 
-from qlab.course import exercises, store
+from qlab.course import lessons, store
 from qlab.course.show import GOOD, NEARLY, WAITING, Shown, box, rich, strong
 
 
@@ -51,14 +51,20 @@ def question(text, *options):
 
 
 def quiz(notebook, questions=None):
-    """Show the quiz of a notebook. Without `questions`: those kept as `QUIZ` in the module of its exercises.
+    """Show the quiz of a notebook. Without `questions`: those kept for it in lessons/quizzes.toml.
 
     -> list of what was shown, one a question
     """
-    questions = exercises.quiz_of(notebook) if questions is None else questions
+    questions = [_kept(entry) for entry in lessons.questions(notebook)] if questions is None else questions
     if not questions:
-        raise ValueError(f"quiz {notebook!r}: no questions given, and qlab.course.exercises has no QUIZ for it")
+        raise ValueError(f"quiz {notebook!r}: no questions given, and the course has no quiz of that name")
     return Quiz([Asked(notebook, number, asked).show() for number, asked in enumerate(questions, 1)])
+
+
+def _kept(entry):
+    """A question as lessons/quizzes.toml holds it."""
+    options = [(right if "right" in option else wrong, option) for option in entry["options"]]
+    return question(entry["asked"], *(make(option[make.__name__], option["why"]) for make, option in options))
 
 
 class Quiz(list):

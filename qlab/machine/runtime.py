@@ -1,10 +1,15 @@
-"""Open a model in onnxruntime the way every measurement of the course does."""
+"""Open a model, or run one operator, in onnxruntime the way every measurement of the course does."""
 
 import os
 from os import PathLike
 from pathlib import Path
 
+import numpy as np
+import onnx
 import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+
+_NARROW = {TensorProto.INT4: TensorProto.INT8, TensorProto.UINT4: TensorProto.UINT8}
 
 
 def open_session(model, *, threads=1, adjust=None):
@@ -36,3 +41,29 @@ def open_session(model, *, threads=1, adjust=None):
         raise ValueError(
             f"{shown}: onnxruntime cannot open it; is it a complete ONNX file, its external data beside it? ({error})"
         ) from error
+
+
+def run_operator(op_type, *inputs, opset=21, domain="", **attributes):
+    """The first output of one operator, by onnxruntime.
+
+    >>> run_operator("QuantizeLinear", np.float32([-1, 0.5]), np.float32(0.1), np.uint8(10))
+    array([ 0, 15], dtype=uint8)
+
+    inputs: arrays in the operator's order, ml_dtypes' 4-bit ones too; None for one that is left out. Integers of fewer
+    than 8 bits come back as int8 or uint8, since onnxruntime hands none to NumPy. Raises ValueError as `open_session`.
+    """
+    names = ["" if array is None else f"input_{index}" for index, array in enumerate(inputs)]
+    held = [numpy_helper.from_array(np.asarray(x), name) for x, name in zip(inputs, names, strict=True) if name]
+    nodes = [helper.make_node(op_type, names, ["output"], domain=domain, **attributes)]
+    graph = helper.make_graph(nodes, op_type, [], [onnx.ValueInfoProto(name="output")], held)
+    opsets = [helper.make_opsetid(name, version) for name, version in {domain: 1, "": opset}.items()]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model).graph.output[0].type.tensor_type.elem_type
+    except onnx.shape_inference.InferenceError as error:
+        raise ValueError(f"{op_type} does not take these inputs: {error}") from error
+    if inferred in _NARROW:
+        graph = model.graph
+        graph.node.append(helper.make_node("Cast", ["output"], ["widened"], to=_NARROW[inferred]))
+        graph.output[0].name = "widened"
+    return open_session(model.SerializeToString()).run(None, {})[0]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from qlab.course import exercises
+from qlab.course import lessons
 
 
 @pytest.fixture(autouse=True)
@@ -15,10 +15,10 @@ def progress_file(tmp_path, monkeypatch):
 @pytest.fixture
 def register(monkeypatch):
     """Registers a function as the check of exercise 99.1 for the time of this test."""
-    monkeypatch.setattr(exercises, "_REGISTRY", dict(exercises._REGISTRY))
+    monkeypatch.setattr(lessons, "_REGISTRY", dict(lessons._REGISTRY))
 
     def with_checker(checker, exercise_id="99.1"):
-        exercises.exercise(exercise_id, "a test's own")(checker)
+        lessons.exercise(exercise_id, "a test's own")(checker)
         return exercise_id
 
     return with_checker

@@ -1,6 +1,6 @@
 """One picture of what is done."""
 
-from qlab.course import check, exercises, predict, progress, settle, store
+from qlab.course import check, lessons, predict, progress, settle, store
 
 
 def texts(figure):
@@ -14,7 +14,7 @@ def test_an_empty_board_shows_the_open_exercises():
 
 
 def test_exercises_predictions_and_quizzes_are_told_apart_by_marks_too(progress_file, monkeypatch):
-    monkeypatch.setattr(exercises, "ids", lambda: ["00.1"])
+    monkeypatch.setattr(lessons, "ids", lambda: ["00.1"])
     check("00.1", {"cpu"})
     predict("00.1", "q", ["a", "b"], answer="a")
     predict("00.2", "q", ["a", "b"], answer="a")

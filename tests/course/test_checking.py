@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
-from qlab.course import check, exercises, store
+from qlab.course import check, lessons, store
 from qlab.course.checking import PRINTED_LIMIT
 from qlab.course.expect import call, expect_equal
 from qlab.course.verdict import Almost
@@ -219,7 +219,7 @@ def test_a_check_without_an_answer_is_not_yet():
 
 
 def test_a_module_of_exercises_that_cannot_be_imported_does_not_raise(monkeypatch):
-    monkeypatch.setattr(exercises, "find", raising(ImportError("no module")))
+    monkeypatch.setattr(lessons, "find", raising(ImportError("no module")))
     assert "could not be loaded: ImportError: no module" in check("00.1", 1).message
 
 

@@ -3,7 +3,7 @@
 import nbformat
 import pytest
 
-from qlab.course import exercises as checks
+from qlab.course import lessons
 from tests.notebooks import kernel
 from tests.notebooks.exercises import FOLDER, choices, exercises, paths, wrong_answers
 from tests.notebooks.problems import FOLDER_LIMIT_BYTES, file_problems, run_problems, verdict
@@ -38,7 +38,7 @@ def test_the_folder_of_notebooks_stays_small():
 
 def test_notebooks_checks_and_wrong_answers_have_the_same_exercises():
     in_notebooks = [exercise.id for path in paths() for exercise in exercises(read(path))]
-    assert in_notebooks == list(checks.ids())
+    assert in_notebooks == list(lessons.ids())
     assert set(in_notebooks) == {name for path in paths() for name in wrong_answers(path)}
 
 

@@ -1,17 +1,37 @@
 """Notebook 02: a symmetric scale, ReLU without a zero point, and a scheme for each of eight real tensors."""
 
+import itertools
+import math
+from functools import cache
+
 import numpy as np
 import onnx
-from onnx.helper import make_graph, make_model, make_node, make_opsetid, make_tensor_value_info
-from onnx.reference import ReferenceEvaluator
+from onnx import numpy_helper
 from onnxruntime.quantization.quant_utils import compute_scale_zp
 
-from qlab import choose_qparams, fake_quantize, sqnr_db
+from qlab import choose_qparams, fake_quantize, models, sqnr_db
 from qlab.course.brief import brief, kind, number
-from qlab.course.exercises import exercise, schemes
 from qlab.course.expect import call, expect_array, expect_close, expect_equal, expect_number, expect_shape, tensors
-from qlab.course.quizzes import question, right, wrong
+from qlab.course.lessons import exercise
 from qlab.course.verdict import Almost
+from qlab.machine.runtime import open_session, run_operator
+
+ZERO_POINTS = 3  # how many of the eight may have a zero point other than 0
+SCHEMES = {
+    "symmetric int8": {"dtype": "int8", "symmetric": True},
+    "symmetric uint8": {"dtype": "uint8", "symmetric": True},
+    "asymmetric uint8": {"dtype": "uint8", "symmetric": False},
+}
+SOURCES = {  # name: (model, tensor)
+    "conv weight": ("conformer", "encoder.embed.conv.2.weight"),
+    "feed-forward weight": ("conformer", "val_81"),
+    "filter banks": ("conformer", "speech"),
+    "ReLU": ("digits", "relu_8"),
+    "SiLU": ("conformer", "silu"),
+    "LayerNorm": ("conformer", "layer_norm"),
+    "softmax": ("conformer", "softmax"),
+    "log-probabilities": ("conformer", "ctc_log_probs"),
+}
 
 
 @exercise("02.1", "a symmetric scale")
@@ -75,11 +95,11 @@ def _relu_outputs():
     yield "a ReLU of large numbers", np.maximum(random.standard_t(3, size=200) * 1e3, 0).astype(np.float32)
     yield "a single number", np.float32([2.5])
     yield "a ReLU that never fires", np.zeros((2, 3), np.float32)
-    yield "the ReLU of the digits' network", schemes.eight_tensors()["ReLU"]
+    yield "the ReLU of the digits' network", eight_tensors()["ReLU"]
 
 
 def _judge_relu(x, codes, scale, sqnr, where):
-    """Codes and SQNR of one ReLU output; the reference codes are ONNX's QuantizeLinear to uint8. -> SQNR in dB"""
+    """Codes and SQNR of one ReLU output; the reference codes are those of QuantizeLinear to uint8. -> SQNR in dB"""
     scale = expect_number(scale, f"scale {where}")
     if not (np.isfinite(scale) and scale > 0):
         raise Almost(f"scale {where}: expected a positive number, seen {number(scale)}: where all is 0, use scale 1")
@@ -93,7 +113,7 @@ def _judge_relu(x, codes, scale, sqnr, where):
     halved = "this is largest / 127, symmetric int8: no value needs a negative code, so half of the codes lie idle"
     mistakes = {halved: largest / 127, halved.replace("127", "128"): largest / 128, beyond: largest / 256}
     expect_close(scale, expected, f"scale {where}", rtol=1e-6, mistakes=mistakes)
-    reference = _quantize_linear(x, np.float32(scale))
+    reference = run_operator("QuantizeLinear", x, np.float32(scale))
     quotient = x / np.float64(scale)
     tie = np.abs(quotient - np.floor(quotient) - 0.5) < 1e-4  # there the last bit of a float32 decides: either way
     reference = np.where(tie & (np.abs(codes - reference) == 1), codes, reference)
@@ -128,21 +148,11 @@ def _judge_codes(codes, scale, largest, where):
         raise Almost(f"codes {where} begin at {codes.min():g}, but no value is negative: 0.0 needs the code 0")
 
 
-def _quantize_linear(x, scale):
-    """uint8 codes by onnx.reference: QuantizeLinear without a zero point."""
-    node = make_node("QuantizeLinear", ["x", "scale"], ["codes"])
-    floats, codes = onnx.TensorProto.FLOAT, onnx.TensorProto.UINT8
-    inputs = [make_tensor_value_info("x", floats, x.shape), make_tensor_value_info("scale", floats, [])]
-    graph = make_graph([node], "relu", inputs, [make_tensor_value_info("codes", codes, x.shape)])
-    model = make_model(graph, opset_imports=[make_opsetid("", 21)])
-    return ReferenceEvaluator(model).run(None, {"x": x, "scale": np.array(scale)})[0]
-
-
 @exercise("02.3", "a scheme for each of eight tensors")
 def _(answer):
-    chosen = schemes.read(answer)
-    errors = {name: schemes.energies()[name][scheme] for name, scheme in chosen.items()}
-    zero_points = {name: schemes.zero_point(name, scheme) for name, scheme in chosen.items()}
+    chosen = _read(answer)
+    errors = {name: energies()[name][scheme] for name, scheme in chosen.items()}
+    zero_points = {name: zero_point_of(name, scheme) for name, scheme in chosen.items()}
     for name, scheme in chosen.items():
         if scheme == "symmetric uint8" and zero_points[name]:
             raise Almost(
@@ -150,53 +160,95 @@ def _(answer):
                 f"{zero_points[name]}: symmetric int8 in other clothes, at the price of a zero point"
             )
     paid = [name for name, zero_point in zero_points.items() if zero_point]
-    if len(paid) > schemes.ZERO_POINTS:
+    if len(paid) > ZERO_POINTS:
         least = max(paid, key=lambda name: errors[name])
         raise Almost(
-            f"{len(paid)} tensors have a zero point other than 0 ({', '.join(paid)}), {schemes.ZERO_POINTS} are "
+            f"{len(paid)} tensors have a zero point other than 0 ({', '.join(paid)}), {ZERO_POINTS} are "
             f"allowed. The least is gained on {least!r}: error {errors[least]:.2f} instead of 1"
         )
-    total, target = sum(errors.values()), schemes.target()
-    if total > target:
-        raise Almost(f"total error {total:.2f}, to beat: {target:.2f}. {schemes.advice(chosen, errors, paid)}")
+    total = sum(errors.values())
+    if total > target():
+        raise Almost(f"total error {total:.2f}, to beat: {target():.2f}. {_advice(chosen, errors, paid)}")
     return f"total error {total:.2f} instead of {len(errors)}, with {len(paid)} zero points: {', '.join(paid)}"
 
 
-QUIZ = (
-    question(
-        "Behind a ReLU, uint8 gains 6 dB over symmetric int8. Where do they come from?",
-        wrong("from the zero point", "the zero point of a ReLU's output is 0, the same as symmetric int8 has"),
-        right("from the sign", "all 256 codes lie where values are, instead of 128: steps half as wide, 6.02 dB"),
-        wrong("from smaller values", "both scales follow the largest value, so its size cancels"),
-    ),
-    question(
-        "A tensor lies between -1 and 3. What does an asymmetric quantizer gain, about?",
-        wrong("nothing", "a mirrored range is -3 to 3: a third of its codes lie below -1, where no value is"),
-        right("3.5 dB", "the covered range shrinks from 6 to 4, and 20 log10(6 / 4) is 3.5 dB"),
-        wrong("6 dB", "a step halves only where the range ends at 0, and that is 6 dB"),
-    ),
-    question(
-        "int8 codes with scale largest / 128: who pays?",
-        right(
-            "a largest value that is positive",
-            "it would need the code 128 and gets 127: a whole step of error; all others err by at most half of one",
-        ),
-        wrong("every value, by up to a whole step", "the scale is even a little finer; only what rounds to 128 clips"),
-        wrong("a largest value that is negative", "-128 is a code: the negative end is exact"),
-    ),
-    question(
-        "Log-probabilities run from -33 to 0. Which 8-bit codes suit them?",
-        wrong("uint8 with zero point 0", "then every code stands for a number from 0 up, and all values clip to 0"),
-        wrong("symmetric int8", "it works, but no value ever takes a code from 1 to 127: one bit is wasted"),
-        right("uint8 with zero point 255", "the code 255 stands for 0, and the 255 others for what lies below"),
-    ),
-    question(
-        "Why do most tools keep weights symmetric and let activations be asymmetric?",
-        wrong("weights have no zero point in ONNX", "they may have one: ONNX allows it, and QUInt8 weights use it"),
-        right(
-            "a weight's zero point gains little and costs work in every run",
-            "weights lie around 0, and their zero point multiplies sums of activations, known at run time only",
-        ),
-        wrong("activations are never symmetric", "a LayerNorm's output nearly is: its gain is as small as a weight's"),
-    ),
-)
+@cache
+def eight_tensors():
+    """{name: float32 array}: the tensors of notebook 02, for its sentence and its 64 digits."""
+    feeds = {"conformer": models.feed(models.utterances("test")[0].samples)}
+    feeds["digits"] = {"images": models.digit_split()[2][:64]}
+    found = {}
+    for model, feed in feeds.items():
+        names = [tensor for owner, tensor in SOURCES.values() if owner == model]
+        found |= {(model, tensor): array for tensor, array in _tensors(model, feed, names).items()}
+    return {name: found[source] for name, source in SOURCES.items()}
+
+
+def _tensors(name, feed, wanted):
+    """Inputs, weights and activations of a model by their names in the graph."""
+    model = onnx.load(models.path(name))
+    weights = {entry.name: entry for entry in model.graph.initializer if entry.name in wanted}
+    computed = [output for node in model.graph.node for output in node.output if output in wanted]
+    del model.graph.output[:]
+    model.graph.output.extend(onnx.ValueInfoProto(name=output) for output in computed)
+    arrays = open_session(model.SerializeToString()).run(computed, feed)
+    found = dict(zip(computed, arrays, strict=True))
+    found |= {weight: numpy_helper.to_array(entry) for weight, entry in weights.items()}
+    return found | {name: array for name, array in feed.items() if name in wanted}
+
+
+def zero_point_of(name, scheme):
+    """The zero point that a scheme gives one of the eight."""
+    return int(choose_qparams(eight_tensors()[name], **SCHEMES[scheme]).zero_point)
+
+
+@cache
+def energies():
+    """{tensor: {scheme: error}}: the energy of the error as a part of what symmetric int8 makes."""
+    return {name: relative_errors(x) for name, x in eight_tensors().items()}
+
+
+def relative_errors(x):
+    """{scheme: error}: 1 for symmetric int8, 1/4 for half its steps."""
+    sqnr = {name: sqnr_db(x, fake_quantize(x, choose_qparams(x, **scheme))) for name, scheme in SCHEMES.items()}
+    return {name: 10 ** ((sqnr["symmetric int8"] - value) / 10) for name, value in sqnr.items()}
+
+
+@cache
+def target():
+    """The total error to beat: the least that is possible within the zero points allowed, and 1 % more."""
+    free, paid = [], []
+    for name, found in energies().items():
+        without = min(error for scheme, error in found.items() if zero_point_of(name, scheme) == 0)
+        free.append(without)
+        paid.append(min(without, *found.values()))
+    gains = sorted((before - after for before, after in zip(free, paid, strict=True)), reverse=True)
+    return math.ceil(101 * (sum(free) - sum(itertools.islice(gains, ZERO_POINTS)))) / 100
+
+
+def _read(answer):
+    """An answer to exercise 02.3 as {tensor: scheme}; raises Almost if it is not one scheme for each of the eight."""
+    if not isinstance(answer, dict):
+        raise Almost(f"expected a dictionary {{tensor: scheme}}, seen {brief(answer)} of type `{kind(answer)}`")
+    if set(answer) != set(SOURCES):
+        missing = [name for name in SOURCES if name not in answer]
+        unknown = [brief(name) for name in answer if name not in SOURCES]
+        raise Almost(f"expected the eight tensors; missing: {missing}, unknown: {unknown}")
+    for name, scheme in answer.items():
+        if not isinstance(scheme, str) or scheme not in SCHEMES:
+            raise Almost(f"{name!r}: expected one of {', '.join(map(repr, SCHEMES))}, seen {brief(scheme)}")
+    return answer
+
+
+def _advice(chosen, errors, paid):
+    """Where most is lost against what that tensor could have, and what to look at: what costs nothing first."""
+    best = {name: min(errors.values()) for name, errors in energies().items()}
+    lost = {name: errors[name] - best[name] for name in chosen}
+    free = [name for name in chosen if lost[name] > 0.1 and zero_point_of(name, "symmetric uint8") == 0]
+    name = max(free or chosen, key=lost.get)
+    said = f"Look at {name!r}: {errors[name]:.2f} with {chosen[name]}, {best[name]:.2f} would be possible"
+    if free:
+        return f"{said}. It has no negative value, so half of int8's codes lie idle"
+    if paid and (least := max(paid, key=errors.get)) != name and len(paid) == ZERO_POINTS:
+        return f"{said} with a zero point. The one spent on {least!r} gains less: {errors[least]:.2f} instead of 1"
+    return f"{said} with a zero point, and you have spent {len(paid)} of {ZERO_POINTS}"

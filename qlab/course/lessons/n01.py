@@ -1,16 +1,22 @@
 """Notebook 01: scale and zero point, quantize, dequantize with a bound on the error, and the range of least MSE."""
 
+from functools import cache
+
 import numpy as np
+import onnx
+from onnx import numpy_helper
 from onnxruntime.quantization.quant_utils import compute_scale_zp
 
+from qlab import models
 from qlab.course.brief import brief, kind, number
-from qlab.course.exercises import exercise
-from qlab.course.exercises.quiz01 import QUIZ
-from qlab.course.exercises.rulers import SAMPLES, heavy_tailed_weight, noise_of, run_node, with_target
 from qlab.course.expect import call, expect_array, expect_close, expect_dtype, expect_equal, expect_number, expect_shape
+from qlab.course.lessons import exercise
 from qlab.course.verdict import Almost
+from qlab.machine.runtime import run_operator
+from qlab.numerics.affine import qparams_from_range
+from qlab.numerics.clipping import mse_range
 
-__all__ = ["QUIZ"]
+HEAVY_TAILED = "encoder.embed.conv.2.weight"  # of the conformer; the notebook shows it
 
 RANGES = [(-1.0, 2.5), (-0.31, 0.2), (-40.0, 3.0), (0.0, 6.0), (-2.0, 0.0)]
 WITHOUT_ZERO = [(0.8, 23.0), (-7.0, -0.5), (3.0, 3.0), (-2.0, -2.0)]
@@ -97,7 +103,7 @@ def _away_from_ties(x, scale):
 
 def _judge_codes(answer, x, scale, zero_point, where):
     seen = expect_shape(call(answer, x, scale, zero_point, name="to_codes"), x.shape, f"the codes {where}")
-    expected = run_node("QuantizeLinear", x, scale, zero_point)
+    expected = run_operator("QuantizeLinear", x, scale, zero_point)
     steps, z = x.astype(np.float64) / scale, int(zero_point)
     mistakes = {
         "floor takes the mark below; round to the nearest: np.rint": np.clip(np.floor(steps) + z, 0, 255),
@@ -133,7 +139,7 @@ def _(answer):
         x = np.concatenate([x, np.float32([0, first, last]), first + scale * np.arange(0.5, 6, dtype=np.float32)])
         where = f"with scale {scale:g}, zero_point {zero_point}"
         real = _judge_dequantize(answer[0], scale, zero_point, where)
-        codes = run_node("QuantizeLinear", x, scale, zero_point)
+        codes = run_operator("QuantizeLinear", x, scale, zero_point)
         error = np.abs(x.astype(np.float64) - real[codes])
         _judge_bound(answer[1], x, error, scale, zero_point, (first, last), where)
         tried += x.size
@@ -143,7 +149,7 @@ def _(answer):
 def _judge_dequantize(answer, scale, zero_point, where):
     """-> the real number of each of the 256 codes, float64"""
     q, z = np.arange(256).astype(np.uint8), int(zero_point)
-    expected = run_node("DequantizeLinear", q, scale, zero_point)
+    expected = run_operator("DequantizeLinear", q, scale, zero_point)
     seen = call(answer, q, scale, zero_point, name="to_real")
     codes = np.arange(256.0)
     mistakes = {
@@ -227,3 +233,42 @@ def _judge_range(answer, name, x, target, target_range):
     raise Almost(
         f"{shown}: too wide, {1 - outside:.0%} of its squared error is rounding. Measure, and try narrower ones"
     )
+
+
+def noise_of(x, low, high):
+    """(mean squared error of 4 bits over this range, the clipped values' share of it), by ONNX's own operators."""
+    qparams = qparams_from_range(low, high, "uint4")
+    codes = run_operator("QuantizeLinear", x, qparams.scale, qparams.zero_point).astype(qparams.zero_point.dtype)
+    real = run_operator("DequantizeLinear", codes, qparams.scale, qparams.zero_point)
+    squares = np.square(x - real, dtype=np.float64)
+    outside = (x < min(low, 0)) | (x > max(high, 0))
+    return squares.mean(), squares[outside].sum() / max(squares.sum(), 1e-300)
+
+
+@cache
+def heavy_tailed_weight():
+    """The second convolution's weight of the trained conformer, float32 (144, 144, 3, 3)."""
+    graph = onnx.load(models.path("conformer")).graph
+    return numpy_helper.to_array(next(tensor for tensor in graph.initializer if tensor.name == HEAVY_TAILED))
+
+
+def _sample(draw):
+    """20,000 float32 numbers of a distribution, each with its mirror image, so that both sides are alike."""
+    half = draw(np.random.default_rng(11))
+    return np.concatenate([half, -half]).astype(np.float32)
+
+
+SAMPLES = {  # name: a function that makes the tensor; the real one last, since it may be trained anew
+    "a uniform sample": lambda: _sample(lambda random: random.uniform(-1, 1, size=10_000)),
+    "a Laplace sample": lambda: _sample(lambda random: random.laplace(size=10_000)),
+    "a Student t sample": lambda: _sample(lambda random: random.standard_t(3, size=10_000)),
+    "the conformer's conv2d weight": heavy_tailed_weight,
+}
+
+
+@cache
+def with_target(name):
+    """(the tensor, the least mean squared error of 4 bits that a fine search finds, the range that has it)"""
+    x = SAMPLES[name]()
+    low, high = mse_range(x, "uint4", steps=60)
+    return x, noise_of(x, low, high)[0], (low, high)

@@ -7,13 +7,10 @@ from onnx import numpy_helper
 
 from qlab import PerBlock, choose_qparams, fake_quantize, models, sqnr_db
 from qlab.course.brief import brief
-from qlab.course.exercises import exercise
-from qlab.course.exercises.quiz03 import QUIZ
 from qlab.course.expect import call, expect_array, expect_choice, expect_close, expect_equal, expect_number, tensors
+from qlab.course.lessons import exercise
 from qlab.course.verdict import Almost
 from qlab.numerics.codebook import Codebook, normal_float, powers_of_two, uniform
-
-__all__ = ["QUIZ"]
 
 
 @exercise("03.1", "the nearest mark")

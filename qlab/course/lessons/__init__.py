@@ -1,4 +1,4 @@
-"""The exercises: one module a notebook, each check registered under its id.
+"""The lessons: one module a notebook, each check registered under its id; their prose is data (*.toml).
 
     @exercise("04.2", "block-wise quantization")
     def _(answer):
@@ -6,17 +6,20 @@
         expect_close(seen, expected, what="the scales")
         return "12 tensors, the last block short in 5 of them"      # shown with "passed"
 
-A check raises `Almost` (most often through qlab.course.expect) or returns. The module of notebook 04 is e04; it is
+A check raises `Almost` (most often through qlab.course.expect) or returns. The module of notebook 04 is n04; it is
 imported when the first of its ids is asked for.
 """
 
 import importlib
 import pkgutil
 import re
+import tomllib
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Exercise", "exercise", "find", "ids", "quiz_of"]
+__all__ = ["Exercise", "exercise", "find", "ids", "questions", "words"]
 
 _ID = re.compile(r"(\d\d)\.(\d+)")
 _REGISTRY = {}
@@ -40,8 +43,8 @@ def exercise(exercise_id, title):
         matched = _ID.fullmatch(exercise_id)
         if not matched:
             raise ValueError(f"exercise id {exercise_id!r}: expected two digits, a point and a number, such as 04.2")
-        if _is_of_a_notebook(checker.__module__) and not checker.__module__.endswith(f".e{matched[1]}"):
-            raise ValueError(f"exercise {exercise_id} belongs in e{matched[1]}.py, not in {checker.__module__}")
+        if _is_of_a_notebook(checker.__module__) and not checker.__module__.endswith(f".n{matched[1]}"):
+            raise ValueError(f"exercise {exercise_id} belongs in n{matched[1]}.py, not in {checker.__module__}")
         taken = _REGISTRY.get(exercise_id)
         if taken and taken.checker.__code__.co_firstlineno != checker.__code__.co_firstlineno:
             raise ValueError(f"exercise {exercise_id} is registered twice: {taken.title!r} and {title!r}")
@@ -72,19 +75,29 @@ def ids(notebook=None):
     return tuple(sorted(chosen, key=lambda name: tuple(map(int, name.split(".")))))
 
 
-def quiz_of(notebook):
-    """The questions kept in the exercises' module of a notebook as `QUIZ`, or None."""
-    return getattr(_module(notebook), "QUIZ", None)
+def questions(notebook):
+    """The quiz of a notebook, [{"asked": text, "options": [{"right" or "wrong": text, "why": text}, ...]}, ...]."""
+    return _data("quizzes.toml").get(notebook, [])
+
+
+def words(notebook, name):
+    """A word list of a lesson, {word: {...}}, which its checks and its notebook share."""
+    return _data("words.toml")[notebook][name]
+
+
+@cache
+def _data(file):
+    return tomllib.loads((Path(__file__).parent / file).read_text(encoding="utf-8"))
 
 
 def _notebooks():
-    return [found.name[1:] for found in pkgutil.iter_modules(__path__) if re.fullmatch(r"e\d\d", found.name)]
+    return [found.name[1:] for found in pkgutil.iter_modules(__path__) if re.fullmatch(r"n\d\d", found.name)]
 
 
 def _is_of_a_notebook(module):
-    return re.fullmatch(rf"{re.escape(__name__)}\.e\d\d", module) is not None
+    return re.fullmatch(rf"{re.escape(__name__)}\.n\d\d", module) is not None
 
 
 def _module(notebook):
     """The module of a notebook's exercises, or None if it has none."""
-    return importlib.import_module(f"{__name__}.e{notebook}") if notebook in _notebooks() else None
+    return importlib.import_module(f"{__name__}.n{notebook}") if notebook in _notebooks() else None
