@@ -168,6 +168,33 @@ def test_an_unknown_reference_card_names_those_that_exist(monkeypatch, tmp_path)
         machine.card("../machines/x86-example")
 
 
+def test_qlab_card_stands_in_for_this_machines_card(monkeypatch):
+    monkeypatch.setenv("QLAB_CARD", "x86-avx2")
+    assert machine.card() == machine.card("x86-avx2")
+    file = Path(__file__).parent / "cards" / "arm-like.json"
+    monkeypatch.setenv("QLAB_CARD", str(file))
+    assert machine.card().speed["s8u8"] is None
+    assert machine.card("x86-avx2").name == "x86-avx2"
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "says"),
+    [
+        ("x86-avx3", FileNotFoundError, "there are: x86-avx2"),
+        ("missing.json", FileNotFoundError, "QLAB_CARD is missing.json: no such file"),
+        (
+            str(Path(__file__).parents[1] / ".jupyter" / "labconfig" / "page_config.json"),
+            ValueError,
+            "not a machine card",
+        ),
+    ],
+)
+def test_a_qlab_card_that_is_no_card_is_refused(monkeypatch, value, error, says):
+    monkeypatch.setenv("QLAB_CARD", value)
+    with pytest.raises(error, match=says):
+        machine.card()
+
+
 def test_a_wheel_without_data_says_how_to_restore_the_reference_cards(monkeypatch, tmp_path):
     monkeypatch.setattr(machine, "REFERENCE_FOLDER", tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match=r"holds none.*clone.*git checkout -- data/machines"):

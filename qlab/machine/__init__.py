@@ -30,13 +30,16 @@ def card(name=None):
 
     Without a name: measured in under 5 s the first time, then read from `cache_folder()`. A cached card belongs to one
     CPU and one version of the runtime; on another CPU, with another onnxruntime or from a damaged file it is measured.
-    With a name: read from data/machines/, to explain another machine's figures beside one's own.
-    Raises FileNotFoundError if no such reference card is there, ValueError for what is no name.
+    With a name: read from data/machines/, to explain another machine's figures beside one's own. `QLAB_CARD`, the name
+    of a reference card or a card's file, stands in for this machine's card: notebooks then speak of that machine.
+    Raises FileNotFoundError if no such card is there, ValueError for what is no name, or a file that holds no card.
     """
     if isinstance(name, Card):
         return name
     if name is not None:
         return _reference(name)
+    if configured := os.environ.get("QLAB_CARD"):
+        return _configured(configured)
     path = _cached_path()
     try:
         return Card.from_json(path.read_text(encoding="utf-8"))
@@ -107,6 +110,16 @@ def _remember(measured, path):
     except OSError:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
+
+
+def _configured(value):
+    """The card that QLAB_CARD names: a file, or a reference card."""
+    if not value.endswith(".json"):
+        return _reference(value)
+    try:
+        return Card.from_json(Path(value).expanduser().read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"QLAB_CARD is {value}: no such file; unset it to measure this machine") from None
 
 
 def _reference(name):

@@ -231,3 +231,33 @@ def test_a_film_is_a_gif_of_its_pictures_side_by_side_25_a_second_and_its_sound_
 def test_what_is_no_film_is_named(pictures, says):
     with pytest.raises(ValueError, match=says):
         plots.film_strip({"fp32": pictures}, title="none")
+
+
+def test_a_schematic_shows_its_words_and_its_arrows_end_at_the_edges_of_boxes():
+    page = plots.Schematic(10, 3, title="A pair", alt="x becomes codes, and codes x again")
+    left, right = page.box(2, 1.5, "QuantizeLinear", kind="integer"), page.box(7, 1.5, "DequantizeLinear")
+    page.arrow(left, right, "codes")
+    assert left.toward(right.x, right.y) == (left.x + left.width / 2, 1.5)
+    assert left.toward(left.x, 9) == (left.x, 1.5 + left.height / 2)
+    assert {"QuantizeLinear", "DequantizeLinear", "codes"} <= {text.get_text() for text in page.axes.texts}
+    assert page.figure.alt == "x becomes codes, and codes x again"
+
+
+def test_bit_fields_have_a_cell_for_every_bit():
+    page = plots.Schematic(10, 2)
+    fields = page.bits(1, 1, [("sign", 1, "error"), ("exponent", 8, "activations"), ("mantissa", 7, "weights")])
+    assert len(page.axes.patches) == 16
+    assert [round(field.width / 0.3) for field in fields] == [1, 8, 7]
+
+
+def test_levels_stand_where_the_axis_says():
+    page = plots.Schematic(10, 2)
+    at = page.levels(1, 9, 1, [-1, 0, 3], labels=["low", "zero", "high"])
+    assert [at(-1), at(0), at(3)] == [1, 3, 9]
+    with pytest.raises(ValueError, match="argument"):
+        page.levels(1, 9, 1, [0, 1], labels=["only one"])
+
+
+def test_a_schematic_of_an_unknown_kind_names_the_kinds():
+    with pytest.raises(ValueError, match="expected one of fp32"):
+        plots.Schematic(10, 2).box(1, 1, "x", kind="green")

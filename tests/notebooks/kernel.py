@@ -108,10 +108,10 @@ class Kernel:
         return outputs
 
 
-def run(notebook, folder, wrong=None, **environment):
+def run(notebook, folder, tried=None, **environment):
     """Execute the notebook; try every answer where its exercise stands; move every control at the end. -> Run
 
-    wrong: {exercise id: [Wrong, ...]}. The stub runs blank, as for a reader who skips the exercise, and no name of a
+    tried: {exercise id: [Right or Wrong, ...]}. The stub runs blank, as for a reader who skips the exercise, and no name of a
     tried answer is left to the cells that follow.
     """
     by_check = {exercise.check: exercise for exercise in exercises(notebook)}
@@ -124,7 +124,7 @@ def run(notebook, folder, wrong=None, **environment):
             seconds += time.perf_counter() - start
             if exercise := by_check.get(index):
                 answers[exercise.id] = {"blank": kernel.notebook.cells[index].outputs}
-                for listed in (wrong or {}).get(exercise.id, []):
+                for listed in (tried or {}).get(exercise.id, []):
                     answers[exercise.id][listed.name] = kernel.answer(exercise, listed.code)
                 answers[exercise.id]["solution"] = kernel.answer(exercise, exercise.solution)
         controls = kernel.call("controls.py", "press_every_control")

@@ -5,7 +5,7 @@ import pytest
 
 from qlab.course import lessons
 from tests.notebooks import kernel
-from tests.notebooks.exercises import FOLDER, choices, exercises, paths, wrong_answers
+from tests.notebooks.exercises import FOLDER, choices, exercises, paths, right_answers, wrong_answers
 from tests.notebooks.problems import FOLDER_LIMIT_BYTES, file_problems, run_problems, verdict
 
 pytestmark = pytest.mark.notebook
@@ -25,7 +25,10 @@ def path(request):
 def run(path, tmp_path_factory):
     """The one kernel run that all tests of a notebook share."""
     progress = tmp_path_factory.mktemp(path.stem) / "progress.json"
-    return kernel.run(read(path), FOLDER, wrong_answers(path), QLAB_PROGRESS=str(progress))
+    tried = right_answers(path)
+    for name, listed in wrong_answers(path).items():
+        tried.setdefault(name, []).extend(listed)
+    return kernel.run(read(path), FOLDER, tried, QLAB_PROGRESS=str(progress))
 
 
 def test_the_course_has_its_first_notebook():
@@ -62,12 +65,25 @@ def test_the_folded_solution_passes(run):
     assert {name: text for name, (status, text) in said.items() if status != "passed"} == {}
 
 
+def test_an_exercise_of_code_has_at_least_five_right_answers_in_other_styles(path):
+    counted = {name: len({right.code for right in listed}) for name, listed in right_answers(path).items()}
+    of_code = {exercise.id for exercise in exercises(read(path))} - choices(path)
+    assert {name: count for name in of_code if (count := counted.get(name, 0)) < 5} == {}
+
+
+def test_a_right_answer_in_another_style_passes(path, run):
+    for name, listed in right_answers(path).items():
+        for right in listed:
+            status, text = verdict(run.answers[name][right.name], name)
+            assert status == "passed", f"{name}, {right.name}: {text}"
+
+
 def test_an_exercise_has_at_least_three_wrong_answers_or_every_option(path):
     listed = wrong_answers(path)
     for exercise in exercises(read(path)):
         names = {wrong.name for wrong in listed[exercise.id]}
         assert len(names) == len(listed[exercise.id])
-        assert not names & {"blank", "solution"}
+        assert not names & {"blank", "solution", *(right.name for right in right_answers(path).get(exercise.id, []))}
         assert len(names) >= (1 if exercise.id in choices(path) else 3), exercise.id
 
 

@@ -7,6 +7,18 @@ and return the figure that the panel belongs to.
 from qlab.course.plots.comparisons import bars, pareto, slope_chart
 from qlab.course.plots.faces import Film, film_strip
 from qlab.course.plots.inputs import digits, speech
+from qlab.course.plots.schematic import Schematic
 from qlab.course.plots.tensors import heat_map, histogram
 
-__all__ = ["Film", "bars", "digits", "film_strip", "heat_map", "histogram", "pareto", "slope_chart", "speech"]
+__all__ = [
+    "Film",
+    "Schematic",
+    "bars",
+    "digits",
+    "film_strip",
+    "heat_map",
+    "histogram",
+    "pareto",
+    "slope_chart",
+    "speech",
+]
