@@ -12,6 +12,7 @@ from qlab import palette
 from qlab.course import plots
 from qlab.course.plots import faces
 from qlab.models import Utterance
+from qlab.numerics.affine import qparams_from_range
 
 RANDOM = np.random.default_rng(0)
 HEAVY = RANDOM.standard_t(4, size=5_000) * 0.05
@@ -40,10 +41,10 @@ def figures():
             {"Transformer, dynamic QUInt8 (article)": 1.4},
             title="It flips",
         ),
-        "histogram": plots.histogram(HEAVY, marks=np.linspace(-0.3, 0.3, 16), label="weight", title="15 steps"),
+        "histogram": plots.histogram(HEAVY, levels=np.linspace(-0.3, 0.3, 16), label="weight", title="15 steps"),
         "histogram of 256 marks": plots.histogram(
             abs(HEAVY),
-            marks=np.linspace(0, 1, 256),
+            levels=np.linspace(0, 1, 256),
             kind="activations",
             log=True,
             label="activation",
@@ -167,9 +168,20 @@ def test_a_helper_may_draw_into_a_panel_of_the_callers():
 
 
 def test_what_clips_is_counted():
-    axes = plots.histogram(np.float32([-2, 0, 0, 1]), marks=[-1, 0, 1], label="w", title="t").axes[0]
-    said = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert said == ["3 marks", "clipped: 25 % of the values"]
+    axes = plots.histogram(np.float32([-2, 0, 0, 1]), levels=[-1, 0, 1], label="w", title="t").axes[0]
+    assert [text.get_text() for text in axes.texts] == ["green: 3 levels\nred: 25 % of the values clip"]
+
+
+def test_what_lies_within_half_a_step_of_an_outer_level_rounds_and_does_not_clip():
+    axes = plots.histogram(np.float32([-1.4, 0, 0, 1]), levels=[-1, 0, 1], step=1, label="w", title="t").axes[0]
+    assert [text.get_text() for text in axes.texts] == ["green: 3 levels"]
+
+
+def test_levels_bear_their_codes_and_the_zero_point_keeps_its_room():
+    qparams = qparams_from_range(-0.4, 0.5, "uint8")
+    above, below = plots.levels_and_error(HEAVY, qparams, view=(-1, 1), label="weight").axes
+    assert {"0", "255", str(int(qparams.zero_point))} <= {text.get_text() for text in above.texts}
+    assert below.get_ylim()[1] == pytest.approx(2 * float(qparams.scale))
 
 
 def test_the_spectrogram_finds_a_tone_at_its_frequency():
@@ -201,7 +213,7 @@ def test_bad_input_is_named(make, says):
 def test_silence_and_constants_can_be_drawn():
     for figure in (
         plots.speech(np.zeros(800), title="silence"),
-        plots.histogram(np.zeros(5), marks=[0.0], label="w", title="constant"),
+        plots.histogram(np.zeros(5), levels=[0.0], label="w", title="constant"),
         plots.heat_map(np.zeros((3, 3)), np.zeros((3, 3)), title="zeros", rows="r", columns="c"),
     ):
         assert figure._repr_png_()

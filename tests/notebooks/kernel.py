@@ -111,8 +111,8 @@ class Kernel:
 def run(notebook, folder, tried=None, **environment):
     """Execute the notebook; try every answer where its exercise stands; move every control at the end. -> Run
 
-    tried: {exercise id: [Right or Wrong, ...]}. The stub runs blank, as for a reader who skips the exercise, and no name of a
-    tried answer is left to the cells that follow.
+    tried: {exercise id: [Right or Wrong, ...]}. The stub runs blank, as for a reader who skips the exercise, and no
+    name of a tried answer is left to the cells that follow.
     """
     by_check = {exercise.check: exercise for exercise in exercises(notebook)}
     answers, seconds = {}, 0.0

@@ -7,8 +7,9 @@ and return the figure that the panel belongs to.
 from qlab.course.plots.comparisons import bars, pareto, slope_chart
 from qlab.course.plots.faces import Film, film_strip
 from qlab.course.plots.inputs import digits, speech
+from qlab.course.plots.levels import histogram, levels_and_error
 from qlab.course.plots.schematic import Schematic
-from qlab.course.plots.tensors import heat_map, histogram
+from qlab.course.plots.tensors import heat_map
 
 __all__ = [
     "Film",
@@ -18,6 +19,7 @@ __all__ = [
     "film_strip",
     "heat_map",
     "histogram",
+    "levels_and_error",
     "pareto",
     "slope_chart",
     "speech",
