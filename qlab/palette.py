@@ -90,8 +90,25 @@ def plain_log_labels(axis):
 class Figure(matplotlib.figure.Figure):
     """A matplotlib figure in the course's style that shows itself once, as a PNG, when it ends a notebook cell.
 
-    It is not registered with pyplot: none stays open behind the reader's back, and none is shown twice.
+    It is not registered with pyplot: none stays open behind the reader's back, and none is shown twice. `.alt` says
+    what it shows to those who do not see it: its titles, if nothing else was given.
     """
+
+    _alt = None
+
+    @property
+    def alt(self):
+        return self._alt or ". ".join(self._titles())
+
+    @alt.setter
+    def alt(self, text):
+        self._alt = text
+
+    def _titles(self):
+        """What stands above the figure and above its panels, from the first panel to the last, in one line each."""
+        panels = [axes.get_title(place) for axes in self.axes for place in ("left", "center", "right")]
+        titles = (" ".join(title.split()) for title in (self.get_suptitle(), *panels))
+        return [title.rstrip(".") for title in titles if title]
 
     def draw(self, renderer):
         for axis in self.findobj(Axis):  # those of insets and second scales too, which self.axes leaves out
@@ -100,20 +117,29 @@ class Figure(matplotlib.figure.Figure):
         with style():
             super().draw(renderer)
 
-    def _repr_png_(self):
+    def png(self):
+        """The bytes of the picture."""
         buffer = io.BytesIO()
         self.savefig(buffer, format="png")
         return buffer.getvalue()
 
+    def _repr_png_(self):
+        return self.png(), {"alt": self.alt}
 
-def figure(rows=1, columns=1, *, height=4.0, layout="constrained", **subplots):
+    def __repr__(self):
+        return f"<Figure: {self.alt}>" if self.alt else super().__repr__()
+
+
+def figure(rows=1, columns=1, *, height=4.0, layout="constrained", alt=None, **subplots):
     """A new figure of notebook width, and its axes (one, or a NumPy array of them, as `plt.subplots` gives).
 
-    `height` is in inches. `layout=None` draws about a third faster than "constrained": for a widget's figure, with
-    margins set by hand. Other arguments go to `Figure.subplots` (`sharex`, `width_ratios`, ...).
+    `height` is in inches. `alt` says what the figure shows, where its titles do not. `layout=None` draws about a third
+    faster than "constrained": for a widget's figure, with margins set by hand. Other arguments go to `Figure.subplots`
+    (`sharex`, `width_ratios`, ...).
     """
     with style():
         new = Figure(figsize=(WIDTH, height), dpi=DPI, layout=layout)
+        new.alt = alt
         return new, new.subplots(rows, columns, **subplots)
 
 

@@ -61,9 +61,21 @@ def test_a_figure_shows_itself_as_a_small_png_of_notebook_width():
     figure, axes = palette.figure(height=3)
     axes.bar(list(palette.COLOURS), range(1, 6), color=list(palette.COLOURS.values()))
     axes.set(xlabel="what", ylabel="how much", title="A finding")
-    png = figure._repr_png_()
+    png = figure.png()
     assert Image.open(io.BytesIO(png)).size == (800, 300)
     assert len(png) < 40_000
+
+
+def test_a_figure_says_what_it_shows_by_its_titles_or_as_it_was_told():
+    figure, (left, right) = palette.figure(1, 2)
+    assert repr(figure).startswith("<Figure size 800x400")
+    left.set_title("Weights lose\n1.2 dB")
+    right.set_title("Activations lose 3 dB.")
+    assert figure.alt == "Weights lose 1.2 dB. Activations lose 3 dB"
+    figure.suptitle("Two losses")
+    png, facts = figure._repr_png_()
+    assert (png[1:4], facts) == (b"PNG", {"alt": "Two losses. Weights lose 1.2 dB. Activations lose 3 dB"})
+    assert repr(palette.figure(alt="two arrows that meet")[0]) == "<Figure: two arrows that meet>"
 
 
 def test_a_figure_is_an_ordinary_matplotlib_figure_that_pyplot_does_not_keep(tmp_path):
@@ -79,7 +91,7 @@ def test_a_figure_is_an_ordinary_matplotlib_figure_that_pyplot_does_not_keep(tmp
 
 def test_drawing_a_figure_leaves_matplotlibs_defaults_alone():
     before = dict(matplotlib.rcParams)
-    palette.figure()[0]._repr_png_()
+    palette.figure()[0].png()
     assert dict(matplotlib.rcParams) == before
 
 

@@ -39,7 +39,7 @@ def test_no_text_of_the_board_leaves_the_figure():
     for name in range(8):
         store.record_check(f"0{name}.1", "passed")
     figure = progress()
-    figure._repr_png_()  # lays it out
+    figure.png()  # lays it out
     box = figure.bbox
     axes = figure.axes[0]
     for text in [*axes.texts, *axes.get_yticklabels(), axes.title, axes._left_title]:

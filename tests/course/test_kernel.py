@@ -84,6 +84,8 @@ def test_figures_are_one_png_each(executed):
     for cell in ("static figure", "progress"):
         (output,) = outputs[cell]
         assert output.data["image/png"]
+    assert output.metadata["image/png"]["alt"].startswith("0 of ")
+    assert output.data["text/plain"].startswith("<Figure: 0 of ")
 
 
 def test_an_error_of_a_callback_is_an_error_output_in_the_widget_state(executed):

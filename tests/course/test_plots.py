@@ -90,7 +90,7 @@ NAMES = [
 def all_figures():
     made = figures()
     for figure in made.values():
-        figure._repr_png_()  # lays it out
+        figure.png()  # lays it out
     assert list(made) == NAMES
     return made
 
@@ -216,7 +216,7 @@ def test_silence_and_constants_can_be_drawn():
         plots.histogram(np.zeros(5), levels=[0.0], label="w", title="constant"),
         plots.heat_map(np.zeros((3, 3)), np.zeros((3, 3)), title="zeros", rows="r", columns="c"),
     ):
-        assert figure._repr_png_()
+        assert figure.png()
 
 
 def test_a_film_is_a_gif_of_its_pictures_side_by_side_25_a_second_and_its_sound_stands_below(monkeypatch, tmp_path):

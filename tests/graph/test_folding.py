@@ -135,7 +135,7 @@ def test_all_texts_stand_where_they_belong(conformer, tmp_path):
 def test_a_figure_shows_itself_as_a_png_of_notebook_width_and_a_readable_height(conformer):
     figure = graph.draw(conformer)
     assert isinstance(figure, palette.Figure)
-    picture = Image.open(io.BytesIO(figure._repr_png_()))
+    picture = Image.open(io.BytesIO(figure.png()))
     assert picture.width == 800
     assert 400 < picture.height <= 1400
 

@@ -65,6 +65,6 @@ def test_the_figure_shows_speedups_on_a_log_axis_in_the_palettes_colours():
 
 
 def test_the_figure_becomes_a_small_png():
-    png = comparison(FASTER, SLOWER, SAME).plot()._repr_png_()
+    png = comparison(FASTER, SLOWER, SAME).plot().png()
     assert Image.open(io.BytesIO(png)).width == 800
     assert len(png) < 60_000

@@ -73,7 +73,7 @@ def test_the_figure_is_a_heat_map_and_points_with_axes_units_and_names():
     assert below.get_xlabel() == "layers in graph order\nrandom weights"
     assert bar.get_ylabel().startswith("SQNR (dB)")
     assert {text.get_text() for text in below.texts} == {"conv2.y", "conv1.y", "y"}
-    assert Image.open(io.BytesIO(figure._repr_png_())).width == 800
+    assert Image.open(io.BytesIO(figure.png())).width == 800
 
 
 def test_exact_lost_and_unknown_layers_do_not_move_the_colour_scale():
