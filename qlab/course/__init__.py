@@ -8,7 +8,7 @@
 Answers, claims and guesses show themselves, as words and colour in Jupyter and as plain text elsewhere.
 """
 
-from qlab.course import lessons, plots, widgets
+from qlab.course import lessons, mine, plots, widgets
 from qlab.course.board import progress
 from qlab.course.checking import check
 from qlab.course.claims import FalseClaim, claim
@@ -23,6 +23,7 @@ __all__ = [
     "claim",
     "explore",
     "lessons",
+    "mine",
     "plots",
     "predict",
     "progress",

@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 
-from qlab.course import lessons, store
+from qlab.course import lessons, mine, store
 from qlab.course.blanks import blank_part
 from qlab.course.brief import brief, error_text, kind, learner_line
 from qlab.course.verdict import ALMOST, NOT_YET, PASSED, Almost, NotYet, Verdict
@@ -40,6 +40,7 @@ def _judge(exercise_id, answer):
     printed = _Printed()
     try:
         status, message = PASSED, _run(exercise.checker, answer, printed) or ""
+        mine.take(exercise, answer)
     except KeyboardInterrupt:
         raise
     except Almost as found:

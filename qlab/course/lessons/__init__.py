@@ -8,9 +8,16 @@
 
 A check raises `Almost` (most often through qlab.course.expect) or returns. The module of notebook 04 is n04; it is
 imported when the first of its ids is asked for.
+
+An exercise whose answer belongs in the reader's own quantizer (qlab.course.mine) names its place there, and what stands
+in that place until the exercise is passed, with the signature that the exercise asks for:
+
+    @exercise("01.2", "quantize", place="quantize", otherwise=reference)
+    @exercise("01.3", "dequantize", place=("dequantize", "error_bound"), otherwise=(to_real, bound))    # two functions
 """
 
 import importlib
+import keyword
 import pkgutil
 import re
 import tomllib
@@ -19,25 +26,42 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Exercise", "exercise", "find", "ids", "questions", "words"]
+__all__ = ["Exercise", "exercise", "find", "ids", "places", "questions", "words"]
 
 _ID = re.compile(r"(\d\d)\.(\d+)")
+_PLACE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_TAKEN = {"adopt", "reset"}  # what `mine` itself offers
 _REGISTRY = {}
 
 
 class Exercise(NamedTuple):
-    """An exercise's id, its title in a few words, and the function that judges an answer."""
+    """An exercise's id, its title in a few words, the function that judges an answer, and its places in `mine`.
+
+    places: {name in `mine`: what stands there until the exercise is passed}, in the order of the answer's functions.
+    """
 
     id: str
     title: str
     checker: Callable
+    places: dict
+
+    def parts(self, answer):
+        """{place: the function of the answer that belongs there}; empty where the answer has another form."""
+        if len(self.places) == 1:
+            return dict.fromkeys(self.places, answer)
+        fits = isinstance(answer, tuple | list) and len(answer) == len(self.places)
+        return dict(zip(self.places, answer, strict=True)) if fits else {}
 
 
-def exercise(exercise_id, title):
+def exercise(exercise_id, title, *, place=None, otherwise=None):
     """Register the decorated function as the check of one exercise.
 
-    Raises ValueError for an id not of the form NN.k, in the wrong module, or already taken by another check.
+    place: the name in `mine` of the function or class that is the answer, or a tuple of names for a tuple of them;
+    otherwise: what stands there until the exercise is passed, one for each name.
+    Raises ValueError for an id not of the form NN.k, in the wrong module, or already taken by another check, and for a
+    place that is no name, is taken, or has nothing to stand there.
     """
+    places = _places(exercise_id, place, otherwise)
 
     def register(checker):
         matched = _ID.fullmatch(exercise_id)
@@ -48,10 +72,26 @@ def exercise(exercise_id, title):
         taken = _REGISTRY.get(exercise_id)
         if taken and taken.checker.__code__.co_firstlineno != checker.__code__.co_firstlineno:
             raise ValueError(f"exercise {exercise_id} is registered twice: {taken.title!r} and {title!r}")
-        _REGISTRY[exercise_id] = Exercise(exercise_id, title, checker)
+        for other in _REGISTRY.values():
+            if other.id != exercise_id and (shared := places.keys() & other.places.keys()):
+                raise ValueError(f"exercises {other.id} and {exercise_id} have one place: {', '.join(sorted(shared))}")
+        _REGISTRY[exercise_id] = Exercise(exercise_id, title, checker, places)
         return checker
 
     return register
+
+
+def _places(exercise_id, place, otherwise):
+    names = () if place is None else (place,) if isinstance(place, str) else tuple(place)
+    standing = (otherwise,) if place is None or isinstance(place, str) else otherwise
+    if place is not None and not (isinstance(standing, tuple) and len(standing) == len(names) > 0):
+        raise ValueError(f"exercise {exercise_id}: place={place!r} needs as many in `otherwise`, seen {otherwise!r}")
+    for name in names:
+        if not isinstance(name, str) or not _PLACE.fullmatch(name) or keyword.iskeyword(name) or name in _TAKEN:
+            raise ValueError(f"exercise {exercise_id}: {name!r} cannot be a place in `mine`")
+    if len(set(names)) < len(names) or not all(map(callable, standing[: len(names)])):
+        raise ValueError(f"exercise {exercise_id}: expected different names and a function for each, seen {place!r}")
+    return dict(zip(names, standing, strict=False))
 
 
 def find(exercise_id):
@@ -73,6 +113,11 @@ def ids(notebook=None):
         _module(number)
     chosen = [name for name in _REGISTRY if notebook in (None, name[:2])]
     return tuple(sorted(chosen, key=lambda name: tuple(map(int, name.split(".")))))
+
+
+def places():
+    """{name in `mine`: the exercise whose answer takes that place}, in reading order."""
+    return {name: _REGISTRY[exercise_id] for exercise_id in ids() for name in _REGISTRY[exercise_id].places}
 
 
 def questions(notebook):
