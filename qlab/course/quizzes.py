@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import ipywidgets
 
-from qlab.course import lessons, store
-from qlab.course.show import GOOD, NEARLY, WAITING, Shown, box, rich, strong
+from qlab.course import lessons, live, store
+from qlab.course.show import GOOD, NEARLY, WAITING, Shown, box, plain, rich, strong
 
 
 class Option(NamedTuple):
@@ -75,19 +75,35 @@ class Quiz(list):
 
 
 class Asked(Shown):
-    """One question of a quiz on the page; `.answer("b")` does what a click does."""
+    """One question of a quiz on the page; `.answer("b")` does what a click does, `.chosen()` is what was clicked last.
+
+    Below the question stand its options, as buttons where a kernel is there to answer; all explanations come last.
+    """
 
     def __init__(self, notebook, number, asked):
         self.id, self.question = f"{notebook}.{number}", asked
         self.letters = tuple("abcdefghijklmnopqrstuvwxyz"[: len(asked.options)])
-        self.notebook, self.number = notebook, number
+        self.number = number
 
     def answer(self, letter):
         """Remember the choice. -> HTML: whether it is right, and its explanation"""
-        option = self.question.options[self.letters.index(letter)]
+        option = self._option(letter)
         trouble = store.update(lambda progress: self._keep(progress, option))
+        return self.explanation(letter) + (f"<br>{rich(trouble)}" if trouble else "")
+
+    def explanation(self, letter):
+        """HTML: whether the option is right, and why."""
+        option = self._option(letter)
         said = strong(*((GOOD, "✓ right") if option.right else (NEARLY, "✗ not this one")))
-        return f"{said} &nbsp;{rich(letter)}: {rich(option.explanation)}" + (f"<br>{rich(trouble)}" if trouble else "")
+        return f"{said} &nbsp;{rich(letter)}: {rich(option.explanation)}"
+
+    def chosen(self):
+        """The letter of the option that was chosen last, in this kernel or before it, or None."""
+        choice = store.read()[0]["quizzes"].get(self.id, {}).get("choice")
+        return next((letter for letter, option in self.lines() if option.text == choice), None)
+
+    def _option(self, letter):
+        return self.question.options[self.letters.index(letter)]
 
     def _keep(self, progress, option):
         progress["quizzes"][self.id] = {"choice": option.text, "right": option.right}
@@ -95,29 +111,54 @@ class Asked(Shown):
     def facts(self):
         return {"quiz": self.id}
 
-    def _lines(self):
-        return [(letter, option) for letter, option in zip(self.letters, self.question.options, strict=True)]
+    def lines(self):
+        """(letter, option) for every option."""
+        return list(zip(self.letters, self.question.options, strict=True))
 
     def text(self):
-        options = [f"  {letter}) {option.text}" for letter, option in self._lines()]
-        answers = [f"  {'✓' if o.right else '✗'} {letter}: {o.explanation}" for letter, o in self._lines()]
-        return "\n".join([f"[quiz {self.id}] {self.question.text}", *options, "Answer:", *answers])
+        options = [f"  {letter}) {option.text}" for letter, option in self.lines()]
+        return "\n".join([f"[quiz {self.id}] {self.question.text}", *options])
 
     def html(self):
-        options = "".join(f"<br>{letter}) {rich(option.text)}" for letter, option in self._lines())
-        answers = "".join(
-            f"<br>{strong(*((GOOD, '✓') if option.right else (NEARLY, '✗')))} {letter}: {rich(option.explanation)}"
-            for letter, option in self._lines()
-        )
-        asked = f"{strong(WAITING, f'Question {self.number}')} &nbsp;{rich(self.question.text)}{options}"
-        return box(WAITING, f"{asked}<details><summary>Answer</summary>{answers}</details>")
+        options = "<br>".join(f"{letter}) {rich(option.text)}" for letter, option in self.lines())
+        asked = f"{strong(WAITING, f'Question {self.number}')} &nbsp;{rich(self.question.text)}"
+        return box(WAITING, asked + live.without_widget(f"quiz-{self.id}", options))
 
     def widget(self):
-        buttons = ipywidgets.ToggleButtons(options=self.letters, value=None, style={"button_width": "3em"})
-        said = ipywidgets.HTML()
+        buttons = ipywidgets.ToggleButtons(
+            options=[(f"{letter}) {plain(option.text)}", letter) for letter, option in self.lines()],
+            value=self.chosen(),
+            style={"button_width": "100%"},
+        )
+        buttons.add_class("qlab-options").add_class("qlab-column")
+        said = ipywidgets.HTML("" if buttons.value is None else self.explanation(buttons.value))
 
         def chosen(change):
             said.value = "" if change["new"] is None else self.answer(change["new"])
 
         buttons.observe(chosen, "value")
-        return ipywidgets.VBox([buttons, said])
+        return ipywidgets.VBox([buttons, said, live.style(f"quiz-{self.id}")])
+
+    def rest(self):
+        return Answers(self)
+
+
+class Answers(Shown):
+    """All explanations of a question, folded."""
+
+    def __init__(self, asked):
+        self.asked = asked
+
+    def facts(self):
+        return {"answers": self.asked.id}
+
+    def text(self):
+        said = [f"  {'✓' if o.right else '✗'} {letter}: {o.explanation}" for letter, o in self.asked.lines()]
+        return "\n".join(["Answer:", *said])
+
+    def html(self):
+        said = "<br>".join(
+            f"{strong(*((GOOD, '✓') if option.right else (NEARLY, '✗')))} {letter}: {rich(option.explanation)}"
+            for letter, option in self.asked.lines()
+        )
+        return box(WAITING, f"<details><summary>Answer</summary>{said}</details>")

@@ -18,10 +18,27 @@ NEARLY = "#AD6A00"
 BAD = "#D1453B"
 
 
+# `code`, or *emphasis*: stars that touch a word on its outer sides, which those of 2*x*3 or f(*a, *b) do not.
+_MARKED = re.compile(r"`(?P<code>[^`\n]+)`|(?<![\w*])\*(?=[^\s*])(?P<stressed>[^*\n]+)(?<=[^\s*])\*(?![\w*])")
+
+
 def rich(text):
-    """Plain text as HTML: escaped, `code` in backticks set as code, lines kept."""
-    escaped = html.escape(text, quote=True)
-    return re.sub(r"`([^`\n]+)`", r"<code>\1</code>", escaped).replace("\n", "<br>")
+    """Plain text as HTML: escaped, `code` in backticks set as code, *emphasis* as such, lines kept."""
+    return _marked(html.escape(text, quote=True)).replace("\n", "<br>")
+
+
+def _marked(escaped):
+    def mark(found):
+        if found["code"] is not None:
+            return f"<code>{found['code']}</code>"
+        return f"<em>{_marked(found['stressed'])}</em>"
+
+    return _MARKED.sub(mark, escaped)
+
+
+def plain(text):
+    """Text without the signs that set code and emphasis, for places that show neither, such as a button."""
+    return _MARKED.sub(lambda found: found["code"] or plain(found["stressed"]), text)
 
 
 def box(colour, body):
@@ -43,7 +60,8 @@ class Shown:
     """Something the learner sees. It appears at once, wherever in a cell it is made, and only once.
 
     Subclasses give `text()` and `html()`; `facts()` goes into the output's metadata, under "qlab", for programs that
-    read notebooks. `widget()` may give a control to stand below the text when a Jupyter kernel is running.
+    read notebooks. `widget()` may give a control to stand below the text when a Jupyter kernel is running, and `rest()`
+    something more to be shown below that.
     """
 
     _shown_in = None
@@ -60,16 +78,21 @@ class Shown:
     def widget(self):
         return None
 
+    def rest(self):
+        return None
+
     def show(self):
         """Publish now. As the last expression of the same cell the object then keeps quiet. -> self"""
         self._shown_in = _cell()
         if get_ipython() is None:
             _print(self.text())
-            return self
-        display(self._repr_mimebundle_(), raw=True, metadata={"qlab": self.facts()})
-        control = self.widget() if in_jupyter() else None
-        if control is not None:
-            display(control)
+        else:
+            display(self._repr_mimebundle_(), raw=True, metadata={"qlab": self.facts()})
+            control = self.widget() if in_jupyter() else None
+            if control is not None:
+                display(control)
+        if (more := self.rest()) is not None:
+            more.show()
         return self
 
     def _repr_mimebundle_(self, **_):

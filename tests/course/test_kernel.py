@@ -74,9 +74,10 @@ def test_an_answer_that_exits_leaves_the_kernel_running(executed):
 @pytest.mark.parametrize("cell", ["prediction", "quiz", "widget"])
 def test_words_stand_first_and_the_widget_below(executed, cell):
     outputs, _ = executed
-    words, view = outputs[cell]
+    words, view, *rest = outputs[cell]
     assert {"text/plain", "text/html"} == set(words.data)
     assert WIDGET in view.data
+    assert ["<summary>Answer</summary>" in answers.data["text/html"] for answers in rest] == [True] * (cell == "quiz")
 
 
 def test_figures_are_one_png_each(executed):

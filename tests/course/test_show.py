@@ -29,6 +29,13 @@ def test_markup_in_text_is_escaped_and_backticks_become_code():
     assert show.rich('`a<b` & "c"\nd') == "<code>a&lt;b</code> &amp; &quot;c&quot;<br>d"
 
 
+def test_stars_around_words_are_emphasis_and_those_of_code_stay():
+    assert show.rich("twice the *power*, *all of it*.") == "twice the <em>power</em>, <em>all of it</em>."
+    for text in ("2*x*3", "x * y * z", "f(*a, *b, **c)", "**", "x**2 + y**2", "`a *b* c`"):
+        assert "<em>" not in show.rich(text), text
+    assert show.plain("the `scale` *of `x`*, 2*x*3") == "the scale of x, 2*x*3"
+
+
 def test_a_terminal_without_ticks_is_printed_to_all_the_same(monkeypatch):
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="cp1252", write_through=True))
