@@ -15,8 +15,9 @@ _LOOKS = {  # state -> (fill, mark): the mark says it too, for those who do not 
     "wrong": (NEARLY, "✗"),
     "open": ("#E4E7EA", ""),
     "guessed": ("#E4E7EA", "?"),
+    "late": ("#E4E7EA", "–"),
 }
-_KEY = "✓ passed or right    ~ almost    ✗ not right    ? not yet settled"
+_KEY = "✓ passed or right    ~ almost    ✗ not right    ? not yet settled    – no guess before the result"
 _QUIET = "#5F6770"
 _ROW, _ABOVE, _BELOW = 0.42, 0.75, 0.45  # inches
 
@@ -25,7 +26,7 @@ def progress():
     """Notebooks in rows; exercises, predictions and quiz questions in columns. -> matplotlib Figure
 
     An exercise is passed, almost, or open; a prediction or a quiz answer was right or wrong; "?" is a guess that waits
-    for its measurement.
+    for its measurement, "–" a measurement before which there was none.
     """
     done, trouble = store.read()
     if trouble:
@@ -65,7 +66,7 @@ def _rows(done):
     known |= {name: entry["status"] for name, entry in done["exercises"].items()}
     tables = {
         "exercises": known,
-        "predictions": {name: _outcome(entry, "guessed") for name, entry in done["predictions"].items()},
+        "predictions": {name: _foreseen(entry) for name, entry in done["predictions"].items()},
         "quiz": {name: _outcome(entry, "open") for name, entry in done["quizzes"].items()},
     }
     notebooks = sorted({name.partition(".")[0] for table in tables.values() for name in table})
@@ -81,10 +82,14 @@ def _outcome(entry, unsettled):
     return {True: "right", False: "wrong"}.get(entry.get("right"), unsettled)
 
 
+def _foreseen(entry):
+    return _outcome(entry, "late" if "measured" in entry else "guessed")
+
+
 def _title(rows):
     states = {group: [state for cells in rows.values() for _, state in cells[group]] for group in GROUPS}
     passed = f"{states['exercises'].count('passed')} of {len(states['exercises'])} exercises passed"
-    settled = [state for state in states["predictions"] if state != "guessed"]
+    settled = [state for state in states["predictions"] if state in ("right", "wrong")]
     return f"{passed}, {settled.count('right')} of {len(settled)} predictions right" if settled else passed
 
 

@@ -21,11 +21,12 @@ def test_exercises_predictions_and_quizzes_are_told_apart_by_marks_too(progress_
     predict("00.10", "q", ["a", "b"], answer="a")
     settle("00.1", "a")
     settle("00.2", "b")
+    settle("00.3", "b")
     store.update(lambda kept: kept["quizzes"].update({"00.1": {"choice": "x", "right": True}}))
     figure = progress()
     shown = texts(figure)
     assert shown[1:2] == ["1 ~"]
-    assert shown[3:6] == ["1 ✓", "2 ✗", "10 ?"]
+    assert shown[3:7] == ["1 ✓", "2 ✗", "3 –", "10 ?"]
     assert "1 of 2 predictions right" in figure.axes[0].get_title(loc="left")
 
 

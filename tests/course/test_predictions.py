@@ -28,7 +28,7 @@ def test_a_guess_by_call_is_kept_and_remembered_by_a_new_kernel():
 
 def test_a_guess_by_click_is_kept_and_may_be_changed():
     shown = predict("07.1", QUESTION, OPTIONS)
-    buttons, said = shown.widget().children
+    buttons, said, _ = shown.widget().children
     for guess in ("slower", "faster"):
         buttons.value = guess
         assert stored()["07.1"]["guess"] == guess
@@ -67,7 +67,7 @@ def test_without_a_guess_the_result_still_stands():
     shown = settle("07.1", 1.77)
     assert shown.right is None
     assert shown.text() == "[prediction 07.1] measured: 1.77. You made no guess."
-    assert stored() == {}
+    assert stored()["07.1"]["guess"] is None
 
 
 def test_a_guess_stays_after_the_result_is_out():
@@ -79,6 +79,42 @@ def test_a_guess_stays_after_the_result_is_out():
         assert "the result is out" in shown.text()
     assert stored()["07.1"]["right"] is False
     assert early.widget().children[0].disabled
+
+
+@pytest.mark.parametrize("asked_before", [True, False])
+def test_a_guess_made_after_the_result_is_kept_and_is_never_right(asked_before):
+    if asked_before:
+        predict("07.1", QUESTION, OPTIONS)
+    settle("07.1", "faster")
+    shown = predict("07.1", QUESTION, OPTIONS)
+    assert "does not count any more" in shown.status()
+    buttons, said, _ = shown.widget().children
+    buttons.value = "faster"
+    assert (buttons.value, said.value) == ("faster", "Your guess: faster, made after the result: it does not count")
+    again = settle("07.1", "faster")
+    assert (again.right, again.guessed()) == (None, "You guessed: faster, after the result was out.")
+    assert stored()["07.1"]["right"] is None
+    assert predict("07.1", QUESTION, OPTIONS).late
+
+
+def test_a_question_that_was_reworded_since_its_result_can_be_guessed_again():
+    settle("07.1", "faster")
+    predict("07.1", QUESTION, OPTIONS, answer="slower")
+    settle("07.1", "faster")
+    shown = predict("07.1", "Static int8 will be", OPTIONS, answer="faster")
+    assert not shown.late
+    assert settle("07.1", "faster").right is True
+
+
+def test_the_button_that_is_lit_is_the_guess_that_counts():
+    buttons, said, _ = predict("07.1", QUESTION, OPTIONS).widget().children
+    buttons.value = "slower"
+    settle("07.1", "faster")
+    buttons.value = "faster"  # in a page from before the result
+    assert (buttons.value, buttons.disabled) == ("slower", True)
+    assert said.value == "Your guess: slower (the result is out: this guess stays)"
+    again, *_ = predict("07.1", QUESTION, OPTIONS, answer="faster").widget().children
+    assert (again.value, again.disabled) == ("slower", True)
 
 
 def test_a_guess_for_options_that_were_since_reworded_does_not_count():
