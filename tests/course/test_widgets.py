@@ -48,10 +48,55 @@ def test_moving_a_control_redraws_the_picture_in_place():
     assert pixels(explorer) == before
 
 
-def test_the_height_is_that_of_the_picture_and_fixed():
+def test_the_height_follows_the_width_in_the_shape_of_the_picture():
     explorer = explored_ruler()
     width, height = Image.open(io.BytesIO(explorer.image.value)).size
-    assert (explorer.image.layout.width, explorer.image.layout.height) == (f"{width}px", f"{height}px")
+    layout = explorer.image.layout
+    assert (layout.width, layout.max_width, layout.height) == (f"{width}px", "calc(100% - 4px)", "auto")
+    style = explorer.panel.children[0].value
+    assert f".{explorer.image._dom_classes[0]} {{ aspect-ratio: {width} / {height}; }}" in style
+
+
+def test_what_the_picture_shows_is_said_in_words_after_each_move():
+    def titled(bits):
+        figure = ruler(bits)
+        figure.axes[0].set_title(f"<{bits}> bits")
+        return figure
+
+    explorer = explore(titled, bits=slider(2, 8, 4))
+    assert "&lt;4&gt; bits" in explorer.words.value
+    explorer.controls["bits"].value = 5
+    assert "&lt;5&gt; bits" in explorer.words.value
+
+
+def test_a_control_without_effect_is_switched_off_until_it_has_one():
+    kinds = ["by all", "by block"]
+    explorer = explore(
+        lambda kind, block: ruler(),
+        kind=choice(kinds),
+        block=slider(8, 64),
+        when={"block": lambda values: values["kind"] == "by block"},
+    )
+    block = explorer.controls["block"]
+    for kind, off in (("by all", True), ("by block", False), ("by all", True)):
+        explorer.controls["kind"].value = kind
+        assert (block.disabled, "qlab-idle" in block._dom_classes) == (off, off)
+    with pytest.raises(ValueError, match="when= names blocks; the controls are kind"):
+        explore(lambda kind: ruler(), kind=choice(kinds), when={"blocks": bool})
+
+
+@pytest.mark.parametrize(
+    ("spec", "words", "readout"),
+    [
+        (slider(-0.41234567, 0.5, 0.1, step=0.005), "-0.412 to 0.5", ".3f"),
+        (slider(0, 1000.0, 2.0), "0 to 1000", ".0f"),
+        (range_slider(-0.0437125, 0.0501), "from and to, within -0.0437 to 0.0501", ".4f"),
+        (slider(2, 8, 4), "2 to 8", "d"),
+    ],
+)
+def test_the_ends_of_a_slider_are_told_as_finely_as_its_steps(spec, words, readout):
+    assert spec.words() == words
+    assert spec.widget("x").readout_format == readout
 
 
 def test_without_a_kernel_the_controls_stand_in_words(capsys):

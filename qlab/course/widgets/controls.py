@@ -1,10 +1,12 @@
 """Controls as values: what may be chosen, where it starts, and which of its values are ends."""
 
+import math
 from typing import NamedTuple
 
 import ipywidgets
 
-_LAYOUT = {"width": "460px", "max_width": "100%"}
+WHOLE_WIDTH = "calc(100% - 4px)"  # of a page narrower than the control: Jupyter puts 2 pixels on either side
+_LAYOUT = {"width": "460px", "max_width": WHOLE_WIDTH}
 _STYLE = {"description_width": "150px"}
 
 
@@ -23,10 +25,10 @@ class Slider(NamedTuple):
     def widget(self, name):
         whole = all(isinstance(number, int) for number in (self.low, self.high, self.value, self.step))
         made = ipywidgets.IntSlider if whole else ipywidgets.FloatSlider
-        return _made(made, self, name, **_readout(self, whole))
+        return _made(made, self, name, readout_format="d" if whole else _format(self.step))
 
     def words(self):
-        return f"{self.low:g} to {self.high:g}"
+        return f"{_shown(self.low, self.step)} to {_shown(self.high, self.step)}"
 
 
 class RangeSlider(NamedTuple):
@@ -42,10 +44,10 @@ class RangeSlider(NamedTuple):
         return ((self.low, self.high), (self.low, self.low), (self.high, self.high))
 
     def widget(self, name):
-        return _made(ipywidgets.FloatRangeSlider, self, name, **_readout(self, False))
+        return _made(ipywidgets.FloatRangeSlider, self, name, readout_format=_format(self.step))
 
     def words(self):
-        return f"from and to, within {self.low:g} to {self.high:g}"
+        return f"from and to, within {_shown(self.low, self.step)} to {_shown(self.high, self.step)}"
 
 
 class Choice(NamedTuple):
@@ -126,8 +128,18 @@ def _step(low, high):
     return 1 if isinstance(low, int) and isinstance(high, int) else (high - low) / 100
 
 
-def _readout(control, whole):
-    return {"readout_format": "d" if whole else ".3g"}
+def _decimals(step):
+    """As many as tell one step from the next."""
+    return max(0, math.ceil(-math.log10(step)))
+
+
+def _format(step):
+    return f".{_decimals(step)}f"
+
+
+def _shown(number, step):
+    """A number as the slider's own readout has it, without zeros at the end."""
+    return f"{round(number, _decimals(step)):g}"
 
 
 def _made(made, control, name, **more):

@@ -10,21 +10,27 @@ import traceback
 import ipywidgets
 import matplotlib.figure
 
+from qlab.course import live
 from qlab.course.show import WAITING, Shown, box, rich, strong
+from qlab.course.widgets.controls import WHOLE_WIDTH
 
 PANELS = 2
 CORNERS = 32  # beyond so many combinations of ends, only one control at a time goes to its ends
 _EXPLORED = []
 
 
-def explore(draw, **controls):
+def explore(draw, *, when=None, **controls):
     """Show a widget: `controls` are slider(), range_slider(), choice(), toggle(), one for each argument of `draw`.
+
+    `when` tells of a control that has no effect at times, and is grey then: {its name: a function of all values}.
+
+    >>> explore(heat, when={"block_size": lambda values: "block" in values["shares"]}, shares=..., block_size=...)
 
     `draw(**values)` returns a new matplotlib Figure of the same size each time, of at most two panels. An exception of
     the first drawing is raised here; one of a later drawing stands below the picture until the next good one.
     Keep a drawing under 150 ms: `palette.figure(layout=None)`, data thinned beforehand. -> Explorer
     """
-    explorer = Explorer(draw, controls)
+    explorer = Explorer(draw, controls, when)
     _EXPLORED.append(explorer)
     return explorer.show()
 
@@ -32,20 +38,43 @@ def explore(draw, **controls):
 class Explorer(Shown):
     """A widget: `.draw`, `.specs` and `.controls` (values, ipywidgets), `.image`, `.error`, `.seconds`."""
 
-    def __init__(self, draw, specs):
-        self.draw, self.specs = draw, specs
+    def __init__(self, draw, specs, when=None):
+        self.draw, self.specs, self.when = draw, specs, when or {}
+        if strangers := sorted(set(self.when) - set(specs)):
+            raise ValueError(f"when= names {', '.join(strangers)}; the controls are {', '.join(specs)}")
         self.error, self.seconds = None, 0.0
         self.controls = {name: spec.widget(name) for name, spec in specs.items()}
-        png, width, height = _rendered(draw(**self.values()))
-        # The height is fixed: while a new picture loads nothing below it moves. It fits into narrow windows.
-        self.image = ipywidgets.Image(
-            value=png, format="png", layout={"width": f"{width}px", "height": f"{height}px", "max_width": "100%"}
-        )
-        self.image.layout.object_fit = "contain"
+        # As wide as there is room, and no wider than it was drawn. The shape stands in the style as well: while a new
+        # picture loads nothing below it moves.
+        self.image = ipywidgets.Image(format="png", layout={"height": "auto", "max_width": WHOLE_WIDTH})
+        self.words = live.Words()
+        width, height = self._show(draw(**self.values()))
+        self.image.layout.width = f"{width}px"
+        self.image.add_class(f"qlab-picture-{width}x{height}")
+        shape = f".qlab-picture-{width}x{height} {{ aspect-ratio: {width} / {height}; }}"
         self.trouble = ipywidgets.Output()
         for control in self.controls.values():
             control.observe(lambda _: self.redraw(), "value")
-        self.panel = ipywidgets.VBox([*self.controls.values(), self.image, self.trouble])
+        self._grey()
+        self.panel = ipywidgets.VBox(
+            [live.style(draw.__name__, shape), *self.controls.values(), self.image, self.words, self.trouble]
+        )
+        self.panel.add_class("qlab-explorer")
+
+    def _show(self, figure):
+        """Put a figure in the picture's place, and its words in theirs. -> width, height in pixels"""
+        said = getattr(figure, "alt", "")
+        self.image.value, width, height = _rendered(figure)
+        self.words.say(said)
+        return width, height
+
+    def _grey(self):
+        """Switch off the controls that have no effect beside the present values of the others."""
+        values = self.values()
+        for name, matters in self.when.items():
+            control = self.controls[name]
+            control.disabled = not matters(values)
+            (control.add_class if control.disabled else control.remove_class)("qlab-idle")
 
     def values(self):
         """The present value of every control."""
@@ -59,7 +88,8 @@ class Explorer(Shown):
         """
         start = time.perf_counter()
         try:
-            self.image.value, *_ = _rendered(self.draw(**self.values()))
+            self._grey()
+            self._show(self.draw(**self.values()))
             self.error, self.trouble.outputs = None, ()
         except Exception as error:  # whatever draw raises must reach the page: a callback's exception is lost otherwise
             self.error, self.trouble.outputs = error, (_error_output(error),)
@@ -84,7 +114,8 @@ class Explorer(Shown):
 
     def html(self):
         head, _, controls = self.text().partition(": ")
-        return box(WAITING, f"<small>{strong(WAITING, head)}: {rich(controls)}</small>")
+        said = box(WAITING, f"<small>{strong(WAITING, head)}: {rich(controls)}</small>")
+        return live.without_widget(self.draw.__name__, said)
 
 
 def ends(**specs):
