@@ -6,10 +6,12 @@ import warnings
 
 import numpy as np
 
-from qlab.course import lessons, mine, store
+from qlab.course import cells, lessons, places, store
 from qlab.course.blanks import blank_part
 from qlab.course.brief import brief, error_text, kind, learner_line
 from qlab.course.verdict import ALMOST, NOT_YET, PASSED, Almost, NotYet, Verdict
+
+cells.watch()  # from the import of qlab.course on: a cell that fails later is known to the check after it
 
 PRINTED_LIMIT = 2_000  # characters: a check calls an answer many times
 
@@ -24,13 +26,22 @@ def check(exercise_id, answer=...):
     The verdict is "passed", "not yet" (nothing filled in) or "almost", with what is wrong as seen in your output.
     Nothing that the answer does is raised here; only interrupting the kernel stops a check.
     """
-    verdict = _judge(exercise_id, answer)
+    verdict = judge(exercise_id, answer)
+    verdict.judged = _judged(answer)
+    if verdict.status == PASSED:
+        verdict.add(places.take(lessons.find(exercise_id), answer))
+    return record(verdict).show()
+
+
+def record(verdict):
+    """Remember a verdict in the progress file, and say in it if that fails. -> verdict"""
     if verdict.status != NOT_YET and (trouble := store.record_check(verdict.id, verdict.status)):
-        verdict.message = f"{verdict.message}\n({trouble})".strip()
-    return verdict.show()
+        verdict.add(f"({trouble})")
+    return verdict
 
 
-def _judge(exercise_id, answer):
+def judge(exercise_id, answer):
+    """The verdict on an answer, neither shown nor remembered."""
     try:
         exercise = lessons.find(exercise_id)
     except LookupError as error:
@@ -40,7 +51,6 @@ def _judge(exercise_id, answer):
     printed = _Printed()
     try:
         status, message = PASSED, _run(exercise.checker, answer, printed) or ""
-        mine.take(exercise, answer)
     except KeyboardInterrupt:
         raise
     except Almost as found:
@@ -50,6 +60,13 @@ def _judge(exercise_id, answer):
     except BaseException as error:  # SystemExit too: a learner's `exit()` must not end the kernel
         status, message = ALMOST, _unforeseen(error, answer)
     return Verdict(exercise.id, status, message, title=exercise.title, printed=printed.getvalue())
+
+
+def _judged(answer):
+    try:
+        return cells.judged(answer)
+    except Exception:  # an answer that cannot even be asked for its name
+        return cells.Judged()
 
 
 def _run(checker, answer, printed):

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 SECTIONS = ("exercises", "predictions", "quizzes")
-_NAME = ".qlab-progress.json"
+NAME = ".qlab-progress.json"
 _LOCK_WAIT_S, _LOCK_STALE_S = 1.0, 5.0
 _memory = {}  # stands in for the file in tests that name none
 
@@ -28,7 +28,7 @@ def path():
     if os.environ.get("QLAB_TEST"):
         return None
     repository = Path(__file__).resolve().parents[2]
-    return (repository if (repository / "notebooks").is_dir() else Path.home()) / _NAME
+    return (repository if (repository / "notebooks").is_dir() else Path.home()) / NAME
 
 
 def read():

@@ -23,6 +23,9 @@ _RESTORE = """
 for _name in set(globals()) - set(_harness_kept) - {"_harness_kept", "_name"}:
     del globals()[_name]
 globals().update(_harness_kept)
+if _mine := __import__("sys").modules.get("qlab.course.mine"):
+    _mine.reset()  # an answer that passed does not serve the cells that follow either
+del _mine
 """
 
 

@@ -26,7 +26,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Exercise", "exercise", "find", "ids", "places", "questions", "words"]
+__all__ = ["Exercise", "exercise", "find", "ids", "places", "questions", "with_place", "words"]
 
 _ID = re.compile(r"(\d\d)\.(\d+)")
 _PLACE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -118,6 +118,11 @@ def ids(notebook=None):
 def places():
     """{name in `mine`: the exercise whose answer takes that place}, in reading order."""
     return {name: _REGISTRY[exercise_id] for exercise_id in ids() for name in _REGISTRY[exercise_id].places}
+
+
+def with_place(name):
+    """The exercise whose answer takes that place in `mine`, or None."""
+    return next((found for found in _REGISTRY.values() if name in found.places), None) or places().get(name)
 
 
 def questions(notebook):

@@ -1,0 +1,199 @@
+"""The reader's own functions as files beside the progress file, one readable .py each, and the right to run them.
+
+A file is run only if its text is, letter for letter, one that passed here. The progress file keeps for each place the
+SHA-256 of that text, and a seal: its HMAC under a random key of this user's, which lies in qlab's cache folder and
+never beside the files. So neither an edit, nor a file that came with a clone, nor one that came with a progress file
+that knows its hash, is run unasked. It is a guard against running what nobody looked at, in proportion: whoever can
+read this user's cache folder can run code as this user anyway. Where the key is lost, the functions are adopted anew.
+"""
+
+import hashlib
+import hmac
+import linecache
+import os
+import secrets
+import types
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from qlab import machine
+from qlab.course import store
+from qlab.course.brief import error_text, learner_line
+
+KEPT, NONE, GONE, EDITED, FOREIGN, UNREADABLE = "kept", "none", "gone", "edited", "foreign", "unreadable"
+LARGEST = 1_000_000  # bytes: no function is longer
+_SECTION = "mine"
+_FIELDS = ("exercise", "sha256", "seal")
+_KEY_BYTES = 32
+_looked = {}  # file -> (stamps of all that is read, what was found): `mine` is asked in loops
+
+
+class Found(NamedTuple):
+    """What lies in a place: the state of its file, the file's text, and for UNREADABLE the reason."""
+
+    state: str
+    text: str = ""
+    why: str = ""
+
+
+def folder():
+    """Where the files lie, or None where progress is kept in memory only."""
+    progress = store.path()
+    if progress is None:
+        return None
+    suffix = "" if progress.name == store.NAME else f"-{progress.stem}"
+    return progress.with_name(f".qlab-mine{suffix}")
+
+
+def file_of(place):
+    return folder() / f"{place}.py"
+
+
+def look(place):
+    """What is kept for a place. Never raises, never runs anything."""
+    if folder() is None:
+        return Found(NONE)
+    file, progress = file_of(place), store.path()
+    stamps = _stamp(file), _stamp(progress), _stamp(_key_file())
+    if _looked.get(file, (None,))[0] != stamps:
+        _looked[file] = stamps, _look(place, file)
+    return _looked[file][1]
+
+
+def _look(place, file):
+    entry = _entries(store.read()[0]).get(place)
+    try:
+        if file.stat().st_size > LARGEST:
+            return Found(UNREADABLE, why=f"it is larger than {LARGEST:,} bytes")
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return Found(GONE if entry else NONE)
+    except (OSError, ValueError) as error:
+        return Found(UNREADABLE, why=error_text(error))
+    if not isinstance(entry, dict) or not all(
+        isinstance(entry.get(key), str) for key in ("exercise", "sha256", "seal")
+    ):
+        return Found(FOREIGN, text)
+    if entry["sha256"] != _sha256(text):
+        return Found(EDITED, text)
+    key = _key()
+    sealed = hmac.compare_digest(entry["seal"].encode(), _seal(place, entry["exercise"], text, key).encode())
+    return Found(KEPT if key and sealed else FOREIGN, text)
+
+
+def _stamp(file):
+    """Changes when the file does."""
+    try:
+        seen = file.stat()
+    except (OSError, ValueError):
+        return None
+    return seen.st_mtime_ns, seen.st_size, seen.st_ino
+
+
+def keep(place, exercise_id, text):
+    """Write the text that passed, set aside another one that lay there, and seal it. -> trouble
+
+    With the progress file's lock held: two kernels that pass one exercise leave a file and a seal that fit together.
+    """
+
+    def change(progress):
+        seal = _seal(place, exercise_id, text, _key() or _make_key())
+        file = file_of(place)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if look(place).text != text or not file.is_file():
+            _set_aside(place)
+            beside = file.with_name(f".{file.name}.{os.getpid()}.part")
+            try:
+                beside.write_text(text, encoding="utf-8", newline="\n")
+                beside.replace(file)
+            finally:
+                beside.unlink(missing_ok=True)
+        progress[_SECTION] = {
+            **_entries(progress),
+            place: {"exercise": exercise_id, "sha256": _sha256(text), "seal": seal},
+        }
+
+    try:
+        return store.update(change)
+    except ValueError as error:  # no folder for the key
+        return str(error)
+
+
+def forget(place):
+    """Set the file aside and take the seal away. -> (the file as it is called now or None, trouble)"""
+    moved = []
+
+    def change(progress):
+        moved.append(_set_aside(place))
+        if place in _entries(progress):
+            progress[_SECTION] = {name: entry for name, entry in _entries(progress).items() if name != place}
+
+    trouble = "" if folder() is None else store.update(change)
+    return (moved[0] if moved else None), trouble
+
+
+def run(place, text):
+    """Run the text of a place's file, and give what it calls by the place's name. Raises whatever the text raises."""
+    file = str(file_of(place))
+    module = types.ModuleType(f"mine_{place}")
+    module.__file__ = file
+    linecache.checkcache(file)  # tracebacks show the file as it is now
+    exec(compile(text, file, "exec", dont_inherit=True), vars(module))
+    if not callable(vars(module).get(place)):
+        raise ValueError(f"the file defines no function or class `{place}`")
+    return vars(module)[place]
+
+
+def told(error):
+    """Why a file could not be run, with the line."""
+    return f"{error_text(error)}{learner_line(error)}"
+
+
+def _set_aside(place):
+    """Move the file into the folder "earlier", under a name with the time. -> its new path, or None without a file"""
+    file = file_of(place)
+    if not os.path.lexists(file):
+        return None
+    earlier = file.parent / "earlier"
+    earlier.mkdir(exist_ok=True)
+    return file.rename(earlier / f"{place}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.py")
+
+
+def _entries(progress):
+    entries = progress.get(_SECTION)
+    return entries if isinstance(entries, dict) else {}
+
+
+def _sha256(text):
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def _seal(place, exercise_id, text, key):
+    return hmac.new(key, "\0".join((place, exercise_id, text)).encode("utf-8"), "sha256").hexdigest()
+
+
+def _key_file():
+    return machine.cache_folder() / "mine.key"
+
+
+def _key():
+    """This user's 32 random bytes; b"" if there are none that can be read: no seal is true then."""
+    try:
+        key = bytes.fromhex(_key_file().read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return b""
+    return key if len(key) == _KEY_BYTES else b""
+
+
+def _make_key():
+    """Write a new key that nobody else can read. Raises OSError or ValueError where the cache folder takes none."""
+    file = _key_file()
+    beside = file.with_name(f"{file.name}.{os.getpid()}.part")
+    beside.unlink(missing_ok=True)
+    try:
+        with os.fdopen(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="ascii") as stream:
+            stream.write(secrets.token_hex(_KEY_BYTES))
+        beside.replace(file)
+    finally:
+        beside.unlink(missing_ok=True)
+    return _key()

@@ -1,0 +1,141 @@
+"""Whose function stands in each place of the reader's quantizer, in this kernel.
+
+1. A function that passed here and could not be kept as text: it serves until the kernel ends.
+2. The kept file, if its text is one that passed; where it passed in this kernel, the very function that did.
+3. A function that passed here, while its file was edited since, or is gone.
+4. What the exercise names otherwise.
+"""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from qlab.course import kept, lessons
+from qlab.course.brief import error_text, kind
+from qlab.course.standalone import NotKept, standalone
+
+_HEAD = """\
+# `mine.{place}`: yours, it passed exercise {exercise}. Read it, edit it (in a notebook: %load, change, run its check).
+# After an edit of this file mine.adopt("{place}") checks it and takes it; until then it is not run.
+
+"""
+_NOTES = {
+    kept.NONE: "",
+    kept.GONE: "its file {file} is gone",
+    kept.EDITED: '{file} was edited since it passed; mine.adopt("{place}") checks it and takes it',
+    kept.FOREIGN: '{file} has not passed on this computer and is not run; read it, then mine.adopt("{place}")',
+    kept.UNREADABLE: "{file} cannot be read: {why}",
+}
+_here = {}  # place -> (function, its kept text or None): passed in this kernel
+_loaded = {}  # (file, its text) -> (function or None, what went wrong)
+
+
+class Standing(NamedTuple):
+    """place: its name. yours: is the function the reader's? note: what else there is to say, or ""."""
+
+    place: str
+    exercise: lessons.Exercise
+    function: object
+    yours: bool
+    note: str = ""
+
+    @property
+    def whose(self):
+        """In a few words, as every line and table has it."""
+        said = f"yours, from exercise {self.exercise.id}" if self.yours else "qlab's"
+        if self.note:
+            return f"{said}; {self.note}"
+        return said if self.yours else f"qlab's, until you pass {self.exercise.id}"
+
+
+def standing(place, exercise):
+    """Whose function stands there now. The file is looked at each time: another kernel may have passed the exercise."""
+    function, text = _here.get(place, (None, None))
+    if function is not None and text is None:
+        return Standing(place, exercise, function, True, "in this kernel only")
+    found = kept.look(place)
+    if found.state == kept.KEPT:
+        if text == found.text:
+            return Standing(place, exercise, function, True)
+        loaded, why = _load(place, found.text)
+        if loaded is not None:
+            return Standing(place, exercise, loaded, True)
+        note = f"{shown(place)} could not be run: {why}"
+    else:
+        note = _NOTES[found.state].format(file=shown(place), place=place, why=found.why)
+    if function is not None and found.state != kept.NONE:
+        return Standing(place, exercise, function, True, note)
+    return Standing(place, exercise, exercise.places[place], False, note)
+
+
+def take(exercise, answer):
+    """Let an answer that passed take its places, and keep it. -> what to say about it, "" where there is no place
+
+    Never raises: a lesson goes on, whatever becomes of the file.
+    """
+    said = []
+    for place, function in exercise.parts(answer).items():
+        trouble, text = _keep(place, exercise.id, function)
+        _here[place] = function, text
+        if text:
+            said.append(f"`mine.{place}` is yours from now on, kept in {shown(place)}")
+        elif trouble:
+            said.append(f"`mine.{place}` is yours in this kernel only: {trouble}")
+        else:
+            said.append(f"`mine.{place}` is yours from now on")
+    return "\n".join(said)
+
+
+def _keep(place, exercise_id, function):
+    """-> (trouble, the text as it is kept now or None)"""
+    if kept.folder() is None:
+        return "", None
+    try:
+        text = _HEAD.format(place=place, exercise=exercise_id) + standalone(function, place)
+        made = kept.run(place, text)
+        if kind(made) != kind(function):
+            raise NotKept("its text gives something else")
+        trouble = kept.keep(place, exercise_id, text)
+    except NotKept as error:
+        return str(error), None
+    except Exception as error:  # whatever hostile things the answer holds
+        return error_text(error), None
+    found = kept.look(place)
+    return trouble, text if found == (kept.KEPT, text, "") else None
+
+
+def leave(place):
+    """Give the place back to qlab; the text is set aside. -> what to say about it"""
+    _here.pop(place, None)
+    moved, trouble = kept.forget(place)
+    said = f"mine.{place}: qlab's again" + (f"; your text is set aside as {_relative(moved)}" if moved else "")
+    return f"{said} ({trouble})" if trouble else said
+
+
+def adopted(place):
+    """The file counts from now on, not what passed in this kernel before."""
+    _here.pop(place, None)
+
+
+def shown(place):
+    """A place's file as one types it from where the kernel runs."""
+    return _relative(kept.file_of(place))
+
+
+def _relative(file):
+    try:
+        return Path(os.path.relpath(file)).as_posix()
+    except (OSError, ValueError):  # another drive, or the kernel's folder is gone
+        return str(file)
+
+
+def _load(place, text):
+    key = kept.file_of(place), text
+    if key not in _loaded:
+        try:
+            _loaded[key] = kept.run(place, text), ""
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # SystemExit too: a lesson goes on
+            _loaded[key] = None, kept.told(error)
+    return _loaded[key]
