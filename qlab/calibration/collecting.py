@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from operator import length_hint
 
-from tqdm import tqdm
-
 from qlab.calibration.observers import (
     EntropyObserver,
     MinMaxObserver,
@@ -15,6 +13,7 @@ from qlab.calibration.observers import (
 from qlab.calibration.ranges import Ranges
 from qlab.calibration.watching import WatchedModel
 from qlab.graph.feeds import iterate_feeds
+from qlab.machine.bars import bar
 
 METHODS = ("minmax", "moving_average", "percentile", "mse", "entropy")
 
@@ -48,7 +47,7 @@ def collect(model, reader, *, method="minmax", dtype="uint8", symmetric=False, p
     observer()  # a wrong setting is refused before a large model is opened
     watched = WatchedModel(model)
     ranges = Ranges({name: observer() for name in watched.tensors}, watched.tensors, watched.left_out)
-    with tqdm(iterate_feeds(reader), "calibrating", _length(reader), delay=3, leave=False, unit="feed") as feeds:
+    with bar(iterate_feeds(reader), "calibrating", total=_length(reader), unit="feed") as feeds:
         for feed in feeds:
             try:
                 for name, x in watched.run(feed):

@@ -1,11 +1,11 @@
 """Timing several things against each other without fooling oneself."""
 
 import random
-import sys
 import time
 
 import numpy as np
-from tqdm import tqdm
+
+from qlab.machine.bars import bar
 
 MINIMUM_ROUNDS = 6  # below this no distribution-free 95 % interval of a paired median exists: 2 * 0.5**5 > 0.05
 
@@ -16,7 +16,7 @@ def interleave(actions, rounds, *, seed=0, budget_s=float("inf"), description=No
     `actions` maps names to callables; each runs once untimed, then once a round, in an order drawn anew for every
     round. A machine that slows down meanwhile then slows all of them, and round i of one action pairs with round i of
     another. After `budget_s` seconds it stops early, but not before MINIMUM_ROUNDS.
-    A bar on stderr, named by `description`, shows after 3 s and vanishes at the end (TQDM_DISABLE=1 keeps it away).
+    A bar named by `description` shows after 3 s.
     """
     order = random.Random(seed)
     names = list(actions)
@@ -24,9 +24,8 @@ def interleave(actions, rounds, *, seed=0, budget_s=float("inf"), description=No
         action()
     seconds = {name: [] for name in actions}
     started = clock()
-    bar = tqdm(range(rounds), desc=description, delay=3, leave=False, file=sys.stderr)
-    with bar:
-        for done, _ in enumerate(bar):
+    with bar(range(rounds), description) as counted:
+        for done, _ in enumerate(counted):
             if done >= MINIMUM_ROUNDS and clock() - started > budget_s:
                 break
             order.shuffle(names)

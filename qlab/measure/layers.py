@@ -2,11 +2,10 @@
 
 import math
 
-from tqdm import tqdm
-
 from qlab import graph
 from qlab.calibration.watching import WatchedModel
 from qlab.graph.feeds import as_feeds
+from qlab.machine.bars import bar
 from qlab.measure.cutting import CutModel
 from qlab.measure.files import RANDOM_WEIGHTS, has_random_weights
 from qlab.measure.layer_rows import LayerError, LayerErrors
@@ -54,7 +53,7 @@ def layer_errors(fp32, quantized, feed):
     feeds = as_feeds(feed)
     reference, other, network = _opened(fp32, quantized)
     errors = {}
-    with tqdm(total=3 * len(feeds), desc="layer errors", delay=3, leave=False, unit="run") as progress:
+    with bar(description="layer errors", total=3 * len(feeds), unit="run") as progress:
         for one in feeds:
             _measure(reference, other, one, errors, progress)
     rows = _rows(errors, reference, other, network)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from qlab.machine.bars import bar
 from qlab.machine.runtime import open_session
 from qlab.models import heads
 from qlab.models.catalog import checked
@@ -135,10 +136,8 @@ def _key(split):
 
 def _drawn(people):
     """The bytes of a .npy: uint8 [n, 3, 96, 96], for each person the one at rest, then those that are shown."""
-    from tqdm import tqdm
-
     pictures = []
-    for person in tqdm(people, "drawing people", delay=3, leave=False, unit="person"):
+    for person in bar(people, "drawing people", unit="person"):
         pictures.append(heads.draw(person.head, heads.at_rest()))
         for some in np.array_split(person.numbers, len(person.numbers) // 8 + 1):  # more would not fit into caches
             pictures.append(heads.draw(person.head, heads.moments(person.pose, some)))

@@ -9,7 +9,8 @@ import math
 
 import numpy as np
 from onnx import TensorProto, numpy_helper
-from tqdm import tqdm
+
+from qlab.machine.bars import bar
 
 NOTE = "random weights: latency only"
 # 1 / E[f(z)^2] for a standard normal z: what a nonlinearity takes from the power, the weights behind it give back.
@@ -32,7 +33,7 @@ def fill(model, seed):
     producers = {name: node for node in model.graph.node for name in node.output}
     stream = np.random.PCG64(seed)
     bare = [tensor for tensor in model.graph.initializer if _is_bare(tensor)]
-    for tensor in tqdm(bare, "filling with noise", delay=3, leave=False, unit="tensor"):
+    for tensor in bar(bare, "filling with noise", unit="tensor"):
         if tensor.name not in readers:
             raise ValueError(f"no node reads the initializer {tensor.name!r}, so its scale is unknown")
         node, place = readers[tensor.name]

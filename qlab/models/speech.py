@@ -7,6 +7,7 @@ from numbers import Real
 
 import numpy as np
 
+from qlab.machine.bars import bar
 from qlab.machine.runtime import open_session
 from qlab.models.catalog import checked
 from qlab.models.street import add_noise, street_noise
@@ -72,9 +73,7 @@ def _utterances(split):
 
 @lru_cache(maxsize=8)  # 10 to 45 MB each
 def _noisy(split, noise_db):
-    from tqdm import tqdm
-
-    indices = tqdm(range(len(_utterances(split))), "adding street noise", delay=3, leave=False, unit="sentence")
+    indices = bar(range(len(_utterances(split))), "adding street noise", unit="sentence")
     return tuple(in_noise(split, index, noise_db) for index in indices)
 
 
@@ -148,11 +147,9 @@ def transcribe(model, utterances):
 
     Each is fed alone, as at run time. Shows its progress where it takes more than 3 s.
     """
-    from tqdm import tqdm
-
     session = model if hasattr(model, "run") else open_session(model)
-    bar = tqdm(utterances, "transcribing", delay=3, leave=False, unit="sentence")
-    return [decode(session.run(["ctc_log_probs"], feed(utterance.samples))[0][0]) for utterance in bar]
+    counted = bar(utterances, "transcribing", unit="sentence")
+    return [decode(session.run(["ctc_log_probs"], feed(utterance.samples))[0][0]) for utterance in counted]
 
 
 def wer(texts, transcripts):

@@ -3,7 +3,6 @@
 import base64
 import copy
 import io
-import re
 
 from nbformat import NotebookNode
 from PIL import Image
@@ -11,7 +10,6 @@ from PIL import Image
 from tests.notebooks.problems import WIDGET_VIEW, code_cells, fingerprint
 
 KEPT_CELL_METADATA = {"qlab", "tags", "jupyter"}
-PROGRESS_BAR = re.compile(r"\d+%\|.*\||^\d+it \[")
 
 
 def clean(notebook, used):
@@ -20,8 +18,8 @@ def clean(notebook, used):
     1. Notebook metadata: the python3 kernel, the language, the fingerprint of the executed code and of what it `used`;
        no widget state.
     2. Cell metadata: only what the course reads.
-    3. Outputs: widget views dropped (blank without a kernel), progress bars dropped, metadata dropped but for the
-       sizes of pictures and qlab's own facts.
+    3. Outputs: widget views dropped (blank without a kernel), of printed text what was overwritten (progress bars)
+       dropped, metadata dropped but for the sizes and words of pictures and qlab's own facts.
     4. PNG: compressed again without loss, and without the drawing program's version.
     """
     cleaned = copy.deepcopy(notebook)
@@ -33,21 +31,28 @@ def clean(notebook, used):
     for cell in cleaned.cells:
         cell.metadata = NotebookNode({key: cell.metadata[key] for key in KEPT_CELL_METADATA & set(cell.metadata)})
     for _, cell in code_cells(cleaned):
-        cell.outputs = [_clean_output(output) for output in cell.outputs if not _dropped(output)]
+        cell.outputs = [output for output in map(_clean_output, cell.outputs) if not _is_empty(output)]
     return cleaned
 
 
-def _dropped(output):
-    if output.output_type == "stream" and output.name == "stderr":
-        lines = [line for line in re.split(r"[\r\n]+", output.text) if line.strip()]
-        return all(PROGRESS_BAR.search(line) for line in lines)
-    return WIDGET_VIEW in output.get("data", {})
+def _is_empty(output):
+    return WIDGET_VIEW in output.get("data", {}) or (output.output_type == "stream" and not output.text)
+
+
+def _as_it_stands(line):
+    """A printed line after its carriage returns: what came later stands over what came before, and a bar is gone."""
+    stands = ""
+    for part in line.split("\r"):
+        stands = part + stands[len(part) :]
+    return stands.rstrip() if "\r" in line else line
 
 
 def _clean_output(output):
     if "metadata" in output:
         kept = {key: value for key, value in output.metadata.items() if key == "qlab" or key.startswith("image/")}
         output.metadata = NotebookNode(kept)
+    if output.output_type == "stream":
+        output.text = "\n".join(map(_as_it_stands, output.text.split("\n")))
     if "image/png" in output.get("data", {}):
         output.data["image/png"] = _compressed(output.data["image/png"])
     return output

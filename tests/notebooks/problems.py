@@ -91,10 +91,9 @@ def filled_stubs(notebook):
 
 def _bad_outputs(outputs, place):
     yield from errors_in(outputs, place)
+    yield from stderr_in(outputs, place)
     for output in outputs:
         data = output.get("data", {})
-        if output.output_type == "stream" and output.name == "stderr":
-            yield f"{place} wrote to stderr: {output.text.strip()[:200]}"
         if WIDGET_VIEW in data:
             yield f"{place} shows a widget, which is blank without a kernel"
         if "image/svg+xml" in data or "<svg" in data.get("text/html", ""):
@@ -105,12 +104,21 @@ def _bad_outputs(outputs, place):
             yield f"{place} shows {address.group()}: end the cell in something that reads well"
 
 
+def stderr_in(outputs, place):
+    """A sentence for each text on stderr, which JupyterLab paints as it does errors; none where an error stands too."""
+    if errors_in(outputs, place):
+        return []
+    written = [out.text.strip() for out in outputs if out.output_type == "stream" and out.name == "stderr"]
+    return [f"{place} wrote to stderr: {text[:200]}" for text in written]
+
+
 def run_problems(run):
-    """Errors of a run, in cells, in controls that were moved, and in the state of widgets."""
-    problems = [
-        problem for number, cell in code_cells(run.notebook) for problem in errors_in(cell.outputs, f"cell {number}")
-    ]
-    problems += errors_in(run.controls, "moving a control")
+    """Errors of a run and what it left on stderr: in cells, solutions, moved controls, and the state of widgets."""
+    places = [(f"cell {number}", cell.outputs) for number, cell in code_cells(run.notebook)]
+    places += [(f"the solution of {name}", answers["solution"]) for name, answers in run.answers.items()]
+    places.append(("moving a control", run.controls))
+    problems = [problem for place, outputs in places for problem in errors_in(outputs, place)]
+    problems += [problem for place, outputs in places for problem in stderr_in(outputs, place)]
     for model, state in run.widget_state.items():
         problems += errors_in(state.get("outputs", ()), f"the Output widget {model[:8]}")
     return problems

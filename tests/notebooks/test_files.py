@@ -114,17 +114,31 @@ def test_cleaning_drops_what_differs_between_equal_runs_and_what_is_blank_withou
     noisy = io.BytesIO()
     Image.new("RGBA", (64, 64), "white").save(noisy, "png", compress_level=0)
     picture = base64.b64encode(noisy.getvalue()).decode()
-    notebook = notebook_of("x = 1")
+    notebook, said = notebook_of("x = 1"), {"width": 64, "alt": "white"}
     notebook.cells[0].metadata = {"execution": {"iopub.status.busy": "now"}, "tags": ["kept"]}
     notebook.cells[0].outputs = [
         new_output("display_data", {WIDGET_VIEW: {"model_id": "a"}, "text/plain": "IntSlider()"}),
-        new_output("stream", name="stderr", text="100%|#####| 8/8 [00:01<00:00, 7.9it/s]\n"),
-        new_output("display_data", {"image/png": picture}, metadata={"image/png": {"width": 64}, "made": "now"}),
+        new_output("stream", name="stdout", text="\r100%|#####| 8/8\r               \r"),
+        new_output("display_data", {"image/png": picture}, metadata={"image/png": said, "made": "now"}),
     ]
     (cell,) = executed(notebook).cells
     (output,) = cell.outputs
     assert cell.metadata == {"tags": ["kept"]}
-    assert output.metadata == {"image/png": {"width": 64}}
+    assert output.metadata == {"image/png": said}
     smaller = base64.b64decode(output.data["image/png"])
     assert len(smaller) < len(noisy.getvalue()) / 10
     assert Image.open(io.BytesIO(smaller)).getextrema() == ((255, 255),) * 3
+
+
+@pytest.mark.parametrize(
+    ("printed", "kept"),
+    [
+        ("\r 10%|#   |\r 90%|### |\r           \rdone\n", "done\n"),
+        ("before\n\r50%|## |\r        \r", "before\n"),
+        ("two  \n\n  lines \n", "two  \n\n  lines \n"),
+    ],
+)
+def test_cleaning_leaves_of_printed_text_what_stands_on_the_page_at_the_end(printed, kept):
+    notebook = notebook_of("x = 1")
+    notebook.cells[0].outputs = [new_output("stream", name="stdout", text=printed)]
+    assert executed(notebook).cells[0].outputs[0].text == kept
