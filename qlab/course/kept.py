@@ -24,7 +24,7 @@ KEPT, NONE, GONE, EDITED, FOREIGN, UNREADABLE = "kept", "none", "gone", "edited"
 LARGEST = 1_000_000  # bytes: no function is longer
 _SECTION = "mine"
 _FIELDS = ("exercise", "sha256", "seal")
-_KEY_BYTES = 32
+_KEY, _KEY_BYTES = "mine.key", 32
 _looked = {}  # file -> (stamps of all that is read, what was found): `mine` is asked in loops
 
 
@@ -54,7 +54,7 @@ def look(place):
     if folder() is None:
         return Found(NONE)
     file, progress = file_of(place), store.path()
-    stamps = _stamp(file), _stamp(progress), _stamp(_key_file())
+    stamps = _stamp(file), _stamp(progress), _key()
     if _looked.get(file, (None,))[0] != stamps:
         _looked[file] = stamps, _look(place, file)
     return _looked[file][1]
@@ -172,14 +172,10 @@ def _seal(place, exercise_id, text, key):
     return hmac.new(key, "\0".join((place, exercise_id, text)).encode("utf-8"), "sha256").hexdigest()
 
 
-def _key_file():
-    return machine.cache_folder() / "mine.key"
-
-
 def _key():
     """This user's 32 random bytes; b"" if there are none that can be read: no seal is true then."""
     try:
-        key = bytes.fromhex(_key_file().read_text(encoding="ascii"))
+        key = bytes.fromhex((machine.cache_folder() / _KEY).read_text(encoding="ascii"))
     except (OSError, ValueError):
         return b""
     return key if len(key) == _KEY_BYTES else b""
@@ -187,7 +183,7 @@ def _key():
 
 def _make_key():
     """Write a new key that nobody else can read. Raises OSError or ValueError where the cache folder takes none."""
-    file = _key_file()
+    file = machine.cache_folder() / _KEY
     beside = file.with_name(f"{file.name}.{os.getpid()}.part")
     beside.unlink(missing_ok=True)
     try:

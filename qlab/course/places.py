@@ -62,7 +62,8 @@ def standing(place, exercise):
             return Standing(place, exercise, loaded, True)
         note = f"{shown(place)} could not be run: {why}"
     else:
-        note = _NOTES[found.state].format(file=shown(place), place=place, why=found.why)
+        note = _NOTES[found.state]
+        note = note and note.format(file=shown(place), place=place, why=found.why)
     if function is not None and found.state != kept.NONE:
         return Standing(place, exercise, function, True, note)
     return Standing(place, exercise, exercise.places[place], False, note)

@@ -38,11 +38,11 @@ def find(value, called):
     if code.co_freevars:
         names = ", ".join(f"`{name}`" for name in code.co_freevars)
         raise NotKept(f"`{called}` is made inside another function and uses its {names}: write it at the top of a cell")
-    for node, text in _candidates(code, function.__globals__):
+    for node, text, made in _candidates(code, function.__globals__):
         decorators = getattr(node, "decorator_list", [])
         if function is not value and not decorators:
             raise NotKept(f"`{called}` was wrapped after its definition: write the wrapper as a decorator above it")
-        if any(_same(code, made) for made in _codes(_compiled(text, code), code.co_name)):
+        if any(_same(code, other) for other in made):
             _check_defaults(function, node, called)
             name = None if isinstance(node, ast.Lambda) else node.name
             return Found(name, text, function.__globals__, _future(code))
@@ -69,9 +69,8 @@ def _class(cls, called):
     members = [method for member in vars(cls).values() for method in _functions(member)]
     if any(method not in own and linecache.getlines(method.__code__.co_filename) for method in members):
         raise NotKept(f"the class `{called}` was given a method after its definition: write it into the class")
-    for node, text in _candidates(own[0].__code__, own[0].__globals__, cls.__name__):
-        compiled = list(_codes(_compiled(text, own[0].__code__), cls.__name__))
-        inside = [code for body in compiled for code in body.co_consts if isinstance(code, types.CodeType)]
+    for node, text, made in _candidates(own[0].__code__, own[0].__globals__, cls.__name__):
+        inside = [code for body in made for code in body.co_consts if isinstance(code, types.CodeType)]
         written = {code.co_name for code in inside if not code.co_name.startswith("<")}
         if written <= {method.__code__.co_name for method in own} and all(
             any(_same(method.__code__, code) for code in inside) for method in own
@@ -90,40 +89,64 @@ def _functions(member):
 
 
 def _candidates(code, names, class_name=None):
-    """(node, text) of every definition in the code's file that stands where the code (of the class) says."""
+    """Every definition in the code's file that stands where the code (of the class) says: its node, text, code."""
     lines = linecache.getlines(code.co_filename, names)
     try:
         tree = ast.parse("".join(lines))
     except (SyntaxError, ValueError):
         return
-    for node in ast.walk(tree):
-        if class_name:
-            fits = isinstance(node, ast.ClassDef) and node.name == class_name
-            fits = fits and node.lineno <= code.co_firstlineno <= node.end_lineno
-        elif isinstance(node, ast.Lambda):
-            fits = code.co_name == "<lambda>" and node.lineno == code.co_firstlineno
-        else:
-            fits = getattr(node, "name", None) == code.co_name and _first_line(node) == code.co_firstlineno
-        if fits:
-            yield node, _text(node, lines)
+    for top in tree.body:
+        for node in ast.walk(top):
+            if _is_meant(node, code, class_name) and (text := _text(node, lines)):
+                yield node, text, _made(node, tree, top, code.co_flags & _FUTURE)
+
+
+def _is_meant(node, code, class_name):
+    if class_name:
+        named = isinstance(node, ast.ClassDef) and node.name == class_name
+        return named and node.lineno <= code.co_firstlineno <= node.end_lineno
+    if isinstance(node, ast.Lambda):
+        return code.co_name == "<lambda>" and _within(code, node)
+    return getattr(node, "name", None) == code.co_name and _first_line(node) == code.co_firstlineno
+
+
+def _within(code, node):
+    """Was the code made from this node's part of the line? A line may hold several lambdas that look alike."""
+    start, end = (node.lineno, node.col_offset), (node.end_lineno, node.end_col_offset)
+    known = [place for place in code.co_positions() if None not in place and place[2:] != (0, 0)]
+    return all(start <= (line, column) and (last, stop) <= end for line, last, column, stop in known)
 
 
 def _first_line(node):
-    return min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", []))])
+    decorators = getattr(node, "decorator_list", [])
+    return min([getattr(node, "lineno", 0), *(decorator.lineno for decorator in decorators)])
 
 
 def _text(node, lines):
+    """The node's own lines, moved to the left edge; "" if that would change what they say."""
     if isinstance(node, ast.Lambda):
-        text = ast.get_source_segment("".join(lines), node)
-        return f"({text})" if "\n" in text else text
-    return textwrap.dedent("".join(lines[_first_line(node) - 1 : node.end_lineno])).rstrip()
-
-
-def _compiled(text, like):
+        text = f"({ast.get_source_segment(''.join(lines), node)})"
+        text = text if "\n" in text else text[1:-1]
+    else:
+        text = textwrap.dedent("".join(lines[_first_line(node) - 1 : node.end_lineno])).rstrip()
     try:
-        return compile(text, "<kept>", "exec", flags=like.co_flags & _FUTURE, dont_inherit=True)
+        (alone,) = ast.parse(text).body
     except (SyntaxError, ValueError):
-        return None
+        return ""
+    alone = alone.value if isinstance(node, ast.Lambda) else alone
+    return text if ast.dump(alone) == ast.dump(node) else ""
+
+
+def _made(node, tree, top, flags):
+    """The code objects that the node gives. IPython compiles a cell statement by statement, Python a file at once; the
+    bytecode may differ, since a name that the same piece imports is known to be a module."""
+    name = "<lambda>" if isinstance(node, ast.Lambda) else node.name
+    for piece in (ast.Module([top], []), tree):
+        try:
+            compiled = compile(piece, "<source>", "exec", flags=flags, dont_inherit=True)
+        except (SyntaxError, ValueError):
+            continue
+        yield from (code for code in _codes(compiled, name) if code.co_firstlineno == _first_line(node))
 
 
 def _future(code):
@@ -132,7 +155,7 @@ def _future(code):
 
 def _codes(code, name):
     """Every code object of that name in a module's code, however deep."""
-    for inner in code.co_consts if code else ():
+    for inner in code.co_consts:
         if isinstance(inner, types.CodeType):
             if inner.co_name == name:
                 yield inner

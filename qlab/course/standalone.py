@@ -33,6 +33,8 @@ LONGEST = 4_000  # characters or entries of a constant: what is longer is data
 
 def standalone(answer, name):
     """The text of a module in which `name` is the answer. Raises NotKept, which says why, where none can be made."""
+    if not callable(answer):
+        raise NotKept(f"it is of type `{kind(answer)}`, not a function or a class")
     page = _Page()
     own = getattr(answer, "__name__", name)
     page.add(own if own.isidentifier() else name, answer)

@@ -17,8 +17,8 @@ def register(monkeypatch):
     """Registers a function as the check of exercise 99.1 for the time of this test."""
     monkeypatch.setattr(lessons, "_REGISTRY", dict(lessons._REGISTRY))
 
-    def with_checker(checker, exercise_id="99.1"):
-        lessons.exercise(exercise_id, "a test's own")(checker)
+    def with_checker(checker, exercise_id="99.1", **places):
+        lessons.exercise(exercise_id, "a test's own", **places)(checker)
         return exercise_id
 
     return with_checker
