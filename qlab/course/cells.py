@@ -50,13 +50,17 @@ def judged(answer):
     found = [(part, number) for part in functions if (number := _cell(part)) is not None]
     warning = next(filter(None, (_overtaken(_name(part), number) for part, number in found)), "")
     warning = warning or _last_failed([number for _, number in found])
-    said = [f"`{_name(part)}`, defined in [{number}]" for part, number in found]
+    said = [f"{_called(_name(part))}, defined in [{number}]" for part, number in found]
     return Judged(f"judged: {'; '.join(said)}" if said else "", warning, "\n\n".join(map(_source, functions)).strip())
 
 
 def _name(part):
     name = getattr(part, "__name__", None) if callable(part) else None
     return name if isinstance(name, str) else None
+
+
+def _called(name):
+    return "a lambda" if name == "<lambda>" else f"`{name}`"
 
 
 def _cell(part):
@@ -75,7 +79,7 @@ def _overtaken(name, number):
     for ran in reversed(_ran[since + 1 :]):
         if ran.raised and defines.search(ran.source):
             anew = f"[{ran.number}], which was to define it anew, ended in {_a(ran.raised)}"
-            return f"this is `{name}` as [{number}] defined it: {anew}"
+            return f"this is {_called(name)} as [{number}] defined it: {anew}"
     return ""
 
 

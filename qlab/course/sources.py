@@ -46,7 +46,7 @@ def find(value, called):
             _check_defaults(function, node, called)
             name = None if isinstance(node, ast.Lambda) else node.name
             return Found(name, text, function.__globals__, _future(code))
-    raise NotKept(f"the source of `{called}` is not to be had: define it in a cell and run that cell")
+    raise NotKept(f"the source of `{called}` is not to be had: define it in a cell without %%magic, and run that cell")
 
 
 def code_of(value):

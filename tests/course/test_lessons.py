@@ -48,6 +48,53 @@ def test_the_facts_are_listed_in_an_order_that_tells_nothing():
     assert list(n00.FACTS) == sorted(n00.FACTS)
 
 
+@pytest.mark.parametrize(
+    ("place", "otherwise"),
+    [
+        ("a b", abs),
+        ("", abs),
+        ("_a", abs),
+        ("../a", abs),
+        ("class", abs),
+        ("reset", abs),
+        ("adopt", abs),
+        (("a", "a"), (abs, abs)),
+        (("a", 3), (abs, abs)),
+        (("a", "b"), (abs,)),
+        (("a", "b"), abs),
+        ((), ()),
+        ("a", None),
+        ("a", 3),
+    ],
+)
+def test_a_place_needs_a_name_of_its_own_and_what_stands_there_until_then(register, place, otherwise):
+    with pytest.raises(ValueError, match=r"exercise 99\.1: "):
+        register(lambda answer: None, place=place, otherwise=otherwise)
+
+
+def test_a_place_belongs_to_one_exercise(register):
+    register(lambda answer: None, "99.1", place=("a", "b"), otherwise=(abs, len))
+    with pytest.raises(ValueError, match=r"exercises 99\.1 and 99\.2 have one place: b"):
+        register(lambda answer: None, "99.2", place="b", otherwise=abs)
+    assert lessons.with_place("b").id == "99.1"
+    assert lessons.with_place("c") is None
+    assert {"a", "b"} <= lessons.places().keys()
+
+
+def test_an_answer_has_a_function_for_each_place_or_for_none(register):
+    register(lambda answer: None, "99.1", place=("a", "b"), otherwise=(abs, len))
+    exercise = lessons.find("99.1")
+    assert exercise.parts((max, min)) == exercise.parts([max, min]) == {"a": max, "b": min}
+    assert exercise.parts((max,)) == exercise.parts(max) == {}
+    register(lambda answer: None, "99.2", place="c", otherwise=abs)
+    assert lessons.find("99.2").parts(max) == {"c": max}
+
+
+def test_what_stands_in_every_place_of_the_course_can_be_called():
+    for name, exercise in lessons.places().items():
+        assert callable(exercise.places[name])
+
+
 SOLUTION = {"model", "input shape", "cpu", "threads", "versions", "dtypes", "op types", "spread"}
 
 
