@@ -1,6 +1,8 @@
 # Quantization Lab. Each target sets up what it needs; works with GNU make 3.81 (macOS) and newer.
 #
 #   make lab        open the course in JupyterLab      LAB_ARGS="--no-browser --port=8899" passes options on
+#   make update     git pull; what you changed or ran stays, in my-notebooks/
+#   make copies     bring my-notebooks/ up to date, for another editor than JupyterLab
 #   make test       run every test, on every core      TEST_ARGS="-n0 -k calibration" passes options on
 #   make test-big   run the tests on a model of more than 2 GB: 12 GB of memory and of disk, 5 minutes
 #   make test-fast  run the tests that take under a minute
@@ -8,7 +10,7 @@
 #   make data       build the models and the speech again, from nothing (hours)
 #   make bench      measure, and print, what tests must not depend on
 #   make lock       resolve requirements.lock again from pyproject.toml
-#   make clean      remove the environments, the caches and what was built (not your progress)
+#   make clean      remove the environments, the caches and what was built (not your progress, nor your notebooks)
 #
 # PYTHON=/path/to/python3.12 chooses the interpreter for the environment.
 
@@ -24,7 +26,7 @@ ifneq ($(ORT_DISABLE_TELEMETRY),0)
 export ORT_DISABLE_TELEMETRY = 1
 endif
 
-.PHONY: help setup lab test test-fast test-big browser notebooks data bench lock clean
+.PHONY: help setup lab update copies test test-fast test-big browser notebooks data bench lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -33,7 +35,13 @@ setup:
 	@$(SETUP) .venv
 
 lab: setup
-	@JUPYTER_CONFIG_PATH="$$(pwd)/.jupyter" JUPYTER_PREFER_ENV_PATH=1 $(PYTHON_IN_VENV) -m jupyterlab $(LAB_ARGS)
+	@$(PYTHON_IN_VENV) .jupyter/lab.py $(LAB_ARGS)
+
+copies: setup
+	@$(PYTHON_IN_VENV) .jupyter/copies.py
+
+update: setup
+	@$(PYTHON_IN_VENV) .jupyter/copies.py update
 
 test: setup browser
 	@$(PYTHON_IN_VENV) -m pytest $(ON_EVERY_CORE) $(TEST_ARGS)
@@ -68,4 +76,4 @@ lock: setup
 
 clean:
 	rm -rf .venv .venv-data .venv-lock .artifacts .pytest_cache .ruff_cache .hypothesis build ./*.egg-info
-	find . -name .git -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
+	find . \( -name .git -o -name my-notebooks \) -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +

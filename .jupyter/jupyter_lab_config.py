@@ -1,12 +1,17 @@
 """How `make lab` starts JupyterLab. LAB_ARGS overrides it: make lab LAB_ARGS="--no-browser --ServerApp.ip=0.0.0.0"."""
 
 import os
+from pathlib import Path
 
 c = get_config()  # noqa: F821 - Jupyter defines it
 
 c.ServerApp.ip = "127.0.0.1"  # only this machine; the token stays on, as is the default
 c.ServerApp.allow_root = hasattr(os, "geteuid") and os.geteuid() == 0  # containers often have no other user
-c.LabApp.default_url = "/lab/tree/notebooks/00_the_puzzle.ipynb"
+
+# The reader's own copies, which copies.py beside this file makes, with the whole course around them.
+own = Path(os.environ.get("QLAB_NOTEBOOKS") or Path(__file__).resolve().parents[1] / "my-notebooks").expanduser()
+c.ServerApp.root_dir = str(own.absolute().parent)
+c.LabApp.default_url = f"/lab/tree/{own.name}/00_the_puzzle.ipynb"
 
 # Nothing that asks the network or interrupts the first minute. The question about news comes from the page itself:
 # labconfig/page_config.json beside this file turns that part of it off.

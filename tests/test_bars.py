@@ -1,4 +1,4 @@
-"""Where a progress bar is written: on stderr of a terminal, on a notebook's stdout, and never into an answer's output."""
+"""A progress bar is written on a terminal's stderr, on a notebook's stdout, and never into an answer's output."""
 
 import io
 import sys

@@ -1,4 +1,4 @@
-"""One server and one browser for all tests here; the server serves a copy of the notebooks."""
+"""One server and one browser for all tests here; the server serves copies of the notebooks."""
 
 import os
 
@@ -43,14 +43,14 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory):
-    """The server that `make lab` starts, on a copy of notebooks/ and a sample of our own."""
+    """The server that `make lab` starts, on the copies that it makes of notebooks/, and a sample of our own."""
     if None in chromium.programs():
         message = "chromium or chromedriver is missing (Debian: apt install chromium chromium-driver)"
         pytest.fail(message) if os.environ.get("CI") == "true" else pytest.skip(message)
     home = tmp_path_factory.mktemp("lab")
     kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    write(new_notebook(cells=list(SAMPLE_CELLS), metadata={"kernelspec": kernelspec}), home / SAMPLE)
-    process, running = server.start(server.copy_of_notebooks(home / "served", [home / SAMPLE]), home / "jupyter")
+    process, running = server.start(home / "my-notebooks", home / "jupyter")
+    write(new_notebook(cells=list(SAMPLE_CELLS), metadata={"kernelspec": kernelspec}), running.folder / SAMPLE)
     yield running
     server.stop(process)
 

@@ -70,9 +70,10 @@ class Page:
         )
 
     def open(self, name):
-        """Open notebooks/NAME, and wait until its kernel is idle."""
-        self.driver.get(f"{self.server.url}lab/tree/notebooks/{name}?token={self.server.token}&reset")
-        self.wait(lambda: self.driver.execute_script(OPENED, f"notebooks/{name}"), f"{name} to open")
+        """Open the copy called NAME, and wait until its kernel is idle."""
+        path = f"{self.server.folder.name}/{name}"
+        self.driver.get(f"{self.server.url}lab/tree/{path}?token={self.server.token}&reset")
+        self.wait(lambda: self.driver.execute_script(OPENED, path), f"{name} to open")
         return self
 
     def close(self):

@@ -1,8 +1,7 @@
-"""The JupyterLab that `make lab` starts, on a copy of the notebooks, at an address of this machine only."""
+"""The JupyterLab that `make lab` starts, on copies that it makes, at an address of this machine only."""
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -18,21 +17,12 @@ SETTINGS = {"@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"}}
 
 
 class Server(NamedTuple):
-    """A running server: its address (http://127.0.0.1:PORT/), its token, the folder that it serves, its log file."""
+    """A running server: its address (http://127.0.0.1:PORT/), its token, the folder of the copies, its log file."""
 
     url: str
     token: str
     folder: Path
     log: Path
-
-
-def copy_of_notebooks(folder, extra=()):
-    """folder/notebooks with the course's notebooks and the `extra` files: what a test writes stays there."""
-    notebooks = folder / "notebooks"
-    notebooks.mkdir(parents=True)
-    for path in [*sorted((ROOT / "notebooks").glob("*.ipynb")), *extra]:
-        shutil.copy(path, notebooks)
-    return folder
 
 
 def _write_settings(config):
@@ -43,13 +33,13 @@ def _write_settings(config):
 
 
 def start(folder, home, around=os.environ):
-    """Run `make lab` in the environment `around` to serve `folder`, its own files kept in `home`. -> process, Server"""
+    """Run `make lab` in the environment `around`: copies in `folder`, its own files in `home`. -> process, Server"""
     home.mkdir(parents=True, exist_ok=True)
     _write_settings(home / "config")
     environment = {name: value for name, value in around.items() if name not in (*MADE_BY_MAKE, "MPLBACKEND")}
     environment |= {f"JUPYTER_{kind.upper()}_DIR": str(home / kind) for kind in ("config", "data", "runtime")}
-    environment["QLAB_PROGRESS"] = str(home / "progress.json")
-    options = f"--no-browser --port=0 --expose-app-in-browser --ServerApp.root_dir={folder}"
+    environment |= {"QLAB_PROGRESS": str(home / "progress.json"), "QLAB_NOTEBOOKS": str(folder)}
+    options = "--no-browser --port=0 --expose-app-in-browser"
     log = home / "server.log"
     with log.open("w") as out:
         process = subprocess.Popen(

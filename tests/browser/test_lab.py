@@ -18,7 +18,7 @@ def test_the_server_listens_on_this_machine_only_and_wants_a_token(lab):
 
 
 def test_the_address_that_make_lab_prints_opens_the_first_notebook(lab):
-    assert f"{lab.url}lab/tree/notebooks/00_the_puzzle.ipynb?token={lab.token}" in lab.log.read_text()
+    assert f"{lab.url}lab/tree/my-notebooks/00_the_puzzle.ipynb?token={lab.token}" in lab.log.read_text()
 
 
 def test_nothing_is_asked_and_no_news_is_fetched(notebook):

@@ -31,7 +31,7 @@ RAISING = "explore(lambda bits: picture(1 / (bits - 8)), bits=slider(2, 8, 4))"
 
 @pytest.fixture(scope="module")
 def sample(lab):
-    path = lab.folder / "notebooks" / "widgets.ipynb"
+    path = lab.folder / "widgets.ipynb"
     nbformat.write(notebook_of(SET_UP, SOUND, IDLE, RAISING), path)
     return path.name
 
