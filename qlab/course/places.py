@@ -23,7 +23,7 @@ _NOTES = {
     kept.NONE: "",
     kept.GONE: "its file {file} is gone",
     kept.EDITED: '{file} was edited since it passed; mine.adopt("{place}") checks it and takes it',
-    kept.FOREIGN: '{file} has not passed on this computer and is not run; read it, then mine.adopt("{place}")',
+    kept.FOREIGN: '{file} is not run, for it is not known to have passed here; read it, then mine.adopt("{place}")',
     kept.UNREADABLE: "{file} cannot be read: {why}",
 }
 _here = {}  # place -> (function, its kept text or None): passed in this kernel
@@ -81,7 +81,8 @@ def take(exercise, answer):
         if text:
             said.append(f"`mine.{place}` is yours from now on, kept in {shown(place)}")
         elif trouble:
-            said.append(f"`mine.{place}` is yours in this kernel only: {trouble}")
+            later = "; later notebooks have the one kept before" if kept.look(place).state == kept.KEPT else ""
+            said.append(f"`mine.{place}` is yours in this kernel only: {trouble}{later}")
         else:
             said.append(f"`mine.{place}` is yours from now on")
     return "\n".join(said)

@@ -1,8 +1,8 @@
-"""The registry of exercises, and exercise 00.1 itself."""
+"""The registry of exercises."""
 
 import pytest
 
-from qlab.course import check, lessons
+from qlab.course import lessons
 from qlab.course.lessons import n00
 
 
@@ -42,10 +42,6 @@ def test_reloading_a_module_registers_its_exercises_again():
 
     importlib.reload(n00)
     assert lessons.find("00.1").checker.__module__ == "qlab.course.lessons.n00"
-
-
-def test_the_facts_are_listed_in_an_order_that_tells_nothing():
-    assert list(n00.FACTS) == sorted(n00.FACTS)
 
 
 @pytest.mark.parametrize(
@@ -93,52 +89,3 @@ def test_an_answer_has_a_function_for_each_place_or_for_none(register):
 def test_what_stands_in_every_place_of_the_course_can_be_called():
     for name, exercise in lessons.places().items():
         assert callable(exercise.places[name])
-
-
-SOLUTION = {"model", "input shape", "cpu", "threads", "versions", "dtypes", "op types", "spread"}
-
-
-@pytest.mark.parametrize(
-    "answer", [SOLUTION, frozenset(SOLUTION), list(SOLUTION), tuple(f" {x.upper()} " for x in SOLUTION)]
-)
-def test_00_1_takes_the_solution_in_any_container(answer):
-    assert check("00.1", answer).status == "passed"
-
-
-@pytest.mark.parametrize("answer", [..., {...}, {"cpu", ...}])
-def test_00_1_blank_is_not_yet(answer):
-    assert check("00.1", answer).status == "not yet"
-
-
-@pytest.mark.parametrize("missing", sorted(SOLUTION))
-def test_00_1_names_the_fact_that_is_missing_and_why_it_matters(missing):
-    verdict = check("00.1", SOLUTION - {missing})
-    assert verdict.status == "almost"
-    assert verdict.message == f"{missing!r} is missing: {n00.FACTS[missing]['why']}"
-
-
-@pytest.mark.parametrize("extra", [fact for fact, about in n00.FACTS.items() if not about["needed"]])
-def test_00_1_names_the_fact_that_is_not_needed(extra):
-    assert f"{extra!r} is not needed: " in check("00.1", SOLUTION | {extra}).message
-
-
-@pytest.mark.parametrize(
-    ("answer", "says"),
-    [
-        ({"cpu"}, "only the CPU is named"),
-        (set(), "'cpu' is missing"),
-        ({"model", "cpu"}, "(5 more missing)"),
-        ("cpu", "expected a set of names"),
-        ({"cpu": 1}, "expected a set of names"),
-        (None, "expected a set of names"),
-        ({"cpu", 1}, "expected names in quotes, seen 1"),
-        ({"cpus"}, "'cpus' is not in the list: do you mean 'cpu'?"),
-        ({"weather"}, "'weather' is not in the list: accuracy, author"),
-        ({"<b>"}, "'<b>' is not in the list"),
-        (lambda: SOLUTION, "expected a set of names"),
-    ],
-)
-def test_00_1_refuses_with_the_reason(answer, says):
-    verdict = check("00.1", answer)
-    assert verdict.status == "almost"
-    assert says in verdict.message

@@ -176,7 +176,7 @@ def test_a_file_that_came_with_a_clone_is_not_run(capsys, file):
     file.parent.mkdir()
     file.write_text(f"{RAN}def bump(x):\n    return x + 1\n", encoding="utf-8")
     said, function = line(capsys)
-    assert "bump.py has not passed on this computer and is not run; read it, then" in said
+    assert "bump.py is not run, for it is not known to have passed here; read it, then" in said
     assert function is qlabs
     assert not builtins.ran_unasked
 
@@ -187,7 +187,7 @@ def test_a_file_is_not_run_though_the_progress_file_beside_it_knows_its_hash(cap
     monkeypatch.setenv("QLAB_CACHE", str(tmp_path / "cache of somebody else"))
     another_kernel(monkeypatch)
     said, function = line(capsys)
-    assert "has not passed on this computer" in said
+    assert "it is not known to have passed here" in said
     assert function is qlabs
     assert not builtins.ran_unasked
     assert mine.adopt("bump").status == "passed"
@@ -286,6 +286,9 @@ def test_what_cannot_be_kept_serves_in_this_kernel_and_the_verdict_says_why(caps
     assert not file.exists()
     another_kernel(monkeypatch)
     assert mine.bump is qlabs
+    passed()
+    verdict = passed("w = object()\ndef add_one(x):\n    return x + 1 if w else 0")
+    assert verdict.message.endswith("; later notebooks have the one kept before")
 
 
 def test_where_progress_is_kept_in_memory_so_are_the_functions(monkeypatch, tmp_path):
