@@ -96,6 +96,22 @@ def test_every_answer_of_an_exercise_is_tried_where_it_stands(tmp_path):
     assert run.notebook.cells[-1].outputs[0].text == "False Ellipsis\n"  # no answer reaches a later cell
 
 
+def test_an_answer_that_passed_takes_no_place_in_the_cells_that_follow(tmp_path):
+    set_up = (
+        "from qlab.course import check, lessons, mine\n\n"
+        "@lessons.exercise('99.1', 'a place', place='place', otherwise=abs)\n"
+        "def _(answer):\n    return f'{mine.place(-1)} before'"
+    )
+    notebook = with_exercise("def answer(x):\n    ...", "print(mine.place(-1))")
+    notebook.cells[0].source = set_up
+    notebook.cells[3].source = notebook.cells[3].source.replace("answer = helper * 7", "answer = lambda x: helper * 7")
+    run = kernel.run(notebook, tmp_path, QLAB_PROGRESS=str(tmp_path / "progress.json"))
+    status, text = verdict(run.answers["99.1"]["solution"], "99.1")
+    assert status == "passed"
+    assert "`mine.place` is yours from now on" in text
+    assert run.notebook.cells[-1].outputs[-1].text == "1\n"
+
+
 def test_a_check_without_a_verdict_is_refused(tmp_path):
     run = kernel.run(notebook_of("1 / 0"), tmp_path)
     with pytest.raises(ValueError, match=r"no verdict.*it raised ZeroDivisionError"):
