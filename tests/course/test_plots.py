@@ -1,10 +1,13 @@
 """Figures: no text leaves the picture or lies on another, axes have units, bad input is named."""
 
+import base64
+import io
 import itertools
 
 import matplotlib.figure
 import numpy as np
 import pytest
+import soundfile
 from matplotlib.text import Text
 from PIL import Image
 
@@ -273,3 +276,16 @@ def test_levels_stand_where_the_axis_says():
 def test_a_schematic_of_an_unknown_kind_names_the_kinds():
     with pytest.raises(ValueError, match="expected one of fp32"):
         plots.Schematic(10, 2).box(1, 1, "x", kind="green")
+
+
+def test_a_sound_is_a_flac_as_loud_as_can_be_beside_the_words_that_are_said():
+    samples = 0.1 * np.sin(np.arange(1600, dtype=np.float32))
+    sound = plots.Sound(samples, said='turn on "the light"')
+    page = sound._repr_html_()
+    assert 'title="turn on &quot;the light&quot;"' in page
+    heard, rate = soundfile.read(io.BytesIO(base64.b64decode(page.partition("base64,")[2].partition('"')[0])))
+    assert (rate, heard.size) == (16_000, 1600)
+    np.testing.assert_allclose(heard, samples / np.abs(samples).max(), atol=1e-4)
+    assert repr(sound) == '<Sound, 0.1 s: turn on "the light">'
+    with pytest.raises(ValueError, match="samples: expected finite numbers"):
+        plots.Sound([])

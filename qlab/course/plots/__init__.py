@@ -6,7 +6,7 @@ and return the figure that the panel belongs to.
 
 from qlab.course.plots.comparisons import bars, pareto, slope_chart
 from qlab.course.plots.faces import Film, film_strip
-from qlab.course.plots.inputs import digits, speech
+from qlab.course.plots.inputs import Sound, digits, speech
 from qlab.course.plots.levels import histogram, levels_and_error
 from qlab.course.plots.schematic import Schematic
 from qlab.course.plots.tensors import heat_map
@@ -14,6 +14,7 @@ from qlab.course.plots.tensors import heat_map
 __all__ = [
     "Film",
     "Schematic",
+    "Sound",
     "bars",
     "digits",
     "film_strip",

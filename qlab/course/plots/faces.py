@@ -4,10 +4,11 @@ import io
 from pathlib import Path
 
 import numpy as np
-from IPython.display import Audio, Image, display
+from IPython.display import Image, display
 
 from qlab import palette
 from qlab.course.plots.canvas import INK, numbers, styled
+from qlab.course.plots.inputs import Sound
 
 FRAMES_A_SECOND, SAMPLE_RATE = 25, 16_000  # of qlab.models, which needs onnxruntime
 
@@ -69,7 +70,7 @@ class Film:
     def _ipython_display_(self):
         names = ", ".join(self.films)
         display(Image(self.gif(), format="gif", width=200 * len(self.films), alt=f"{names}: {self.sentence.text}"))
-        display(Audio(self.sentence.samples, rate=SAMPLE_RATE))
+        display(Sound(self.sentence.samples, rate=SAMPLE_RATE, said=self.sentence.text))
 
     def __repr__(self):
         return f"Film({', '.join(self.films)}: {self.sentence.text!r})"
