@@ -56,6 +56,20 @@ editor.setSelection({start: {line: 0, column: 0}, end: editor.getPositionAt(edit
 """
 
 
+RUN_CODE = """
+const [code, done] = arguments;
+const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+kernel.requestExecute({code}).done.then(reply => done(reply.content.evalue ?? null), error => done(String(error)));
+"""
+# Is nothing of an element cut off, by itself or by the cell's outputs around it?
+SHOWN_WHOLE = """
+const [part] = arguments;
+const [inner, outer] = [part, part.closest('.jp-OutputArea-output')].map(element => element.getBoundingClientRect());
+return part.scrollWidth <= part.clientWidth + 1 && part.scrollHeight <= part.clientHeight + 1
+    && inner.left >= outer.left - 1 && inner.right <= outer.right + 1;
+"""
+
+
 class Page:
     """One notebook in one tab. Cells are counted from 0, Markdown cells too."""
 
@@ -98,6 +112,12 @@ class Page:
     def run_cell(self, index):
         """Run one cell, and wait until the kernel is idle again."""
         return self.run_cells([index])
+
+    def run_code(self, code):
+        """Run code that stands in no cell."""
+        if error := self.driver.execute_async_script(RUN_CODE, code):
+            raise RuntimeError(f"the kernel could not run it: {error}")
+        return self
 
     def wait_idle(self):
         """Until nothing runs or waits to run."""
@@ -171,6 +191,29 @@ class Page:
         """Tracebacks that widgets show at this moment."""
         shown = self.driver.find_elements(By.CSS_SELECTOR, WIDGET_STDERR)
         return [element.text for element in shown if "Traceback" in element.text]
+
+    def stderr(self):
+        """What stands on the page in the pink of errors, as sentences."""
+        return [
+            f"cell {index}: {''.join(output['text'])}"
+            for index, cell in enumerate(self.cells())
+            for output in cell.get("outputs", ())
+            if output["output_type"] == "stream" and output["name"] == "stderr"
+        ]
+
+    def is_shown_whole(self, element):
+        """Is nothing of the element cut off?"""
+        return self.driver.execute_script(SHOWN_WHOLE, element)
+
+    @contextmanager
+    def as_wide_as(self, pixels):
+        """Inside, the window is so wide."""
+        size = self.driver.get_window_size()
+        self.driver.set_window_size(pixels, size["height"])
+        try:
+            yield
+        finally:
+            self.driver.set_window_size(size["width"], size["height"])
 
     def console_errors(self):
         """Errors that the page wrote to the browser's console since this was last asked."""

@@ -7,6 +7,7 @@ import nbformat
 import pytest
 from selenium.webdriver.common.by import By
 
+from qlab.course.show import plain
 from tests.browser.cells import calls, needed
 from tests.browser.widget import unmoved, widgets
 from tests.notebooks.exercises import exercises, paths, wrong_answers
@@ -42,6 +43,7 @@ def test_a_learner_gets_through_a_notebook(path, notebook, tell):
     with notebook.pictured(f"{path.stem}-exercise"):
         judges_an_exercise(notebook, source, path)
     assert notebook.errors() == []
+    assert notebook.stderr() == []
     assert notebook.console_errors() == []
 
 
@@ -111,12 +113,14 @@ def explains_every_option(notebook, index):
     """Click the options of the first question, one after the other: each shows its own explanation."""
     buttons = notebook.element(index).find_element(By.CSS_SELECTOR, ".widget-toggle-buttons")
     said = notebook.element(index).find_element(By.CSS_SELECTOR, ".widget-vbox .widget-html")
-    question = next(output for output in notebook.cells()[index]["outputs"] if "quiz" in facts(output))
-    answers = OPTION.split("".join(question["data"]["text/plain"]).partition("\nAnswer:\n")[2])
-    explanations = dict(zip(answers[1::2], answers[2::2], strict=True))
+    answers = next(output for output in notebook.cells()[index]["outputs"] if "answers" in facts(output))
+    lettered = OPTION.split("".join(answers["data"]["text/plain"]))
+    explanations = dict(zip(lettered[1::2], lettered[2::2], strict=True))
     assert len(explanations) >= 2
     for button in buttons.find_elements(By.TAG_NAME, "button"):
-        explanation = words(explanations.pop(button.text))
+        letter, _, option = button.text.partition(") ")
+        assert option
+        explanation = words(explanations.pop(letter))
         button.click()
         notebook.wait(lambda wanted=explanation: wanted in words(said.text), f"the explanation {explanation!r}")
     assert explanations == {}
@@ -162,5 +166,5 @@ def facts(output):
 
 
 def words(text):
-    """Text as it reads in the page: without the signs that set code as code, and however it is broken into lines."""
-    return " ".join(text.replace("`", "").split())
+    """Text as it reads in the page: without the signs of code and emphasis, and however it is broken into lines."""
+    return " ".join(plain(text).replace("`", "").split())
