@@ -1,0 +1,89 @@
+"""Exercise 02.1: a symmetric scale, and the mistakes that one makes with it."""
+
+import numpy as np
+from onnxruntime.quantization.quant_utils import compute_scale_zp
+
+from qlab.course.brief import brief, kind, number
+from qlab.course.expect import call, expect_number
+from qlab.course.verdict import Almost
+
+
+def symmetric_qparams(x):
+    """Scale and zero point of symmetric int8 with the codes -127 to 127."""
+    largest = float(np.abs(x).max())
+    return largest / 127 if largest else 1.0, 0
+
+
+def asked(answer, x):
+    return _pair(call(answer, x, name="symmetric_qparams"), ("scale", "zero_point"))
+
+
+def _pair(seen, names):
+    if isinstance(seen, dict) or not isinstance(seen, tuple | list | np.ndarray) or len(seen) != 2:
+        raise Almost(f"expected two values, {' and '.join(names)}, seen {brief(seen)} of type `{kind(seen)}`")
+    return [expect_number(value, what) for value, what in zip(seen, names, strict=True)]
+
+
+def judge(x, scale, zero_point, where, turned):
+    """Against onnxruntime's own choice for symmetric int8, whose codes are -127 to 127. turned(): the scale for -x."""
+    _, expected = compute_scale_zp(np.array(x.min()), np.array(x.max()), np.int8(-127), np.int8(127), symmetric=True)
+    expected, largest = float(expected), float(np.abs(x).max())
+    if zero_point != 0 and (scale == 0 or np.isclose(zero_point, expected, rtol=1e-6, atol=0)):
+        raise Almost(f"{where}: seen ({number(scale)}, {number(zero_point)}): return the scale first, then zero_point")
+    if zero_point != 0:
+        raise Almost(f"zero_point {where}: expected 0, seen {number(zero_point)}: symmetric codes mirror at the code 0")
+    if not largest and scale != 1:
+        why = "0 / 0 has no code" if scale == 0 or not np.isfinite(scale) else "no value there tells one"
+        raise Almost(f"scale {where}: seen {number(scale)}; {why}: where all is 0, use scale 1, as onnxruntime does")
+    if np.isclose(scale, expected, rtol=1e-6, atol=0):
+        return
+    mistakes = _wrong_scales(x, largest)
+    said = next((text for text, wrong in mistakes.items() if np.isclose(scale, wrong, rtol=1e-6, atol=0)), None)
+    if said and "end only" in said and not np.isclose(turned(), expected, rtol=1e-6, atol=0):
+        said = "this takes the end that is nearer to 0: take the largest |x|"
+    if said is None and np.isclose(-scale, list(mistakes.values()), rtol=1e-6, atol=0).any():
+        said = "a scale is positive: take the absolute value"
+    if said is None and largest < 1e-2 and scale > expected:
+        said = guarded(scale)
+    hint = f": {said}" if said else "" if scale > 0 else ": expected a positive number, from the largest |x|"
+    raise Almost(f"scale {where}: expected {number(expected)}, seen {number(scale)}{hint}")
+
+
+def guarded(scale):
+    if scale == 1:
+        return "a guard such as `if largest < 1e-3` takes small numbers for zeros; only where all is 0 has no scale"
+    return "a floor under the scale, or a small number added to it: small values need a small scale"
+
+
+def _wrong_scales(x, largest):
+    """{what was done wrong: the scale that it gives}, in the order of asking: on some tensors two give one number."""
+    low, high = float(x.min()), float(x.max())
+    ends = {
+        "this is largest / 128, and the code of the positive end, 128, does not exist: it errs by a whole step": 128,
+        "this is largest / 127.5: the outer values lie half a step beyond the last code; here both ends shall have a "
+        "code": 127.5,
+        "this is largest / 255: 255 codes on one side of 0; int8 has 127 there": 255,
+        "this is largest / 256: 8 bits for one side of 0; int8 has 127 codes there": 256,
+        "this is largest / 126: from 0 to the code 127 there are 127 steps": 126,
+        "this is largest / 254: the mirrored range is twice as wide, 2 a over 254 steps": 254,
+        "this is 2 a / 127: 127 steps lead from 0 to a, 254 from -a to a": 63.5,
+        "this is a, the largest |x|, not yet divided by the 127 steps from 0 to it": 1,
+        "this is a / 8, as in 4 bits: int8 has 127 steps from 0 to a": 8,
+        "this is a / 7.5, as in 4 bits: int8 has 127 steps from 0 to a": 7.5,
+        "this is a / 7, as in 4 bits: int8 has 127 steps from 0 to a": 7,
+    }
+    mistakes = {said: largest / codes for said, codes in ends.items()}
+    mistakes["this is one over the scale: the code 127 shall mean a, so a step is a / 127"] = 127 / (largest or 1)
+    mistakes |= {
+        "this looks at the positive end only: take the largest |x|": high / 127,
+        "this looks at the negative end only: take the largest |x|": -low / 127,
+        "this is the asymmetric scale, the whole range over 255: the mirrored range runs from -largest to largest": (
+            max(high, 0) - min(low, 0)
+        )
+        / 255,
+        "this is the whole range over 254: the mirrored range runs from -largest to largest": (high - low) / 254,
+        "this takes the mean of |x|: the range follows the largest |x|": float(np.abs(x).mean()) / 127,
+        "this takes the standard deviation: the range follows the largest |x|": float(x.std()) / 127,
+    }
+    mistakes["this is the whole range over 255: the mirrored range runs from -largest to largest"] = (high - low) / 255
+    return mistakes
