@@ -1,12 +1,27 @@
-"""Notebook 00: which facts one must know to compare two benchmark tables."""
+"""Notebook 00: which facts one must know to compare two benchmark tables; what runs here; its two pictures."""
 
 import difflib
+import re
+from itertools import islice
 
-from qlab.course.brief import brief, kind
+from matplotlib.patches import Rectangle
+
+from qlab import machine, palette
+from qlab.course.brief import brief, error_text, kind
 from qlab.course.lessons import exercise, words
+from qlab.course.plots.canvas import INK, styled
+from qlab.course.plots.schematic import Schematic
 from qlab.course.verdict import Almost
+from qlab.machine.runtime import open_session
 
 FACTS = words("00", "facts")  # name: {"what": as the notebook prints it, "needed": for a comparison, "why": or why not}
+NEEDED = [fact for fact, about in FACTS.items() if about["needed"]]
+SIDES = {  # of the needed facts, those that tend to be named alone, and what such a table leaves open
+    "what was run is named. Missing is on what machine, and how it was timed": {
+        "model", "input shape", "dtypes", "op types",
+    },
+    "the machine is named. Missing is what ran on it, and how it was timed": {"cpu", "threads", "versions"},
+}  # fmt: skip
 
 
 @exercise("00.1", "facts that make two tables comparable")
@@ -14,29 +29,181 @@ def _(answer):
     named = _names(answer)
     if strangers := sorted(named - set(FACTS)):
         raise Almost(_not_in_the_list(strangers[0]))
+    _named_as_a_whole(named)
+    if superfluous := sorted(named.difference(NEEDED)):
+        raise Almost(f"{superfluous[0]!r} is not needed: {FACTS[superfluous[0]]['why']}")
+    if missing := [fact for fact in NEEDED if fact not in named]:
+        more = f" ({len(missing) - 1} more missing)" if len(missing) > 1 else ""
+        raise Almost(f"{missing[0]!r} is missing: {FACTS[missing[0]]['why']}{more}")
+    return f"all {len(NEEDED)} facts, and nothing that does not bear on speed"
+
+
+def _named_as_a_whole(named):
+    """Refuse choices that show one idea rather than one slip."""
+    if not named:
+        raise Almost("no fact is named yet: choose from the list above")
+    if named == set(FACTS):
+        raise Almost(f"that is the whole list. Not all of it bears on speed: {FACTS['date']['what']}, for one")
+    if named == set(FACTS).difference(NEEDED):
+        raise Almost("those are the facts that are *not* needed: the others are asked for")
     if named == {"cpu"}:
         raise Almost(
             "only the CPU is named. Two tables from one CPU still differ when, say, the 'dtypes' differ: "
             f"{FACTS['dtypes']['why']}"
         )
-    needed = [fact for fact, about in FACTS.items() if about["needed"]]
-    if superfluous := sorted(named.difference(needed)):
-        raise Almost(f"{superfluous[0]!r} is not needed: {FACTS[superfluous[0]]['why']}")
-    if missing := [fact for fact in needed if fact not in named]:
-        more = f" ({len(missing) - 1} more missing)" if len(missing) > 1 else ""
-        raise Almost(f"{missing[0]!r} is missing: {FACTS[missing[0]]['why']}{more}")
-    return f"all {len(needed)} facts, and nothing that does not bear on speed"
+    for left_open, side in SIDES.items():
+        if named == side:
+            raise Almost(left_open)
 
 
 def _names(answer):
-    """The answer as a set of names; capitals and spaces around do not matter."""
-    if isinstance(answer, str) or not isinstance(answer, set | frozenset | list | tuple):
-        raise Almost(f'expected a set of names such as {{"author", "date"}}, seen {brief(answer)}, a `{kind(answer)}`')
-    if others := [entry for entry in answer if not isinstance(entry, str)]:
+    """The answer, in any container, as a set of names; capitals, underscores and spaces around do not matter."""
+    if isinstance(answer, dict) and all(isinstance(value, bool) for value in answer.values()):
+        answer = [name for name, chosen in answer.items() if chosen]
+    entries = _entries(answer)
+    if others := [entry for entry in entries if not isinstance(entry, str)]:
         raise Almost(f"expected names in quotes, seen {brief(others[0])}, a `{kind(others[0])}`")
-    return {" ".join(entry.split()).lower() for entry in answer}
+    names = {" ".join(re.split(r"[\s_-]+", entry.strip())).lower() for entry in entries}
+    for name in sorted(names):
+        if len(several := [part.strip() for part in name.split(",")]) > 1:
+            apart = ", ".join(f'"{part}"' for part in several)
+            raise Almost(f"{brief(name)} is one piece of text: give every name its own quotes, {apart}")
+    return names
+
+
+def _entries(answer):
+    try:
+        if isinstance(answer, str | bytes):
+            raise TypeError
+        return list(islice(answer, 1000))
+    except TypeError:
+        message = f'expected a set of names such as {{"author", "date"}}, seen {brief(answer)}, a `{kind(answer)}`'
+        raise Almost(message) from None
 
 
 def _not_in_the_list(name):
     close = difflib.get_close_matches(name, FACTS, n=1, cutoff=0.7)
     return f"{brief(name)} is not in the list" + (f": do you mean {close[0]!r}?" if close else f": {', '.join(FACTS)}")
+
+
+def that_run(models, feed):
+    """Of {name: path} the reference, the first, and all others that run here; what keeps the rest from it is printed.
+
+    Not every runtime has a kernel for every pair of signs: onnxruntime has none for s8 x u8 on ARM64, which ConvInteger
+    with int8 weights asks for.
+    """
+    (first, reference), *others = models.items()
+    kept = {first: reference}
+    for name, path in others:
+        try:
+            open_session(path).run(None, dict(feed))
+        except Exception as error:  # onnxruntime's exceptions share no base class
+            print(f"{name} does not run here, and is left out: {error_text(error)}")
+        else:
+            kept[name] = path
+    return kept
+
+
+@styled
+def draw_signs(*cards):
+    """Speed of the four sign pairs on machine cards, a panel each; a pair that saturates is hatched."""
+    figure, panels = palette.figure(1, len(cards), height=2.6, sharey=True, squeeze=False)
+    for axes, card in zip(panels[0], cards, strict=True):
+        _bars_of(axes, card, 1.22 * max(speed or 0 for one in cards for speed in one.speed.values()))
+    panels[0][0].set_yticks(range(len(machine.SIGN_PAIRS)), [f"{pair[:2]} × {pair[2:]}" for pair in machine.SIGN_PAIRS])
+    panels[0][0].set_ylim(len(machine.SIGN_PAIRS) - 0.4, -0.6)
+    figure.suptitle(_finding(cards[0]), x=0.01, ha="left", fontsize=12, fontweight="bold")
+    return figure
+
+
+def _bars_of(axes, card, reach):
+    for y, (pair, speed) in enumerate((pair, card.speed[pair]) for pair in machine.SIGN_PAIRS):
+        inexact = pair == "u8s8" and card.saturates
+        face = {"facecolor": "white", "hatch": "////"} if inexact else {"facecolor": palette.INTEGER}
+        axes.barh(y, speed or 0, height=0.66, edgecolor=palette.INTEGER, **face)
+        said = "no kernel" if speed is None else f"{speed:.2f}" + (" saturates" if inexact else "")
+        axes.text((speed or 0) + 0.03 * reach, y, said, va="center", color=INK, fontsize=9)
+    axes.axvline(1, color=palette.FP32, linewidth=1.6, linestyle="--")
+    axes.set(xlim=(0, reach), xlabel="speed, float32 = 1", title=card.name)
+    axes.title.set_fontsize(10)
+    axes.grid(False, axis="y")
+
+
+def _finding(card):
+    speeds = {f"{pair[:2]} × {pair[2:]}": speed for pair, speed in card.speed.items() if speed}
+    best, worst = max(speeds, key=speeds.get), min(speeds, key=speeds.get)
+    if speeds[best] < 2 * speeds[worst]:
+        others = "every pair of signs" if len(speeds) == len(card.speed) else "each pair that has a kernel"
+        return f"{card.name}: {others} runs at {speeds[worst]:.1f} times float32 or more"
+    return f"{card.name}: {best} runs at {speeds[best]:.1f} times float32, {worst} at {speeds[worst]:.2g}"
+
+
+def draw_layer():
+    """What becomes of one product x W: in float, as the article has it, dynamic, static."""
+    page = Schematic(
+        10, 6.6,
+        title="One layer, four ways: which of them multiply integers?",
+        alt="Four graphs of the product of x and W. Float: MatMul. As the article has it: W of 8 bits goes through "
+        "DequantizeLinear, then MatMul in float. Dynamic: x goes through DynamicQuantizeLinear, which finds its range "
+        "in every run; then MatMulInteger, Cast and Mul. Static: x goes through QuantizeLinear, its range fixed "
+        "beforehand; x and W go through DequantizeLinear, then MatMul, QuantizeLinear, DequantizeLinear; of the inner "
+        "part the runtime makes one integer operator where it can.",
+    )  # fmt: skip
+    _in_float(page, 6.0, "fp32", "W float")
+    _in_float(page, 4.4, "int8 as the article has it: weights only", "W 8-bit")
+    _dynamic(page, 2.8)
+    _static(page, 1.2)
+    return page.figure
+
+
+def _ends(page, y, name, out, weights):
+    """A way's name, its input and output, and its weights: float ones blue, codes green."""
+    page.text(0.1, y + 0.42, name, align="left", bold=True)
+    x = page.box(0.65, y, "x float", kind="activations", width=1.05, height=0.5)
+    page.arrow(out, (9.95, out.y), "y", kind="activations", beside=0.08)
+    return x, page.box(
+        0.65, y - 0.65, weights, kind="weights" if "float" in weights else "integer", width=1.05, height=0.5
+    )
+
+
+def _in_float(page, y, name, weights_are):
+    product = page.box(6.3, y - 0.32, "MatMul", kind="fp32", height=0.6)
+    x, weights = _ends(page, y, name, product, weights_are)
+    page.arrow(x, product, kind="activations")
+    if weights_are == "W 8-bit":
+        back = page.box(3.4, y - 0.65, "DequantizeLinear", kind="integer", height=0.5)
+        page.arrow(weights, back, kind="integer")
+        weights = back
+    page.arrow(weights, product, kind="weights")
+
+
+def _dynamic(page, y):
+    product = page.box(6.3, y - 0.32, "MatMulInteger", kind="integer", height=0.6)
+    scaled = page.box(8.85, y - 0.32, "Cast, Mul", kind="fp32", height=0.6)
+    x, weights = _ends(page, y, "int8 dynamic: the range of x is found while the model runs", scaled, "W 8-bit")
+    codes = page.box(3.1, y, "DynamicQuantizeLinear", kind="integer", height=0.5)
+    page.arrow(x, codes, kind="activations")
+    page.arrow(codes, product, kind="integer")
+    page.arrow(weights, product, kind="integer")
+    page.arrow(product, scaled, "int32", kind="integer", beside=0.08)
+
+
+def _static(page, y):
+    name = "int8 static: ranges are fixed beforehand (Q: QuantizeLinear, DQ: DequantizeLinear)"
+    back = page.box(8.85, y - 0.32, "DQ", kind="integer", height=0.6)
+    x, weights = _ends(page, y, name, back, "W 8-bit")
+    page.axes.add_patch(
+        Rectangle((3.0, y - 0.98), 4.95, 1.28, fill=False, edgecolor=palette.INTEGER, linestyle="--", linewidth=1.2)
+    )
+    page.text(5.5, y - 1.11, "becomes one integer operator, where the runtime has one", kind="integer", size=9)
+    codes, real = (page.box(at, y, text, kind="integer", height=0.5) for at, text in ((2.2, "Q"), (3.6, "DQ")))
+    stored = page.box(3.6, y - 0.65, "DQ", kind="integer", height=0.5)
+    product = page.box(5.6, y - 0.32, "MatMul", kind="fp32", height=0.6)
+    again = page.box(7.3, y - 0.32, "Q", kind="integer", height=0.6)
+    page.arrow(x, codes, kind="activations")
+    page.arrow(codes, real, kind="integer")
+    page.arrow(real, product, kind="activations")
+    page.arrow(weights, stored, kind="integer")
+    page.arrow(stored, product, kind="weights")
+    page.arrow(product, again, kind="activations")
+    page.arrow(again, back, kind="integer")

@@ -27,5 +27,70 @@ WRONG_ANSWERS = {
             'facts = "cpu"',
             "expected a set of names",
         ),
+        (
+            "all that is on the list",
+            "facts = set(FACTS)",
+            "that is the whole list",
+        ),
+        (
+            "the machine alone",
+            'facts = {"cpu", "threads", "versions"}',
+            "Missing is what ran on it",
+        ),
+        (
+            "the networks alone",
+            'facts = {"model", "dtypes", "op types", "input shape"}',
+            "Missing is on what machine",
+        ),
+        (
+            "the date for the versions",
+            'facts = {"cpu", "threads", "date", "model", "input shape", "op types", "dtypes", "spread"}',
+            "'date' is not needed",
+        ),
+        (
+            "who ran it taken for a condition",
+            'facts = set(FACTS) - {"accuracy", "chart colour", "date"}',
+            "'author' is not needed",
+        ),
+        (
+            "which operators were quantized taken for part of the model",
+            'facts = {"cpu", "threads", "versions", "model", "input shape", "dtypes", "spread"}',
+            "'op types' is missing",
+        ),
+        (
+            "the input's shape taken for part of the model",
+            'facts = {"cpu", "threads", "versions", "model", "op types", "dtypes", "spread"}',
+            "'input shape' is missing",
+        ),
+        (
+            "threads taken for part of the CPU",
+            'facts = {"cpu", "versions", "model", "input shape", "op types", "dtypes", "spread"}',
+            "'threads' is missing",
+        ),
+        (
+            "versions forgotten",
+            'facts = {"cpu", "threads", "model", "input shape", "op types", "dtypes", "spread"}',
+            "'versions' is missing",
+        ),
+        (
+            "those that are not needed",
+            'facts = {"accuracy", "author", "chart colour", "date"}',
+            "those are the facts that are *not* needed",
+        ),
+        (
+            "several names in one pair of quotes",
+            'facts = {"cpu, threads, versions, model, input shape, op types, dtypes, spread"}',
+            "give every name its own quotes",
+        ),
+        (
+            "how many instead of which",
+            "facts = 8",
+            "expected a set of names",
+        ),
+        (
+            "an empty set",
+            "facts = set()",
+            "no fact is named yet",
+        ),
     ],
 }
