@@ -15,7 +15,8 @@ _STYLE = """
 .qlab-options .jupyter-button:disabled { opacity: 0.6; }
 .qlab-options .jupyter-button.mod-active:disabled { opacity: 1; }
 .qlab-column .jupyter-button { display: block; width: 100%; max-width: 44em; margin: 2px 0; }
-.qlab-explorer .widget-readout { width: auto; min-width: max-content; }
+.qlab-said .widget-html-content { line-height: 1.45; }
+.qlab-explorer .widget-readout { width: auto; min-width: max-content; margin-left: 10px; }
 .qlab-idle { opacity: 0.4; }
 .qlab-unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 """

@@ -98,7 +98,7 @@ class Prediction(Shown):
             style={"button_width": "auto"},
         )
         buttons.add_class("qlab-options")
-        said = ipywidgets.HTML(rich(self.status()))
+        said = ipywidgets.HTML(rich(self.status())).add_class("qlab-said")
 
         def chosen(change):
             if change["new"] not in (None, self.guess):

@@ -131,7 +131,7 @@ class Asked(Shown):
             style={"button_width": "100%"},
         )
         buttons.add_class("qlab-options").add_class("qlab-column")
-        said = ipywidgets.HTML("" if buttons.value is None else self.explanation(buttons.value))
+        said = ipywidgets.HTML("" if buttons.value is None else self.explanation(buttons.value)).add_class("qlab-said")
 
         def chosen(change):
             said.value = "" if change["new"] is None else self.answer(change["new"])

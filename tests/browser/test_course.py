@@ -66,7 +66,7 @@ def test_a_page_of_the_course_with_a_kernel(notebook, sample):
         a_guess_after_the_result_does_not_count(notebook)
         buttons_bear_whole_options_and_the_answer_comes_last(notebook)
         a_control_without_effect_is_off(notebook)
-    with notebook.pictured("course-narrow"), notebook.as_wide_as(700):
+    with notebook.as_wide_as(700), notebook.pictured("course-narrow"):
         everything_fits_into_a_narrow_window(notebook)
     assert notebook.stderr() == []
     assert notebook.console_errors() == []
