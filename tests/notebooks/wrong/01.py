@@ -27,6 +27,184 @@ REAL = "(np.asarray(q).astype(np.float32) - np.float32(zero_point)) * scale"
 BOUND = "np.maximum(scale / 2, np.maximum((0.0 - zero_point) * scale - x, x - (255.0 - zero_point) * scale))"
 INSIDE = "kept = x[(x >= share * x.min()) & (x <= share * x.max())]"
 
+MODEL = """\
+def qdq_model(scale, zero_point):
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n"])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n"])
+    held = [
+        numpy_helper.from_array(np.array(scale, np.float32), "scale"),
+        numpy_helper.from_array(np.array(zero_point, np.uint8), "zero_point"),
+    ]
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "scale", "zero_point"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "scale", "zero_point"], ["y"]),
+    ]
+    graph = helper.make_graph(nodes, "pair", [x], [y], held)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)])
+"""
+RUN = """\
+def run_model(model, x):
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    return session.run(None, {"x": x})[0]
+"""
+
+
+def _pair(*changes, run=RUN):
+    """The right model, and each (old, new) changed in it."""
+    model = MODEL
+    for old, new in changes:
+        assert old in model, old
+        model = model.replace(old, new)
+    return f"{model}\n\n{run}"
+
+
+QUANTIZE = 'helper.make_node("QuantizeLinear", ["x", "scale", "zero_point"], ["q"]),'
+DEQUANTIZE = 'helper.make_node("DequantizeLinear", ["q", "scale", "zero_point"], ["y"]),'
+SCALE_HELD = 'numpy_helper.from_array(np.array(scale, np.float32), "scale"),'
+ZERO_HELD = 'numpy_helper.from_array(np.array(zero_point, np.uint8), "zero_point"),'
+SCALE_INPUT = 'helper.make_tensor_value_info("scale", TensorProto.FLOAT, [])'
+
+WRONG_PAIRS = [  # each of them a slip in MODEL or RUN
+    (
+        "the opset left out",
+        _pair((', opset_imports=[helper.make_opsetid("", 21)]', "")),
+        "name one that this onnxruntime",
+    ),
+    (
+        "dequantized first",
+        _pair((QUANTIZE, QUANTIZE.replace("Quant", "Dequant")), (DEQUANTIZE, DEQUANTIZE.replace("Dequant", "Quant"))),
+        "the nodes stand the other way round",
+    ),
+    (
+        "QuantizeLinear alone",
+        _pair((QUANTIZE, QUANTIZE.replace('"q"', '"y"')), (DEQUANTIZE, "")),
+        "expected one QuantizeLinear, then one DequantizeLinear",
+    ),
+    (
+        "codes as the output",
+        _pair(('"y", TensorProto.FLOAT', '"q", TensorProto.UINT8')),
+        "the codes: expected what DequantizeLinear makes",
+    ),
+    (
+        "zero_point left out of QuantizeLinear",
+        _pair((QUANTIZE, QUANTIZE.replace(', "zero_point"', ""))),
+        "QuantizeLinear has no zero_point",
+    ),
+    (
+        "zero_point left out of DequantizeLinear",
+        _pair((DEQUANTIZE, DEQUANTIZE.replace(', "zero_point"', ""))),
+        "DequantizeLinear has no zero_point",
+    ),
+    (
+        "zero_point before scale",
+        _pair((QUANTIZE, QUANTIZE.replace('"scale", "zero_point"', '"zero_point", "scale"'))),
+        "scale comes before zero_point",
+    ),
+    (
+        "zero_point as int8",
+        _pair((ZERO_HELD, ZERO_HELD.replace("uint8", "int8"))),
+        "the zero point of QuantizeLinear is int8",
+    ),
+    (
+        "zero_point as int64",
+        _pair((ZERO_HELD, ZERO_HELD.replace("uint8", "int64"))),
+        "its type is that of the codes, uint8",
+    ),
+    (
+        "scale as float64",
+        _pair((SCALE_HELD, SCALE_HELD.replace("float32", "float64"))),
+        "the scale of QuantizeLinear is float64",
+    ),
+    (
+        "the numbers of an example",
+        _pair((SCALE_HELD, SCALE_HELD.replace("scale,", "0.02,", 1))),
+        "the scale of QuantizeLinear for",
+    ),
+    (
+        "one over the scale",
+        _pair((SCALE_HELD, SCALE_HELD.replace("scale,", "1 / scale,", 1))),
+        "the scale of QuantizeLinear for",
+    ),
+    (
+        "two scales",
+        _pair(
+            (SCALE_HELD, SCALE_HELD + ' numpy_helper.from_array(np.array(1, np.float32), "one"),'),
+            (DEQUANTIZE, DEQUANTIZE.replace('"scale"', '"one"')),
+        ),
+        "the scale of DequantizeLinear for",
+    ),
+    (
+        "scale as an input of the graph",
+        _pair((SCALE_HELD, ""), ("[x], [y]", f"[x, {SCALE_INPUT}], [y]")),
+        "is an input of the graph: then whoever runs the model must bring it along",
+    ),
+    (
+        "scale and zero_point nowhere",
+        _pair(("[x], [y], held", "[x], [y]")),
+        "no initializer has this name",
+    ),
+    (
+        "Constant nodes",
+        _pair(
+            (SCALE_HELD, ""),
+            (QUANTIZE, f'helper.make_node("Constant", [], ["scale"], value={SCALE_HELD[:-1]}), {QUANTIZE}'),
+        ),
+        "out of a Constant node",
+    ),
+    (
+        "names that do not meet",
+        _pair((DEQUANTIZE, DEQUANTIZE.replace('"q"', '"codes"'))),
+        "a wire between two nodes is a name",
+    ),
+    (
+        "DequantizeLinear reads x",
+        _pair((DEQUANTIZE, DEQUANTIZE.replace('"q"', '"x"'))),
+        "a wire between two nodes is a name",
+    ),
+    ("another name for the input", _pair(('value_info("x"', 'value_info("input"')), "use the same names"),
+    ("y declared as codes", _pair(('"y", TensorProto.FLOAT', '"y", TensorProto.UINT8')), "is declared UINT8"),
+    (
+        "x of three numbers",
+        _pair(('"x", TensorProto.FLOAT, ["n"]', '"x", TensorProto.FLOAT, [3]')),
+        "x has the fixed shape [3]",
+    ),
+    (
+        "x of two axes",
+        _pair(('"x", TensorProto.FLOAT, ["n"]', '"x", TensorProto.FLOAT, ["n", "m"]')),
+        "x is declared with 2 axes",
+    ),
+    (
+        "the two functions swapped",
+        MODEL.replace("qdq_model", "other")
+        + "\n\n"
+        + RUN.replace("run_model", "qdq_model")
+        + "\n\nrun_model = other\n",
+        "the two functions are in the wrong order",
+    ),
+    (
+        "the graph, no model",
+        _pair(('helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)])', "graph")),
+        "make_model",
+    ),
+    ("the list of outputs", _pair(run=RUN.replace("[0]", "")), "return its first entry"),
+    (
+        "the model built anew, with other numbers",
+        _pair(run=RUN.replace("model.Ser", "qdq_model(*last).Ser")).replace(
+            "    x = helper", "    global last\n    last = scale, zero_point\n    x = helper", 1
+        ),
+        "run_model gives the same for every model",
+    ),
+    (
+        "onnx's reference evaluator",
+        _pair(
+            run="import onnx.reference\n\n\ndef run_model(model, x):\n"
+            '    return onnx.reference.ReferenceEvaluator(model).run(None, {"x": x})[0]\n'
+        ),
+        "does it use onnxruntime.InferenceSession",
+    ),
+    ("the input under another name", _pair(run=RUN.replace('{"x": x}', '{"input": x}')), "input"),
+]
+
 WRONG_ANSWERS = {
     "01.1": [
         (
@@ -37,7 +215,7 @@ WRONG_ANSWERS = {
         (
             "a range that leaves out 0",
             _qparams(SCALE, "return scale, int(np.rint(quant_min - low / scale))"),
-            "which is not one of the codes: the range leaves out 0",
+            "the range leaves out 0",
         ),
         (
             "a range that leaves out 0, zero_point clipped to hide it",
@@ -79,12 +257,107 @@ WRONG_ANSWERS = {
             _qparams(WIDEN, SCALE, "zero_point = int(np.rint(quant_min - low / scale))", "return zero_point, scale"),
             "return the scale first",
         ),
+        (
+            "scale 1e-12 for zeros",
+            _qparams(WIDEN, "scale = (high - low) / (quant_max - quant_min) or 1e-12", ROUND),
+            "where all is 0 the text asks for 1",
+        ),
+        (
+            "a least scale",
+            _qparams(WIDEN, "scale = max((high - low) / (quant_max - quant_min), 1e-8)", ROUND),
+            "a guard against 0 that catches small ranges too",
+        ),
+        (
+            "a guard that takes small ranges for zeros",
+            _qparams(WIDEN, "scale = (high - low) / (quant_max - quant_min) if high - low > 1e-3 else 1.0", ROUND),
+            "a guard against 0 that catches small ranges too",
+        ),
+        (
+            "np.isclose as the guard",
+            _qparams(WIDEN, "scale = 1.0 if np.isclose(low, high) else (high - low) / (quant_max - quant_min)", ROUND),
+            "a guard against 0 that catches small ranges too",
+        ),
+        (
+            "something small added to the range",
+            _qparams(WIDEN, "scale = (high - low + 1e-6) / (quant_max - quant_min)", ROUND),
+            "a guard against 0 that catches small ranges too",
+        ),
+        (
+            "quant_min forgotten in zero_point",
+            _qparams(WIDEN, SCALE, "return scale, int(np.rint(-low / scale))"),
+            "quant_min is missing",
+        ),
+        (
+            "range over the last code",
+            _qparams(WIDEN, "scale = (high - low) / quant_max if high > low else 1.0", ROUND),
+            "the codes begin at quant_min",
+        ),
+        (
+            "one end forgotten",
+            _qparams(WIDEN, "scale = max(high, 1e-30) / (quant_max - quant_min)", ROUND),
+            "one end of the range alone",
+        ),
+        (
+            "the symmetric scale",
+            _qparams(WIDEN, "scale = max(-low, high) / quant_max or 1.0", ROUND),
+            "as for the symmetric scale of notebook 02",
+        ),
+        (
+            "a mirrored range",
+            _qparams(WIDEN, "scale = 2 * max(-low, high) / (quant_max - quant_min) or 1.0", ROUND),
+            "as for the symmetric scale of notebook 02",
+        ),
+        (
+            "one over the scale",
+            _qparams(WIDEN, "scale = (quant_max - quant_min) / (high - low) if high > low else 1.0", ROUND),
+            "this is one over the scale",
+        ),
+        (
+            "the scale rounded",
+            _qparams(WIDEN, SCALE, "scale = round(scale, 3) or 1.0", ROUND),
+            "do not round a scale",
+        ),
+        (
+            "255 steps for any codes",
+            _qparams(WIDEN, "scale = (high - low) / 255 if high > low else 1.0", ROUND),
+            "255 steps belong to 8 bits",
+        ),
+        (
+            "a constant caught before 0 is taken in",
+            _qparams("if low == high:", "    return 1.0, 0", WIDEN, SCALE, ROUND),
+            "take 0 in first",
+        ),
+        (
+            "zero_point clipped to the codes of uint8",
+            _qparams(WIDEN, SCALE, "return scale, int(np.clip(np.rint(quant_min - low / scale), 0, 255))"),
+            "the codes run from quant_min to quant_max, not from 0 to 255",
+        ),
+        (
+            "zero_point rounded up",
+            _qparams(WIDEN, SCALE, "return scale, int(np.ceil(quant_min - low / scale))"),
+            "round to the nearest code, not up",
+        ),
+        (
+            "the middle code for 0.0",
+            _qparams(WIDEN, SCALE, "return scale, (quant_min + quant_max + 1) // 2"),
+            "belongs to 0.0 only if the range is symmetric",
+        ),
+        (
+            "the absolute ends added, 0 left out",
+            _qparams("scale = (abs(low) + abs(high)) / (quant_max - quant_min) or 1.0", ROUND),
+            "the range leaves out 0",
+        ),
+        (
+            "the scale alone",
+            _qparams(WIDEN, SCALE, "return scale"),
+            "expected (scale, zero_point)",
+        ),
     ],
     "01.2": [
         (
             "floor for round",
             _to_codes("return np.clip(np.floor(x / scale) + np.float32(zero_point), 0, 255).astype(np.uint8)"),
-            "floor takes the mark below",
+            "floor takes the level below",
         ),
         (
             "a cast for round",
@@ -99,7 +372,7 @@ WRONG_ANSWERS = {
         (
             "halfway always up",
             _to_codes("return np.clip(np.floor(x / scale + 0.5) + zero_point, 0, 255).astype(np.uint8)"),
-            "halfway goes to the even code",
+            "it goes to the even one (np.rint), then comes zero_point, not always up",
         ),
         (
             "cast to uint8 before saturating",
@@ -131,6 +404,127 @@ WRONG_ANSWERS = {
             _to_codes("return np.clip(np.rint(x / scale), 0, 255).astype(np.uint8)"),
             "zero_point is missing",
         ),
+        (
+            "halfway away from zero",
+            _to_codes(
+                "steps = x / scale",
+                "steps = np.sign(steps) * np.floor(np.abs(steps) + 0.5)",
+                "return np.clip(steps + zero_point, 0, 255).astype(np.uint8)",
+            ),
+            "not always away from 0",
+        ),
+        (
+            "halfway always down",
+            _to_codes("return np.clip(np.ceil(x / scale - 0.5) + zero_point, 0, 255).astype(np.uint8)"),
+            "not always down",
+        ),
+        (
+            "halfway toward zero",
+            _to_codes(
+                "steps = x / scale",
+                "steps = np.sign(steps) * np.ceil(np.abs(steps) - 0.5)",
+                "return np.clip(steps + zero_point, 0, 255).astype(np.uint8)",
+            ),
+            "not always toward 0",
+        ),
+        (
+            "half added, then cast",
+            _to_codes("return np.clip((x / scale + 0.5).astype(np.int64) + int(zero_point), 0, 255).astype(np.uint8)"),
+            "int(... + 0.5) also cuts off negative numbers on the wrong side",
+        ),
+        (
+            "half added after the zero point",
+            _to_codes("return np.clip(x / scale + zero_point + 0.5, 0, 255).astype(np.uint8)"),
+            "it goes to the even one",
+        ),
+        (
+            "rounded up",
+            _to_codes("return np.clip(np.ceil(x / scale) + zero_point, 0, 255).astype(np.uint8)"),
+            "this rounds up",
+        ),
+        (
+            "the last code left out",
+            _to_codes("return np.clip(np.rint(x / scale) + zero_point, 0, 254).astype(np.uint8)"),
+            "uint8 codes run from 0 to 255, yours from 0 to 254",
+        ),
+        (
+            "the first code left out",
+            _to_codes("return np.clip(np.rint(x / scale) + zero_point, 1, 255).astype(np.uint8)"),
+            "uint8 codes run from 0 to 255, yours from 1 to 255",
+        ),
+        (
+            "clipped to 256, which wraps around",
+            _to_codes("return np.clip(np.rint(x / scale) + zero_point, 0, 256).astype(np.int64).astype(np.uint8)"),
+            "wraps around",
+        ),
+        (
+            "the limits of int8",
+            _to_codes("return np.clip(np.rint(x / scale) + zero_point, -128, 127).astype(np.int8).astype(np.uint8)"),
+            "int8 codes run from -128 to 127",
+        ),
+        (
+            "zero_point added after clipping",
+            _to_codes("return np.clip(np.rint(x / scale), 0, 255).astype(np.uint8) + zero_point"),
+            "clipped too early",
+        ),
+        (
+            "a product with one over scale",
+            _to_codes("return np.clip(np.rint(x * (1 / scale)) + zero_point, 0, 255).astype(np.uint8)"),
+            "x * (1 / scale) is not x / scale",
+        ),
+        (
+            "a product with one over scale, in float64",
+            _to_codes(
+                "steps = x.astype(np.float64) * (1 / float(scale))",
+                "return np.clip(np.rint(steps) + zero_point, 0, 255).astype(np.uint8)",
+            ),
+            "x * (1 / scale) is not x / scale",
+        ),
+        (
+            "multiplied by scale",
+            _to_codes("return np.clip(np.rint(x * scale) + zero_point, 0, 255).astype(np.uint8)"),
+            "this multiplies by scale",
+        ),
+        (
+            "zero_point subtracted from x",
+            _to_codes("return np.clip(np.rint((x - zero_point) / scale), 0, 255).astype(np.uint8)"),
+            "zero_point is a code, no real number",
+        ),
+        (
+            "zero_point subtracted",
+            _to_codes("return np.clip(np.rint(x / scale) - zero_point, 0, 255).astype(np.uint8)"),
+            "zero_point is subtracted",
+        ),
+        (
+            "the sign lost",
+            _to_codes("return np.clip(np.rint(np.abs(x) / scale) + zero_point, 0, 255).astype(np.uint8)"),
+            "the sign of x is lost",
+        ),
+        (
+            "x clipped instead of the codes",
+            _to_codes("return (np.rint(np.clip(x, 0, 255) / scale) + zero_point).clip(0, 255).astype(np.uint8)"),
+            "clipped too early",
+        ),
+        (
+            "counted from the least x",
+            _to_codes("return np.clip(np.rint((x - x.min()) / scale) + zero_point, 0, 255).astype(np.uint8)"),
+            "the least x has no part in it",
+        ),
+        (
+            "a range of its own",
+            _to_codes("return np.rint((x - x.min()) / (x.max() - x.min()) * 255).astype(np.uint8)"),
+            "the least x has no part in it",
+        ),
+        (
+            "codes as int64",
+            _to_codes("return np.clip(np.rint(x / scale) + zero_point, 0, 255).astype(int)"),
+            "expected dtype uint8, seen int64",
+        ),
+        (
+            "one row of codes",
+            _to_codes("return np.clip(np.rint(x / scale) + zero_point, 0, 255).astype(np.uint8).ravel()"),
+            "expected shape",
+        ),
     ],
     "01.3": [
         (
@@ -156,7 +550,7 @@ WRONG_ANSWERS = {
         (
             "a whole step",
             _both(REAL, f"np.maximum({BOUND}, scale)"),
-            "rounding to the nearest mark errs by half a step at most",
+            "rounding to the nearest level errs by half a step at most",
         ),
         (
             "a quarter of a step, the mean error",
@@ -171,7 +565,77 @@ WRONG_ANSWERS = {
         (
             "one number, the worst of all",
             _both(REAL, f"np.max({BOUND})"),
-            "is enough",
+            "one number, that of the worst entry, for all",
+        ),
+        (
+            "the two functions swapped",
+            f"def to_real(q, scale, zero_point):\n    x = q\n    return {BOUND}\n\n\n"
+            f"def error_bound(x, scale, zero_point):\n    q = x\n    return {REAL}\n",
+            "the two functions are in the wrong order",
+        ),
+        (
+            "subtracted in int8",
+            _both("(q.astype(np.int8).astype(np.float32) - zero_point) * scale", BOUND),
+            "codes above 127 wrapped around",
+        ),
+        (
+            "zero_point missing on the way back",
+            _both("q.astype(np.float32) * scale", BOUND),
+            "zero_point is missing",
+        ),
+        (
+            "divided by scale",
+            _both("(q.astype(np.float32) - zero_point) / scale", BOUND),
+            "the way back multiplies",
+        ),
+        (
+            "the sign turned",
+            _both("(zero_point - q.astype(np.float32)) * scale", BOUND),
+            "the sign is turned",
+        ),
+        (
+            "the distance to the zero point",
+            _both("np.abs(q.astype(np.float32) - zero_point) * scale", BOUND),
+            "their sign is lost",
+        ),
+        (
+            "steps left as they are",
+            _both("q.astype(np.float32) - zero_point", BOUND),
+            "multiply by scale",
+        ),
+        (
+            "half a step on top of the way to the end",
+            _both(REAL, BOUND.replace("np.maximum(scale / 2, np.maximum(", "scale / 2 + np.maximum(0, np.maximum(")),
+            "no half step comes on top",
+        ),
+        (
+            "the way to the end only, half a step forgotten",
+            _both(REAL, BOUND.replace("scale / 2", "0")),
+            "halfway between two levels the error is half a step",
+        ),
+        (
+            "the ends of the codes taken for the ends of the levels",
+            _both(REAL, "np.maximum(scale / 2, np.maximum(0 - x, x - 255))"),
+            "it lies beyond the levels",
+        ),
+        (
+            "only the upper end",
+            _both(REAL, "np.maximum(scale / 2, x - (255.0 - zero_point) * scale)"),
+            "it lies beyond the levels",
+        ),
+        (
+            "counted in steps",
+            _both(REAL, f"({BOUND}) / scale"),
+            "this is a number of steps: multiply by scale",
+        ),
+        (
+            "the way to the farther end",
+            _both(
+                REAL,
+                "np.where((x < (0.0 - zero_point) * scale) | (x > (255.0 - zero_point) * scale), "
+                "np.maximum(abs(x - (0.0 - zero_point) * scale), abs(x - (255.0 - zero_point) * scale)), scale / 2)",
+            ),
+            "the error is the way to the nearer end",
         ),
     ],
     "01.4": [
@@ -183,17 +647,17 @@ WRONG_ANSWERS = {
         (
             "three standard deviations, whatever the tensor",
             _best_range("return -3 * x.std(), 3 * x.std()"),
-            "the marks out there are wasted",
+            "it is the same multiple of the standard deviation, whatever the tensor",
         ),
         (
             "half of min-max, whatever the tensor",
             _best_range("return x.min() / 2, x.max() / 2"),
-            "too narrow",
+            "it is the same share of min-max, whatever the tensor",
         ),
         (
             "a fixed percentile, whatever the tensor",
             _best_range("return np.percentile(x, 0.1), np.percentile(x, 99.9)"),
-            "Measure, and try narrower ones",
+            "it clips the same share of the values, whatever the tensor",
         ),
         (
             "only the errors inside the range counted",
@@ -205,7 +669,7 @@ WRONG_ANSWERS = {
                 "share = min(np.linspace(0.02, 1, 40), key=error)",
                 "return share * x.min(), share * x.max()",
             ),
-            "too narrow",
+            "count the clipped values too",
         ),
         (
             "the largest error made small",
@@ -216,7 +680,93 @@ WRONG_ANSWERS = {
                 "share = min(np.linspace(0.02, 1, 40), key=error)",
                 "return share * x.min(), share * x.max()",
             ),
-            "more noise than the best range",
+            "which also the least *largest* error asks for",
+        ),
+        (
+            "the least absolute error",
+            _best_range(
+                "def error(share):",
+                "    qparams = qparams_from_range(share * x.min(), share * x.max(), 'uint4')",
+                "    return np.abs(x - fake_quantize(x, qparams)).mean()",
+                "share = min(np.linspace(0.05, 1, 60), key=error)",
+                "return share * x.min(), share * x.max()",
+            ),
+            "that is the least *absolute* error",
+        ),
+        (
+            "the least absolute error of mirrored ranges",
+            _best_range(
+                "def error(a):",
+                "    return np.abs(x - fake_quantize(x, qparams_from_range(-a, a, 'uint4'))).mean()",
+                "a = min(np.linspace(0.05, 1, 60) * np.abs(x).max(), key=error)",
+                "return -a, a",
+            ),
+            "that is the least *absolute* error",
+        ),
+        (
+            "the largest magnitude, mirrored",
+            _best_range("a = np.abs(x).max()", "return -a, a"),
+            "that is min-max",
+        ),
+        (
+            "the best range for 8 bits",
+            _best_range(
+                "def error(share):",
+                "    qparams = qparams_from_range(share * x.min(), share * x.max(), 'uint8')",
+                "    return np.mean((x - fake_quantize(x, qparams)) ** 2)",
+                "share = min(np.linspace(0.05, 1, 60), key=error)",
+                "return share * x.min(), share * x.max()",
+            ),
+            "that is the best range for 8 bits",
+        ),
+        (
+            "the greatest error",
+            _best_range(
+                "def error(share):",
+                "    qparams = qparams_from_range(share * x.min(), share * x.max(), 'uint4')",
+                "    return np.mean((x - fake_quantize(x, qparams)) ** 2)",
+                "share = max(np.linspace(0.05, 1, 60), key=error)",
+                "return share * x.min(), share * x.max()",
+            ),
+            "look for the least error",
+        ),
+        (
+            "clipped before it is compared",
+            _best_range(
+                "def error(share):",
+                "    low, high = share * x.min(), share * x.max()",
+                "    back = fake_quantize(x, qparams_from_range(low, high, 'uint4'))",
+                "    return np.mean((np.clip(x, low, high) - back) ** 2)",
+                "share = min(np.linspace(0.02, 1, 60), key=error)",
+                "return share * x.min(), share * x.max()",
+            ),
+            "count the clipped values too",
+        ),
+        (
+            "one range for all tensors",
+            _best_range("return -0.2, 0.12"),
+            "it is the same range, whatever the tensor",
+        ),
+        (
+            "never below half of min-max",
+            _best_range(
+                "def error(share):",
+                "    qparams = qparams_from_range(share * x.min(), share * x.max(), 'uint4')",
+                "    return np.mean((x - fake_quantize(x, qparams)) ** 2)",
+                "share = min(np.linspace(0.6, 1, 40), key=error)",
+                "return share * x.min(), share * x.max()",
+            ),
+            "Try narrower ones",
+        ),
+        (
+            "the share instead of the range",
+            _best_range(
+                "def error(share):",
+                "    qparams = qparams_from_range(share * x.min(), share * x.max(), 'uint4')",
+                "    return np.mean((x - fake_quantize(x, qparams)) ** 2)",
+                "return min(np.linspace(0.02, 1, 60), key=error)",
+            ),
+            "expected (low, high)",
         ),
         (
             "high before low",
@@ -229,4 +779,5 @@ WRONG_ANSWERS = {
             "expected (low, high)",
         ),
     ],
+    "01.5": WRONG_PAIRS,
 }
