@@ -1,6 +1,7 @@
 """The reader's own quantizer: what passed takes its place, in later kernels too, and nothing else is ever run."""
 
 import builtins
+import hmac
 import json
 import subprocess
 import sys
@@ -172,6 +173,15 @@ def test_an_edit_that_does_not_pass_is_not_taken_and_the_reason_said(file, monke
     assert file.read_text(encoding="utf-8") == text
 
 
+def test_an_adopted_file_counts_from_then_on_not_what_passed_before_in_this_kernel(file):
+    passed()
+    passed("w = object()\ndef add_one(x):\n    return x + 1 if w else 0")  # cannot be kept
+    assert mine.bump.__name__ == "add_one"
+    file.write_text("def bump(x):\n    return 1 + x\n", encoding="utf-8")
+    assert mine.adopt("bump").status == "passed"
+    assert mine.bump.__name__ == "bump"
+
+
 def test_a_file_that_came_with_a_clone_is_not_run(capsys, file):
     file.parent.mkdir()
     file.write_text(f"{RAN}def bump(x):\n    return x + 1\n", encoding="utf-8")
@@ -196,7 +206,7 @@ def test_a_file_is_not_run_though_the_progress_file_beside_it_knows_its_hash(cap
 
 def test_a_text_that_passed_for_one_place_is_not_run_in_another(register, monkeypatch, file, progress_file):
     register(judge_increment, "99.2", place="dump", otherwise=qlabs)
-    passed(f"{RIGHT}\nbump = dump = add_one", "add_one")
+    passed("def dump(x):\n    return x + 1", "dump")  # the text defines both names
     (file.parent / "dump.py").write_bytes(file.read_bytes())
     progress = json.loads(progress_file.read_text())
     progress["mine"]["dump"] = progress["mine"]["bump"]
@@ -204,6 +214,17 @@ def test_a_text_that_passed_for_one_place_is_not_run_in_another(register, monkey
     another_kernel(monkeypatch)
     assert mine.dump is qlabs
     assert mine.bump is not qlabs
+
+
+def test_a_seal_made_without_a_key_is_worth_nothing(monkeypatch, tmp_path, file, progress_file):
+    passed()
+    progress = json.loads(progress_file.read_text())
+    sealed = "\0".join(("bump", "99.1", file.read_text(encoding="utf-8"))).encode()
+    progress["mine"]["bump"]["seal"] = hmac.new(b"", sealed, "sha256").hexdigest()
+    progress_file.write_text(json.dumps(progress))
+    (tmp_path / "cache" / "mine.key").unlink()
+    another_kernel(monkeypatch)
+    assert mine.bump is qlabs
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps other users out in another way")
