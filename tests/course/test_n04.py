@@ -1,13 +1,14 @@
-"""Exercises 04.2 to 04.4: what the harness of wrong answers does not reach."""
+"""Notebook 04: what the harness of right and wrong answers does not reach."""
+
+import itertools
 
 import numpy as np
 import onnx.parser
 import pytest
 from onnx.reference import ReferenceEvaluator
 
-from qlab import PerBlock, choose_qparams, quantize
-from qlab.course import check
-from qlab.course.lessons import n04
+from qlab import PerAxis, PerBlock, PerTensor, choose_qparams, quantize, sqnr_db
+from qlab.course.lessons import n04, n04_blocks, n04_budget, n04_graphs, n04_pictures
 from qlab.machine.runtime import run_operator
 
 LINEAR = "(float[a, b] x, float[b, c] w) => (float[a, c] y) { y = MatMul(x, w) }"
@@ -54,9 +55,9 @@ def test_every_scale_of_exercise_04_4_is_tried_above():
 
 
 def test_the_reference_of_block_codes_is_qlabs_own_quantizer_too():
-    for _, x, block_size in n04.matrices():
+    for _, x, block_size in n04_blocks.matrices():
         qparams = choose_qparams(x, "int8", symmetric=True, granularity=PerBlock(1, block_size))
-        scales = n04.block_scales(x, block_size)
+        scales = n04_blocks.block_scales(x, block_size)
         np.testing.assert_allclose(scales, qparams.scale, rtol=1e-6)
         np.testing.assert_array_equal(
             run_operator("QuantizeLinear", x, scales, axis=1, block_size=block_size, output_dtype=3),
@@ -64,30 +65,46 @@ def test_the_reference_of_block_codes_is_qlabs_own_quantizer_too():
         )
 
 
-def in_float64(x, block_size):
-    codes, scales = np.zeros(x.shape), []
-    for start in range(0, x.shape[1], block_size):
-        block = x[:, start : start + block_size].astype(float)
-        scale = np.abs(block).max(axis=1, keepdims=True) / 127
-        scale[scale == 0] = 1
-        codes[:, start : start + block_size] = np.round(block / scale)
-        scales.append(scale)
-    return codes.astype("int8"), np.concatenate(scales, axis=1).astype(np.float32)
+def test_every_habit_errs_in_some_question_of_04_3_and_no_two_habits_err_alike():
+    asked = list(n04_budget.cases())
+    chosen = {said: [n04_budget.best_by(wanted, case) for case in asked] for said, wanted in n04_budget.HABITS}
+    chosen["right"] = [n04_budget.best_by(n04_budget.quality, case) for case in asked]
+    assert [(a, b) for a, b in itertools.combinations(chosen, 2) if chosen[a] == chosen[b]] == []
 
 
-def padded_and_reshaped(x, block_size):
-    missing = -x.shape[1] % block_size
-    blocks = np.pad(x, [(0, 0), (0, missing)]).reshape(len(x), -1, block_size)
-    scales = np.abs(blocks).max(axis=2) / np.float32(127)
-    scales = np.where(scales == 0, np.float32(1), scales)
-    codes = np.clip(np.rint(blocks / scales[..., None]), -127, 127).astype(np.int8)
-    return codes.reshape(len(x), -1)[:, : x.shape[1]], scales
+def test_a_budget_that_the_best_choice_costs_exactly_is_among_the_questions_of_04_3():
+    best = [(case, n04_budget.best_by(n04_budget.quality, case)) for case in n04_budget.cases()]
+    assert any(n04_budget.cost(case.x, *choice) == case.budget for case, choice in best)
 
 
-@pytest.mark.parametrize("answer", [in_float64, padded_and_reshaped])
-def test_04_2_takes_other_right_ways(answer):
-    assert check("04.2", answer).status == "passed"
+def random_product(inputs, outputs):
+    random = np.random.default_rng(4)
+    x, w = random.normal(size=(16, inputs)), random.normal(size=(inputs, outputs))
+    return x.astype(np.float32), w.astype(np.float32)
 
 
-def test_04_4_takes_numpys_truth_values():
-    assert check("04.4", {name: np.bool_(about["factors"]) for name, about in n04.SCALES.items()}).status == "passed"
+@pytest.mark.parametrize(("x_dtype", "w_dtype"), [("uint8", "int8"), ("uint8", "uint8"), ("int8", "int8")])
+def test_the_reading_of_an_optimized_graph_names_the_types_and_scales_that_were_built(x_dtype, w_dtype):
+    x, w = random_product(32, 48)
+    model = n04.qdq_model(x, w, PerTensor(), PerAxis(1), x_dtype=x_dtype, w_dtype=w_dtype)
+    op_type, x_read, w_read, shape = n04.reading(model)
+    assert op_type == "MatMulIntegerToFloat"
+    assert (w_read, shape) == (w_dtype, (48,))
+    assert x_read in {x_dtype, "uint8"}  # onnxruntime turns int8 activations into uint8 where that is faster
+
+
+def test_a_product_per_output_channel_is_right_with_the_precise_instruction():
+    x, w = random_product(144, 144)
+    y, _ = n04_graphs.optimized(n04.qdq_model(x, w, PerTensor(), PerAxis(1)), x, x64quantprecision="1")
+    assert sqnr_db(x @ w, y) > 30
+
+
+@pytest.mark.parametrize("picture", ["who_shares", "the_sum"])
+def test_a_schematic_says_in_words_what_it_shows(picture):
+    assert len(getattr(n04_pictures, picture)().alt) > 100
+
+
+def test_every_fate_has_a_look_of_its_own():
+    assert len(set(n04_pictures.LOOKS.values())) == len(n04_pictures.LOOKS)
+    ran = {("float32", said): said for said in n04_pictures.LOOKS}
+    assert n04.fates(ran, title="a cell each").alt

@@ -57,6 +57,55 @@ def leaves(**_changes):
 
 
 CHOICES = {"04.4"}
+PRODUCT = """\
+def build(x, w):
+    qx = choose_qparams(x, "uint8"{how_x})
+    qw = choose_qparams(w, "{w_dtype}", symmetric=True, granularity={shares})
+    held = {{"x_scale": qx.scale, "x_zero": qx.zero_point, "w_scale": qw.scale, "w_codes": quantize(w, qw)}}
+    nodes = [
+        helper.make_node("QuantizeLinear", {quantized}, ["x_codes"]),
+        helper.make_node("DequantizeLinear", {quantized}.__class__(["x_codes", *{quantized}[1:]]), ["x_real"]),
+        helper.make_node("DequantizeLinear", ["w_codes", "w_scale"], ["w_real"]{axis}),
+        helper.make_node("MatMul", {multiplied}, ["y"]),
+    ]
+    held |= {{"w": w}}
+    ends = [helper.make_tensor_value_info(n, 1, ["T", size]) for n, size in zip("xy", w.shape)]
+    held = [numpy_helper.from_array(array, name) for name, array in held.items()]
+    graph = helper.make_graph(nodes, "product", ends[:1], ends[1:], held)
+    return {returned}
+
+
+"""
+MODEL = 'helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)'
+Q = '["x", "x_scale", "x_zero"]'
+
+
+def product(shares="PerAxis(1)", axis=", axis=1", w_dtype="int8", quantized=Q, multiplied='["x_real", "w_real"]',
+            returned=MODEL, how_x=""):  # fmt: skip
+    return PRODUCT.format(shares=shares, axis=axis, w_dtype=w_dtype, quantized=quantized, multiplied=multiplied,
+                          returned=returned, how_x=how_x)  # fmt: skip
+
+
+READ = """\
+def read(model):
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.optimized_model_filepath = f"{{folder.name}}/tried.onnx"
+    onnxruntime.InferenceSession(model.SerializeToString(), options)
+    graph = {graph}
+    held = {{tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}}
+    node = next(node for node in graph.node if {which})
+    first = next(node for node in graph.node if node.op_type == "QuantizeLinear")
+    return {returned}
+"""
+OPTIMIZED = "onnx.load(options.optimized_model_filepath).graph"
+READ_ALL = "node.op_type, held[first.input[2]].dtype.name, held[node.input[1]].dtype.name, held[node.input[3]].shape"
+
+
+def reads(graph=OPTIMIZED, which='"MatMul" in node.op_type', returned=READ_ALL):
+    return READ.format(graph=graph, which=which, returned=returned)
+
+
 WRONG_ANSWERS = {
     "04.1": [
         (
@@ -107,6 +156,33 @@ WRONG_ANSWERS = {
             + CUT.format(blocks="-(-shape[axis] // block_size)"),
             "axis + 1 is no place behind it",
         ),
+        ("abs(axis)", SHAPE + PER_AXIS.replace("axis % len(shape)", "abs(axis)")
+         + CUT.format(blocks="-(-shape[axis] // block_size)"), "abs(axis) counts from the wrong end"),
+        ("abs(axis) in blocks only", SHAPE
+         + "    if block_size is None:\n        return (shape[axis],)\n    axis = abs(axis)\n"
+         + "    return tuple(-(-n // block_size) if i == axis else n for i, n in enumerate(shape))\n",
+         "counts from the"),
+        ("the cut axis dropped", SHAPE + PER_AXIS + "    return (*shape[:axis], *shape[axis + 1 :])\n",
+         "the number of its blocks stands in its place"),
+        ("what is behind the axis dropped", SHAPE + PER_AXIS
+         + "    return (*shape[:axis], -(-shape[axis] // block_size))\n", "the axes behind `axis` were dropped"),
+        ("what is before the axis dropped", SHAPE + PER_AXIS
+         + "    return (-(-shape[axis] // block_size), *shape[axis + 1 :])\n", "the axes before `axis` were dropped"),
+        ("the number of blocks in front", SHAPE + PER_AXIS
+         + "    return (-(-shape[axis] // block_size), *shape[:axis], *shape[axis + 1 :])\n", "not in front"),
+        ("block_size in the place of their number", SHAPE + PER_AXIS + CUT.format(blocks="block_size"),
+         "that is block_size itself"),
+        ("blocks and their length", SHAPE + PER_AXIS
+         + CUT.format(blocks="-(-shape[axis] // block_size), block_size"), "both stand there"),
+        ("rounded to the nearest", SHAPE + PER_AXIS + CUT.format(blocks="round(shape[axis] / block_size)"),
+         "the last block may be short"),
+        ("how many share", SHAPE + PER_AXIS.replace("(shape[axis],)", "(int(np.prod(shape)) // shape[axis],)")
+         + CUT.format(blocks="-(-shape[axis] // block_size)"), "this is how many numbers share a scale"),
+        ("block_size ignored", SHAPE + "    return (shape[axis],)\n", "this is PerAxis's shape"),
+        ("every axis cut", SHAPE + PER_AXIS + "    return tuple(-(-n // block_size) for n in shape)\n",
+         "every axis was cut"),
+        ("a number instead of a tuple", SHAPE + PER_AXIS.replace("(shape[axis],)", "shape[axis]")
+         + CUT.format(blocks="-(-shape[axis] // block_size)"), "expected a tuple, seen 64"),
         (
             "a list",
             SHAPE + PER_AXIS.replace("(shape[axis],)", "[shape[axis]]") + CUT.format(blocks="1"),
@@ -114,6 +190,56 @@ WRONG_ANSWERS = {
         ),
     ],
     "04.2": [
+        ("127.5", blocks(scales=SCALES.replace("127", "127.5")), "this is largest / 127.5"),
+        ("126", blocks(scales=SCALES.replace("127", "126")), "this is largest / 126"),
+        ("255 codes on one side", blocks(scales=SCALES.replace("127", "255")), "int8 has 127 codes on one side"),
+        ("1 / scale", blocks(scales="np.where(largest == 0, 1, 127 / largest)"), "this is 1 / scale"),
+        (
+            "1 / scale, and multiplied with it",
+            blocks(scales="np.where(largest == 0, 1, 127 / largest)", codes="np.rint(x * each).astype(np.int8)"),
+            "this is 1 / scale",
+        ),
+        ("swapped", blocks().replace("astype(np.int8), scales", "astype(np.int8), scales)[::-1]").replace(
+            "return ", "return ("), "the two are swapped"),
+        ("asymmetric", blocks(size="np.ptp(x[:, start : start + block_size], axis=1)", scales="(largest / 255)"),
+         "divided by 255 steps"),
+        ("the mean size", blocks(size=SIZE.replace("max", "mean")), "this is the mean size"),
+        ("the least number", blocks(size="-x[:, start : start + block_size].min(axis=1)"),
+         "positive ones count as well"),
+        ("the largest size as scale", blocks(scales="np.where(largest == 0, 1, largest)"), "a 127th of it"),
+        ("one scale for everything", blocks(size="np.full(len(x), np.abs(x).max())"), "one scale for everything"),
+        ("small blocks taken for zeros", blocks(scales=SCALES.replace("== 0", "< 1e-3")), "compare with 0"),
+        ("tiny blocks taken for zeros", blocks(scales=SCALES.replace("== 0", "< 1e-8")), "compare with 0"),
+        ("small scales taken for zeros", blocks(scales="np.where(largest / 127 < 1e-6, 1, largest / 127)"),
+         "compare with 0"),
+        ("scales held up", blocks(scales="np.maximum(largest / 127, 1e-8)"), "small blocks lose their codes"),
+        ("sizes held up", blocks(scales="(np.maximum(largest, 1e-12) / 127)"), "small blocks lose their codes"),
+        ("an epsilon added", blocks(scales="((largest + 1e-8) / 127)"), "was added against 0 / 0"),
+        ("np.isclose to 0", blocks(scales="np.where(np.isclose(largest, 0), 1, largest / 127)"), "compare with 0"),
+        ("halves away from zero", blocks(codes="np.trunc(x / each + np.copysign(0.5, x)).astype(np.int8)"),
+         "rounded away from 0"),
+        ("floor", blocks(codes="np.floor(x / each).astype(np.int8)"), "floor always goes down"),
+        ("ceil", blocks(codes="np.ceil(x / each).astype(np.int8)"), "ceil always goes up"),
+        ("tiled scales", blocks().replace("np.repeat(scales, block_size, axis=1)", "np.tile(scales, (1, block_size))"),
+         "np.tile repeats the whole row"),
+        ("multiplied", blocks(codes="np.rint(x * each).astype(np.int8)"), "x was multiplied by its scale"),
+        ("uint8 codes", blocks(codes="(np.rint(x / each) + 128).astype(np.uint8)"), "expected dtype int8, seen uint8"),
+        ("the sizes of codes", blocks(codes="np.rint(np.abs(x) / each).astype(np.int8)"), "the sign belongs to them"),
+        ("clipped to 126", blocks(codes="np.clip(np.rint(x / each), -127, 126).astype(np.int8)"), "127 is a code too"),
+        ("blocks along axis 0", "def quantize_blocks(x, block_size):\n"
+         "    starts = range(0, x.shape[0], block_size)\n"
+         "    scales = np.stack([np.abs(x[s : s + block_size]).max(axis=0) for s in starts]) / np.float32(127)\n"
+         "    each = np.repeat(scales, block_size, axis=0)[: len(x)]\n"
+         "    return np.rint(x / each).astype(np.int8), scales\n", "the blocks run along axis 0"),
+        ("blocks first", blocks().replace(", scales\n", ", scales.T\n"), "they stand as (blocks, rows)"),
+        ("a scale for each number", blocks().replace(", scales\n", ", each\n"), "each number has a scale"),
+        ("the short block left out", blocks().replace("range(0, x.shape[1], block_size)",
+         "range(0, x.shape[1] - block_size + 1, block_size)").replace("return", "each = each if each.shape == x.shape "
+         "else np.ones_like(x)\n    return"), "the short last block has no scale"),
+        ("keepdims left in", blocks(size=SIZE.replace("axis=1", "axis=1, keepdims=True")).replace(
+         "each = np.repeat(scales, block_size, axis=1)", "each = np.repeat(scales[..., 0], block_size, axis=1)"),
+         "an axis of length 1 is left"),
+        ("codes alone", blocks().replace(", scales\n", "\n"), "expected two arrays"),
         (
             "128 for 127",
             blocks(scales=SCALES.replace("127", "128")),
@@ -227,6 +353,27 @@ WRONG_ANSWERS = {
         ("all bits together", budget(cost=f"({COST}) * np.prod(shape)"), "these are all bits together"),
         ("one scale always", budget(cost="bits + scale_bits / np.prod(shape)"), "one scale was counted"),
         ("16 bits for any scale", budget(cost=COST.replace("scale_bits", "16")), "16 bits were counted for a scale"),
+        ("dB per bit", budget(best="max(affordable, key=lambda one: sqnr_db(x, shared(x, one[1], one[0])) / "
+                              "effective_bits(x.shape, *one))"), "dB per bit were compared"),
+        ("dB per bit of a code", budget(best="max(affordable, key=lambda one: sqnr_db(x, shared(x, one[1], one[0])) / "
+                                        "one[0])"), "dB per bit of a code were compared"),
+        ("the cheapest", budget(best="min(affordable, key=lambda one: effective_bits(x.shape, *one))"),
+         "the cheapest was taken"),
+        ("the first that fits", budget(best="affordable[0]"), "the first that fits was taken"),
+        ("the last that fits", budget(best="affordable[-1]"), "the last that fits was taken"),
+        ("the most scales", budget(best="max(affordable, key=lambda one: np.prod(one[1].scale_shape(x.shape)))"),
+         "the most scales are not always the best"),
+        ("the least single error", budget(best="min(affordable, key=lambda one: "
+                                          "np.abs(shared(x, one[1], one[0]) - x).max())"), "the least single error"),
+        ("scales of 32 bits in the choice", budget(
+            affordable="effective_bits(x.shape, bits, each, 32) <= budget"
+        ).replace("    return max", "    affordable = affordable or [min(candidates, key=lambda one: "
+                  "effective_bits(x.shape, *one))]\n    return max"), "a scale was counted as 32 bits"),
+        ("the budget not looked at", budget(affordable="True"), "its scales included: too many"),
+        ("codes alone not counted", budget(cost=COST.removeprefix("bits + ")), "the bits of the scales alone"),
+        ("not divided", budget(cost=COST.split(" / ")[0]), "were not divided"),
+        ("whole bits", budget(cost=COST.replace(" / ", " // ")), "// drops what is behind the point"),
+        ("a scale of one bit", budget(cost=COST.replace("scale_bits * ", "")), "a scale was counted as one bit"),
         ("the lowest SQNR", budget(best=MEASURED.replace("max(", "min(", 1)), "the lowest SQNR was taken"),
         (
             "the SQNR instead of the candidate",
@@ -246,8 +393,62 @@ WRONG_ANSWERS = {
             for name, fits in LEAVES.items()
         ),
         ("everything leaves", f"leaves = dict.fromkeys({list(LEAVES)}, True)", "(5 more to think over)"),
+        ("all the other way round", f"leaves = {({name: not fits for name, fits in LEAVES.items()})}",
+         "all of them are the other way round"),
         ("words instead of True and False", leaves(**{"w ()": "yes"}), "expected True or False, seen 'yes'"),
         ("one scale left out", "leaves = {'x ()': True}", "'x (T, 1)' is missing"),
         ("a list", f"leaves = {list(LEAVES.values())}", "expected a dictionary"),
+    ],
+    "04.5": [
+        ("scales along the inputs", product(shares="PerAxis(0)", axis=", axis=0") + reads(),
+         "onnxruntime takes them for output channels, silently"),
+        ("scales along the inputs, the axis left out", product(shares="PerAxis(0)", axis="") + reads(),
+         "were the codes made with these scales, along axis=1?"),
+        ("the axis of the inputs", product(axis=", axis=0") + reads(),
+         "were the codes made with these scales, along axis=0?"),
+        ("one scale for the weight", product(shares="PerTensor()", axis="") + reads(), "the weight has one scale"),
+        ("blocks", product(shares="PerBlock(0, 16)", axis=", axis=0, block_size=16") + reads(), "these are blocks"),
+        ("uint8 weights", product(w_dtype="uint8").replace('held |= {"w": w}',
+         'held |= {"w": w, "z": qw.zero_point}').replace('["w_codes", "w_scale"]', '["w_codes", "w_scale", "z"]')
+         + reads(), "the weight's codes are uint8"),
+        ("x not quantized", product(multiplied='["x", "w_real"]') + reads(), "the activations reach MatMul in float32"),
+        ("w not quantized", product(multiplied='["x_real", "w"]') + reads(), "the weight reaches MatMul in float32"),
+        ("codes multiplied without DQ", product(multiplied='["x_real", "w_codes"]') + reads(), "the weight reaches"),
+        ("no zero point for x", product(quantized='["x", "x_scale"]') + reads(), "negative activations are lost"),
+        ("a scale per token", product(how_x=", granularity=PerToken()").replace("qx.scale", "qx.scale[:, 0]").replace(
+         "qx.zero_point", "qx.zero_point[:, 0]").replace('["x_codes"])', '["x_codes"], axis=0)').replace(
+         '["x_real"])', '["x_real"], axis=0)') + reads(), "the activations have 40 scales"),
+        ("the graph instead of the model", product(returned="graph") + reads(), "expected an onnx.ModelProto"),
+        ("a session", product(returned="onnxruntime.InferenceSession(" + MODEL + ".SerializeToString())") + reads(),
+         "expected an onnx.ModelProto"),
+        ("no operator set", product(returned="helper.make_model(helper.make_graph(nodes, 'p', [], [], []))") + reads(),
+         "onnx.checker does not accept"),
+        ("codes transposed", product().replace("quantize(w, qw)}", "quantize(w, qw).T.copy()}") + reads(),
+         "were the codes made with these scales"),
+        ("MatMulInteger by hand", product().replace('"MatMul", ["x_real", "w_real"], ["y"]',
+         '"MatMulInteger", ["x_codes", "w_codes", "x_zero"], ["y"]').replace("n, 1, [", "n, 6 if n == 'y' else 1, [")
+         + reads(), "expected one MatMul between Q/DQ"),
+        ("the graph as written", product() + reads(graph="model.graph",
+         returned='node.op_type, "uint8", "int8", (576,)'),
+         "MatMul stands in the model as it was written"),
+        ("the border", product() + reads(which="True", returned='node.op_type, "uint8", "int8", (576,)'),
+         "QuantizeLinear stands at the border"),
+        ("the scale of x", product() + reads(returned=READ_ALL.replace("input[3]", "input[2]")),
+         "that is the activations' scale"),
+        ("the shape of the codes", product() + reads(returned=READ_ALL.replace("input[3]", "input[1]")),
+         "that is the shape of the weight's codes"),
+        ("types swapped", product() + reads(returned="node.op_type, held[node.input[1]].dtype.name, "
+         "held[first.input[2]].dtype.name, held[node.input[3]].shape"), "the activations come first"),
+        ("types before quantization", product() + reads(returned=
+         'node.op_type, "float32", "float32", held[node.input[3]].shape'), "ask for those of the codes"),
+        ("remembered shape", product() + reads(returned=READ_ALL.replace("held[node.input[3]].shape", "(576,)")),
+         "with a single scale for the weights: the weights' scales have shape (), seen (576,): "
+         "read it from this graph"),
+        ("remembered types", product() + reads(returned=
+         'node.op_type, "uint8", "int8", held[node.input[3]].shape'), "of one with uint8 weights"),
+        ("remembered name", product() + reads(returned=READ_ALL.replace("node.op_type", '"QLinearMatMul"')),
+         "seen 'QLinearMatMul'"),
+        ("the op_type alone", product() + reads(returned="node.op_type"), "expected (op_type, dtype of x"),
+        ("how many scales", product() + reads(returned=READ_ALL.replace(".shape", ".size")), "is a tuple such as"),
     ],
 }  # fmt: skip

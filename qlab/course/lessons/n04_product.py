@@ -1,0 +1,143 @@
+"""Exercise 04.5: is it the product that was asked for, and was its optimized graph read right?"""
+
+import math
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from qlab import sqnr_db
+from qlab.course.brief import brief, error_text
+from qlab.course.lessons.n04_graphs import BORDER, optimized, reading
+from qlab.course.verdict import Almost
+from qlab.machine.runtime import run_operator
+
+
+def as_model(seen):
+    try:
+        model = seen if isinstance(seen, onnx.ModelProto) else onnx.load_model_from_string(seen)
+    except Exception:
+        raise Almost(f"build: expected an onnx.ModelProto (helper.make_model), seen {brief(seen)}") from None
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        raise Almost(f"build: onnx.checker does not accept the model: {str(error).splitlines()[0]}") from None
+    return model
+
+
+def judge_built(model, x, w, said):
+    """Is this x @ w with uint8 activations per tensor and int8 weights per output channel, as Q/DQ?"""
+    held = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    makers = {output: node for node in model.graph.node for output in node.output}
+    products = [node for node in model.graph.node if "MatMul" in node.op_type or node.op_type == "Gemm"]
+    if len(products) != 1 or products[0].op_type != "MatMul":
+        raise Almost(f"{said}: expected one MatMul between Q/DQ, seen {[node.op_type for node in products]}")
+    before = [makers.get(name) for name in products[0].input]
+    for what, node in zip(("activations reach", "weight reaches"), before, strict=True):
+        if node is None or node.op_type != "DequantizeLinear":
+            raise Almost(f"{said}: the {what} MatMul in float32, without a DequantizeLinear before it")
+    _judge_weight(before[1], held, makers, w, said)
+    x_scale = held.get(before[0].input[1])
+    if x_scale is not None and x_scale.size != 1:
+        raise Almost(f"{said}: the activations have {x_scale.size} scales, of shape {x_scale.shape}; one is asked for")
+    try:
+        y, graph = optimized(model, x, x64quantprecision="1")
+    except Exception as error:
+        raise Almost(f"{said}: onnxruntime stops: {error_text(error)}") from None
+    db = sqnr_db(x @ w, y) if np.shape(y) == (len(x), w.shape[1]) else -math.inf
+    if db < 30:
+        quantizes = makers.get(before[0].input[0])
+        if quantizes is not None and len(quantizes.input) < 3:
+            why = "QuantizeLinear without a zero point gives uint8 codes from 0 up: negative activations are lost"
+        else:
+            why = "do scale and zero point of the activations hold the whole range of x?"
+        raise Almost(f"{said}: the result has {db:.1f} dB against x @ w; {why}")
+    if "MatMul" in [node.op_type for node in graph.node]:
+        raise Almost(f"{said}: it runs, but as a float MatMul: {[node.op_type for node in graph.node]}")
+
+
+def _judge_weight(node, held, makers, w, said):
+    """The DequantizeLinear before the weight's side of MatMul: codes int8, a scale for each output channel."""
+    attributes = {entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute}
+    inputs = [held.get(name) for name in node.input]
+    if inputs[0] is None and (quantizes := makers.get(node.input[0])) is not None:  # float weight -> Q -> DQ
+        how = {entry.name: onnx.helper.get_attribute_value(entry) for entry in quantizes.attribute}
+        inputs[0] = run_operator("QuantizeLinear", *(held.get(name) for name in quantizes.input), **how)
+    codes, scale = inputs[:2]
+    if codes is None or scale is None:
+        raise Almost(f"{said}: the weight's codes and scales must stand in the model as initializers")
+    if codes.dtype != np.int8:
+        raise Almost(f"{said}: the weight's codes are {codes.dtype}; asked for int8")
+    if codes.shape != w.shape:
+        raise Almost(f"{said}: the weight's codes have shape {codes.shape}; MatMul needs (K, N), {w.shape}")
+    if scale.size == 1:
+        raise Almost(f"{said}: the weight has one scale; asked for one for each output channel, {(w.shape[1],)}")
+    if attributes.get("block_size"):
+        raise Almost(f"{said}: these are blocks; asked for one scale for each output channel, without block_size")
+    axis = attributes.get("axis", 1) % 2
+    if scale.shape != (w.shape[axis],):
+        raise Almost(f"{said}: scales {scale.shape} do not fit axis={axis} of a weight {w.shape}")
+    real = run_operator("DequantizeLinear", *(part for part in inputs if part is not None), axis=axis)
+    db = sqnr_db(w, real)
+    if axis == 0 and db > 30:
+        wide = (
+            "stops, or multiplies in float" if w.shape[0] != w.shape[1] else "takes them for output channels, silently"
+        )
+        raise Almost(
+            f"{said}: the scales lie along axis 0, the inputs, which are summed: onnxruntime {wide}. "
+            "Output channels of a weight (K, N) are axis 1"
+        )
+    if db < 30:
+        raise Almost(
+            f"{said}: what DequantizeLinear makes of the codes has {db:.1f} dB against the weight: were the codes made "
+            f"with these scales, along axis={axis}?"
+        )
+
+
+def judge_reading(seen, model, said):
+    expected = reading(model)
+    if not isinstance(seen, tuple | list) or len(seen) != 4:
+        raise Almost(f"{said}: expected (op_type, dtype of x, dtype of w, shape of w's scales), seen {brief(seen)}")
+    op_type, *dtypes, shape = seen
+    dtypes = [_dtype_name(dtype, said) for dtype in dtypes]
+    if op_type in BORDER:
+        raise Almost(f"{said}: {op_type} stands at the border; asked for the node that multiplies")
+    if op_type == "MatMul" != expected[0]:
+        raise Almost(
+            f"{said}: MatMul stands in the model as it was written. The one that runs is the *optimized* one: set "
+            "options.optimized_model_filepath, make the session, and load that file"
+        )
+    if op_type != expected[0]:
+        raise Almost(f"{said}: the node that multiplies is {expected[0]!r}, seen {brief(op_type)}")
+    if dtypes != list(expected[1:3]):
+        swapped = ": the activations come first, then the weights" if dtypes[::-1] == list(expected[1:3]) else ""
+        floats = ": these are the types before quantization; ask for those of the codes" if "float32" in dtypes else ""
+        raise Almost(
+            f"{said}: the product takes {expected[1]} × {expected[2]}, seen {' × '.join(dtypes)}"
+            f"{swapped or floats or ': read it from this graph, whatever was true of another'}"
+        )
+    _judge_scale_reading(shape, expected[3], said)
+
+
+def _judge_scale_reading(shape, expected, said):
+    try:
+        shape = tuple(int(n) for n in shape)
+    except TypeError:
+        raise Almost(f"{said}: the shape of the scales is a tuple such as {expected}, seen {brief(shape)}") from None
+    if shape != expected:
+        why = ": read it from this graph, whatever was true of another"
+        if shape == ():
+            why = ": that is the activations' scale; the weights' is the next input"
+        elif len(shape) == 2:
+            why = ": that is the shape of the weight's codes"
+        raise Almost(f"{said}: the weights' scales have shape {expected}, seen {shape}{why}")
+
+
+def _dtype_name(dtype, said):
+    """A dtype in any of its spellings: "uint8", np.uint8, an array's dtype, ONNX's number or name."""
+    try:
+        if isinstance(dtype, int) and not isinstance(dtype, bool):
+            return onnx.helper.tensor_dtype_to_np_dtype(dtype).name
+        return np.dtype(dtype.lower() if isinstance(dtype, str) else dtype).name
+    except (TypeError, KeyError, ValueError):
+        raise Almost(f"{said}: expected the name of a dtype, such as 'uint8', seen {brief(dtype)}") from None
