@@ -49,6 +49,8 @@ def _judge_dequantize(answer, scale, zero_point, where):
     }
     mistakes = {said: wrong for said, wrong in mistakes.items() if not np.allclose(wrong, expected)}
     expect_close(seen, expected, f"to_real {where}", atol=1e-6 * float(scale), mistakes=mistakes)
+    seen = call(answer[0], q.reshape(16, 16), scale, zero_point, name="to_real")
+    expect_close(seen, expected.reshape(16, 16), f"to_real of a matrix {where}", atol=1e-6 * float(scale))
     return expected.astype(np.float64)
 
 

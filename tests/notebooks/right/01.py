@@ -117,10 +117,10 @@ def to_codes(x, scale, zero_point):
 """,
         ),
         (
-            "in place",
+            "a copy, then in place",
             """\
 def to_codes(x, scale, zero_point):
-    x /= scale
+    x = x / scale
     np.rint(x, out=x)
     x += zero_point
     return x.clip(0, 255).astype(np.uint8)
@@ -191,7 +191,9 @@ def error_bound(x, scale, zero_point):
             "loops and lists",
             """\
 def to_real(q, scale, zero_point):
-    return [(int(code) - int(zero_point)) * float(scale) for code in q]
+    if np.ndim(q) == 0:
+        return (int(q) - int(zero_point)) * float(scale)
+    return [to_real(part, scale, zero_point) for part in q]
 
 
 def error_bound(x, scale, zero_point):

@@ -516,6 +516,11 @@ WRONG_ANSWERS = {
             "the least x has no part in it",
         ),
         (
+            "in place",
+            _to_codes("x /= scale", "np.rint(x, out=x)", "return np.clip(x + zero_point, 0, 255).astype(np.uint8)"),
+            "changes the array that it was given",
+        ),
+        (
             "codes as int64",
             _to_codes("return np.clip(np.rint(x / scale) + zero_point, 0, 255).astype(int)"),
             "expected dtype uint8, seen int64",
@@ -622,6 +627,11 @@ WRONG_ANSWERS = {
             "only the upper end",
             _both(REAL, "np.maximum(scale / 2, x - (255.0 - zero_point) * scale)"),
             "it lies beyond the levels",
+        ),
+        (
+            "a vector of codes only",
+            _both("np.array([(int(code) - int(zero_point)) * scale for code in q.ravel()])", BOUND),
+            "expected shape (16, 16)",
         ),
         (
             "counted in steps",
