@@ -13,6 +13,9 @@ own = Path(os.environ.get("QLAB_NOTEBOOKS") or Path(__file__).resolve().parents[
 c.ServerApp.root_dir = str(own.absolute().parent)
 c.LabApp.default_url = f"/lab/tree/{own.name}/00_the_puzzle.ipynb"
 
+# Pictures of outputs get their alt texts, which JupyterLab itself shows nowhere.
+c.LabApp.extra_labextensions_path = [str(Path(__file__).resolve().parent / "labextensions")]
+
 # Nothing that asks the network or interrupts the first minute. The question about news comes from the page itself:
 # labconfig/page_config.json beside this file turns that part of it off.
 c.LabApp.news_url = None

@@ -39,8 +39,9 @@ EXPLORE = """\
 explore(draw, shares=choice(["by all", "by block"]), block=slider(8, 64), ends=range_slider(-0.4321, 0.5),
         when={"block": lambda values: values["shares"] == "by block"})
 """
-CELLS = [SET_UP, SOUND, PREDICT, SETTLE, LATE, QUIZ, EXPLORE]
-SOUND_AT, PREDICT_AT, SETTLE_AT, LATE_AT, QUIZ_AT, EXPLORE_AT = range(1, 7)
+FIGURE = "draw('by all', 8, (0, 1))"
+CELLS = [SET_UP, SOUND, PREDICT, SETTLE, LATE, QUIZ, EXPLORE, FIGURE]
+SOUND_AT, PREDICT_AT, SETTLE_AT, LATE_AT, QUIZ_AT, EXPLORE_AT, FIGURE_AT = range(1, 8)
 LIT = "button.mod-active"
 WITHOUT_KERNEL = "[class^=qlab-without]"
 
@@ -65,6 +66,7 @@ def test_a_page_of_the_course_with_a_kernel(notebook, sample):
         the_lit_button_is_the_guess_that_counts(notebook)
         a_guess_after_the_result_does_not_count(notebook)
         buttons_bear_whole_options_and_the_answer_comes_last(notebook)
+        pictures_say_what_they_show(notebook)
         a_control_without_effect_is_off(notebook)
     with notebook.as_wide_as(700), notebook.pictured("course-narrow"):
         everything_fits_into_a_narrow_window(notebook)
@@ -118,6 +120,12 @@ def buttons_bear_whole_options_and_the_answer_comes_last(page):
     assert answer.location["y"] > said.location["y"] > second.location["y"]
     page.run_cell(QUIZ_AT).wait_for_text(QUIZ_AT, "an outlier")
     assert lit(page, QUIZ_AT) == [f"b) {LONG}"]
+
+
+def pictures_say_what_they_show(page):
+    assert page.element(FIGURE_AT).find_element(By.CSS_SELECTOR, "img").get_attribute("alt") == "by all, 8"
+    spoken = page.element(EXPLORE_AT).find_element(By.CSS_SELECTOR, "[role=status]")
+    assert spoken.get_attribute("textContent") == "by all, 8"
 
 
 def a_control_without_effect_is_off(page):
