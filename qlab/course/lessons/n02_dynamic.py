@@ -86,6 +86,8 @@ def judge(card, target):
             raise Almost(f"{where}: nothing was written to target, but {said}")
         return "left in float32"
     dtype, low, high = _read_products(target, where)
+    if dtype not in (np.int8, np.uint8):
+        raise Almost(f"{where}: weights of type {dtype}: QuantType.QInt8 or QuantType.QUInt8")
     pair, reduced = ("u8s8" if dtype == np.int8 else "u8u8"), (high - low <= 128)
     if pair == "u8s8" and card.saturates and not reduced:
         raise Almost(

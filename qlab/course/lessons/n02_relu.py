@@ -37,7 +37,7 @@ def judge(x, codes, scale, sqnr, where):
         raise Almost(f"codes {where} are {stored.dtype}: expected 8-bit codes, so end with .astype(np.uint8)")
     if x.any():
         _judge_loss(x, codes, scale, where)
-    return _judge_sqnr(x, codes * scale, sqnr, where) if x.size > 1 and x.any() else None
+    return _judge_sqnr(x, codes * scale, scale, sqnr, where) if x.size > 1 and x.any() else None
 
 
 def _judge_codes(x, codes, scale, where):
@@ -91,8 +91,11 @@ def _judge_loss(x, codes, scale, where):
         254: "this is largest / 254: the codes end at 255, so 255 steps lead to the largest value",
         256: "this is largest / 256: the code of the largest value, 256, does not exist in 8 bits",
         1: "this is the largest value itself, not yet divided by the 255 steps that lead to it",
+        15: "this is largest / 15, of 4 bits: 8 bits have 255 steps",
     }
     said = next((text for count, text in named.items() if np.isclose(steps, count, rtol=1e-5)), None)
+    if np.isclose(scale, 1 / 255, rtol=1e-5):
+        said = "this is 1 / 255, right for values up to 1: take the largest of x"
     if said is None and largest < 1e-6:
         said = guarded(scale)
     if said is None and steps < 255:
@@ -103,10 +106,11 @@ def _judge_loss(x, codes, scale, where):
     raise Almost(f"scale {where}: seen {number(scale)}, and {more}: {said}")
 
 
-def _judge_sqnr(x, decoded, sqnr, where):
+def _judge_sqnr(x, decoded, scale, sqnr, where):
     """SQNR in dB. -> the measured one"""
     measured, noise = sqnr_db(x, decoded), x - decoded
     ratio = 10 ** (measured / 20)
+    codes = np.rint(decoded / scale)
     mistakes = {
         "this is half of it: 20 log10 is for a ratio of norms, 10 log10 for one of squares": measured / 2,
         "this is twice as much: 20 log10 is for a ratio of norms, 10 log10 for one of squares": measured * 2,
@@ -124,10 +128,17 @@ def _judge_sqnr(x, decoded, sqnr, where):
         * np.log10(x.max() / np.sqrt(np.mean(np.square(noise)))),
         "this takes the mean away first (a variance); |x| is the root of the sum of squares": 20
         * np.log10(np.std(x.astype(float)) / np.std(noise)),
+        "below the bar stands |x - codes|: decode the codes first, scale * codes": 20
+        * np.log10(np.linalg.norm(x) / np.linalg.norm(x - codes)),
+        "this compares the largest value with the largest error; |·| is the norm, over all values": 20
+        * np.log10(x.max() / np.abs(noise).max()),
+        "this is the rule of 6.02 dB a bit: measure this tensor's own error": 6.02 * 8,
+        "this is the textbook's 6.02 dB a bit and 1.76 for a sine: measure this tensor's own error": 6.02 * 8 + 1.76,
         "this sums absolute values; |x| is the root of the sum of squares": 20
         * np.log10(np.abs(x).sum(dtype=float) / np.abs(noise).sum()),
     }
     what = f"SQNR {where}"
     seen = expect_number(sqnr, what)
-    said = next((text for text, wrong in mistakes.items() if np.isclose(seen, wrong, rtol=1e-4, atol=2e-6)), "")
+    said = next((text for text, wrong in mistakes.items() if np.isclose(seen, wrong, rtol=1e-4, atol=2e-6)), None)
+    said = said or "20 * np.log10(|x| / |x - scale * codes|), |·| being np.linalg.norm"
     return float(expect_close(seen, measured, what, atol=0.01, rtol=0, hint=said))

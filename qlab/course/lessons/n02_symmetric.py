@@ -45,8 +45,21 @@ def judge(x, scale, zero_point, where, turned):
         said = "a scale is positive: take the absolute value"
     if said is None and largest < 1e-2 and scale > expected:
         said = guarded(scale)
-    hint = f": {said}" if said else "" if scale > 0 else ": expected a positive number, from the largest |x|"
-    raise Almost(f"scale {where}: expected {number(expected)}, seen {number(scale)}{hint}")
+    said = said or _effect(scale, expected)
+    raise Almost(f"scale {where}: expected {number(expected)}, seen {number(scale)}: {said}")
+
+
+def _effect(scale, expected):
+    """What a scale does that no foreseen mistake explains."""
+    if scale == 0:
+        return "nothing is left of it: does // or an integer type cut it off?"
+    if not scale > 0:
+        return "a scale is a positive number"
+    if scale > expected:
+        return (
+            "no value reaches the code 127, so the outer codes lie idle: a is the largest |x|, and the code 127 means a"
+        )
+    return "the largest |x| lies beyond the code 127 and clips: a is the largest |x|, and the code 127 means a"
 
 
 def guarded(scale):

@@ -166,6 +166,17 @@ WRONG_ANSWERS = {
             "    return (extreme / 127 if extreme else 1.0), 0\n",
             "take the absolute value",
         ),
+        ("a scale cut off", SYMMETRIC.format("(largest // 127 if largest else 1.0), 0"), "nothing is left of it"),
+        (
+            "a percentile instead of the largest",
+            SYMMETRIC.format("(float(np.percentile(np.abs(x), 99)) / 127 or 1.0), 0"),
+            "the largest |x| lies beyond the code 127 and clips",
+        ),
+        (
+            "half as many steps again",
+            SYMMETRIC.format("(1.5 * largest / 127 or 1.0), 0"),
+            "no value reaches the code 127",
+        ),
         (
             "the signed extreme / -8, as for 4-bit blocks",
             SYMMETRIC.format("(x.ravel()[np.abs(x).argmax()] / -8 if largest else 1.0), 0"),
@@ -346,6 +357,23 @@ WRONG_ANSWERS = {
             "sums of absolute values",
             relu(sqnr="20 * np.log10(np.abs(x).sum() / np.abs(x - decoded).sum()) if noise else np.inf"),
             "sums absolute values",
+        ),
+        (
+            "codes in place of what they decode to",
+            relu(sqnr="20 * np.log10(np.linalg.norm(x) / np.linalg.norm(x - codes * 1.0)) if noise else np.inf"),
+            "decode the codes first",
+        ),
+        (
+            "largest value over largest error",
+            relu(sqnr="20 * np.log10(x.max() / np.abs(x - decoded).max()) if noise else np.inf"),
+            "the largest value with the largest error",
+        ),
+        ("the rule of 6 dB a bit", relu(sqnr="6.02 * 8"), "this is the rule of 6.02 dB a bit"),
+        ("values up to 1", relu("1 / 255", "np.clip(np.rint(x / scale), 0, 255).astype(np.uint8)"), "this is 1 / 255"),
+        (
+            "the SQNR times itself",
+            relu(sqnr="np.log10(np.linalg.norm(x) / noise) ** 2 if noise else np.inf"),
+            "|x - scale * codes|",
         ),
         (
             "scale first",
@@ -571,6 +599,16 @@ def choose_schemes(tensors, zero_points):
             "a copy",
             "def quantize_for(card, source, target):\n    onnx.save(onnx.load(source), target)\n",
             "2 of 2 MatMuls are still float",
+        ),
+        (
+            "int8 wherever it is faster than float32",
+            by_card(signed='card.speed["u8s8"] > 1'),
+            "for a card on which u8 x u8 is fastest: u8 x s8 is 1.20 times",
+        ),
+        (
+            "half of the products",
+            QUANTIZED.format('per_channel=True, weight_type=QuantType.QInt8, nodes_to_quantize=["node_MatMul_77"]'),
+            "1 of 2 MatMuls are still float",
         ),
         (
             "speeds above 2 only",
