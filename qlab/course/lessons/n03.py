@@ -1,94 +1,159 @@
-"""Notebook 03: the nearest mark, powers of two, the winner in blocks of 32, and an fp8 byte."""
+"""Notebook 03: the nearest level, powers of two, where NF4 overtakes int4, an fp8 byte, 4 bits by onnxruntime."""
+
+import logging
+import tempfile
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
 
 import ml_dtypes
 import numpy as np
 import onnx
-from onnx import numpy_helper
+import onnxruntime
+from onnx import helper, numpy_helper
 
-from qlab import PerBlock, choose_qparams, fake_quantize, models, sqnr_db
-from qlab.course.brief import brief
-from qlab.course.expect import call, expect_array, expect_choice, expect_close, expect_equal, expect_number, tensors
+from qlab import PerAxis, PerBlock, choose_qparams, fake_quantize, models, sqnr_db
+from qlab.course.brief import brief, kind
+from qlab.course.expect import call, expect_array, expect_close, expect_equal, expect_number, tensors
 from qlab.course.lessons import exercise
 from qlab.course.verdict import Almost
 from qlab.numerics.codebook import Codebook, normal_float, powers_of_two, uniform
 
 
-@exercise("03.1", "the nearest mark")
+def nearest(x, levels):
+    """What stands in the place of exercise 03.1: the index of the level nearest to each number, halfway the lower."""
+    levels = np.asarray(levels)
+    return np.searchsorted((levels[1:] + levels[:-1]) / 2, x)
+
+
+@exercise("03.1", "the nearest level", place="nearest", otherwise=nearest)
 def _(answer):
     random = np.random.default_rng(31)
     uneven = np.float32([-3, -1, 0, 0.5, 4])
-    books = {"NF4": normal_float(4).levels, "powers of two": powers_of_two(4).levels, "uneven marks": uneven}
+    books = {"NF4": normal_float(4).levels, "powers of two": powers_of_two(4).levels, "uneven levels": uneven}
     for name, levels in books.items():
         reach = 1.5 * float(np.abs(levels).max())
         for shape in ((40,), (6, 7)):
             _expect_nearest(answer, random.uniform(-reach, reach, shape).astype(np.float32), levels, f"{name}, {shape}")
-    _expect_nearest(answer, uneven, uneven, "numbers that are marks themselves")
+    _expect_nearest(answer, uneven, uneven, "numbers that are levels themselves")
     halfway = np.float32([-2, -0.5, 0.25, 2.25])
     codes = expect_array(call(answer, halfway, uneven, name="nearest"), "codes of numbers halfway")
-    expect_equal(codes, [0, 1, 2, 3], "codes of numbers halfway", hint="between two marks the lower one is chosen")
-    return "even or uneven marks, inside and far outside, arrays of one and of two axes"
+    expect_equal(codes, [0, 1, 2, 3], "codes of numbers halfway", hint="between two levels the lower one is chosen")
+    return "even or uneven levels, inside and far outside, arrays of one and of two axes"
 
 
 def _expect_nearest(answer, x, levels, what):
     codes = expect_array(call(answer, x, levels, name="nearest"), f"the codes ({what})")
-    reference = Codebook("reference", levels).encode(x).astype(int)  # finds borders between marks, measures no distance
+    distance = np.abs(x[..., None] - levels)
+    reference = distance.argmin(axis=-1)
+    above = np.searchsorted(levels, x)
+    below = np.clip(np.searchsorted(levels, x, side="right") - 1, 0, levels.size - 1)
     step = (levels[-1] - levels[0]) / (levels.size - 1)
+    evenly = np.clip(np.rint((x - levels[0]) / step), 0, levels.size - 1)
     mistakes = {
-        "these are the marks: what is asked for is their index, the code": levels[reference],
-        "these are the indices of the next mark *above*, not of the nearest": np.searchsorted(levels, x),
-        "these are the indices of the next mark *below*, not of the nearest": np.clip(
-            np.searchsorted(levels, x, side="right") - 1, 0, levels.size - 1
-        ),
-        "this takes the marks to be evenly spaced, which only a uniform codebook is": np.clip(
-            np.rint((x - levels[0]) / step), 0, levels.size - 1
-        ),
-        "the smallest *signed* difference: it lies far below 0, at the greatest mark": np.full(
+        "these are the levels: what is asked for is their index, the code": levels[reference],
+        "these count from 1, and an index counts from 0": reference + 1,
+        "these are the indices of the *furthest* level: argmin finds the smallest distance": distance.argmax(axis=-1),
+        "these are distances, not the index of the smallest": distance.min(axis=-1),
+        "these are the indices of the next level *above*, past the last one too": above,
+        "these are the indices of the next level *above*, not of the nearest": np.minimum(above, levels.size - 1),
+        "these are the indices of the next level *below*, not of the nearest": below,
+        "these count the levels from the highest down: index 0 is the lowest": levels.size - 1 - reference,
+        "this takes the levels to be evenly spaced, which only a uniform codebook is": evenly,
+        "the smallest *signed* difference: it lies far below 0, at the greatest level": np.full(
             x.shape, levels.size - 1
+        ),
+        "the magnitudes are compared and the sign is lost: -1 is not near 1": nearest(np.abs(x), levels),
+        "x was scaled first: the levels are given as they stand, in the unit of x": nearest(
+            x / np.abs(x).max(), levels
         ),
     }
     expect_equal(codes, reference, f"the codes ({what})", mistakes=mistakes)
+    if codes.dtype.kind not in "iu":
+        raise Almost(f"the codes ({what}) are {codes.dtype}: an index is a whole number, of an integer dtype")
 
 
 @exercise("03.2", "a log2 quantizer")
 def _(answer):
-    for bits in (2, 3, 4, 6):
+    for bits in (4, 2, 3, 6):  # 4 first: with 2 bits, several mistakes have the same levels
         for name, x in tensors(seed=32 + bits):
             _expect_powers(answer, x, bits, f"{name} at {bits} bits")
-    return "9 kinds of tensors at 2, 3, 4 and 6 bits, zeros among them"
+    for bits in (2, 3, 4, 6):  # last: other mistakes are named before the rule for ties is
+        _expect_ties(answer, bits)
+    return "9 kinds of tensors at 2, 3, 4 and 6 bits, zeros and numbers halfway between levels among them"
 
 
 def _expect_powers(answer, x, bits, what):
     seen = expect_array(call(answer, x, bits, name="log2_quantize"), what)
     if not np.isfinite(seen.astype(np.float64)).all():
         raise Almost(f"{what}: NaN or infinity came out: log2(0) is -infinity and 0 / 0 is NaN, so zeros need care")
+    powers = _magnitudes(bits)
     mistakes = {
         "rounded in the exponent: 1.45 lies nearer to 1 than to 2, although log2(1.45) rounds to 1": _by_exponent(
             x, bits, np.rint
         ),
         "the exponent is cut, not rounded: 1.9 lies nearer to 2 than to 1": _by_exponent(x, bits, np.floor),
-        "the powers go on for ever, and 0 is missing: a few bits number a few marks": lambda: (
+        "the exponent is rounded *up*: 1.1 lies nearer to 1 than to 2": _by_exponent(x, bits, np.ceil),
+        "that is the *natural* logarithm, and powers of e: np.log2 gives powers of two": _by_exponent(
+            x, bits, np.rint, base=np.e
+        ),
+        "the powers go on for ever, and 0 is missing: a few bits number a few levels": lambda: (
             np.sign(x) * np.abs(x).max() * 2.0 ** np.rint(np.log2(np.abs(x) / np.abs(x).max()))
         ),
-        "0 is missing among the marks: small numbers belong to it": _nearest_of(x, _magnitudes(bits), zero=False),
+        "0 is missing among the levels: small numbers belong to it": _nearest_of(x, powers, zero=False),
         **_zero_by_exponent(x, bits),
         "the sign is lost": lambda: np.abs(powers_of_two(bits).fake_quantize(x)),
-        "these are codes, the indices of the marks: what is asked for is the marks, numbers again": lambda: (
+        "only the positive half has levels: each power takes two codes, + and -": lambda: np.maximum(
+            powers_of_two(bits).fake_quantize(x), 0
+        ),
+        "these are codes, the indices of the levels: what is asked for is the levels, numbers again": lambda: (
             powers_of_two(bits).encode(x / (np.abs(x).max() or 1))
         ),
-        "m is x.max() here: the largest *magnitude* may be that of a negative number": lambda: _nearest_mark(
-            x, x.max() * np.sort([*-_magnitudes(bits), 0, *_magnitudes(bits)])
+        "the levels are not scaled back by m: they must lie between -m and m": lambda: (
+            powers_of_two(bits).fake_quantize(x) / (np.abs(x).max() or 1)
         ),
-        "too many marks: with a sign and 0, there is room for 2**(bits - 1) - 1 powers": _nearest_of(
+        "m is x.max() here: the largest *magnitude* may be that of a negative number": lambda: _nearest_level(
+            x, x.max() * np.sort([*-powers, 0, *powers])
+        ),
+        "m differs from row to row: it is the largest magnitude in the whole of x": lambda: powers_of_two(
+            bits
+        ).fake_quantize(x, PerBlock(x.ndim - 1, x.shape[-1])),
+        "m itself is missing among the levels: they begin at m, not at m/2": _nearest_of(x, powers / 2),
+        "too many levels: with a sign and 0, there is room for 2**(bits - 1) - 1 powers": _nearest_of(
             x, 0.5 ** np.arange(2**bits - 1)
         ),
         "one power too many: 0 takes a code as well, so that 2**(bits - 1) - 1 are left": _nearest_of(
             x, 0.5 ** np.arange(2 ** (bits - 1))
         ),
-        "the greatest mark is 1 here, not the largest magnitude in x": lambda: Codebook(
+        "too few levels: a power for each *code* is meant, not for each bit: 2**(bits - 1) - 1 powers": _nearest_of(
+            x, 0.5 ** np.arange(bits)
+        ),
+        "too few levels: `bits` bits number 2**bits codes, and so 2**(bits - 1) - 1 powers": _nearest_of(
+            x, 0.5 ** np.arange(bits - 1)
+        ),
+        "evenly spaced levels: the magnitudes are m, m/2, m/4 ...": lambda: uniform(bits).fake_quantize(x),
+        "the greatest level is 1 here, not the largest magnitude in x": lambda: Codebook(
             "", powers_of_two(bits).levels, unit=None
         ).fake_quantize(x),
     }
     expect_close(seen, powers_of_two(bits).fake_quantize(x), what, mistakes=mistakes)
+
+
+def _expect_ties(answer, bits):
+    """Numbers exactly halfway between two levels: with m a power of two, float32 holds them exactly."""
+    levels = 4 * powers_of_two(bits).levels
+    x = np.float32([*(levels[1:] + levels[:-1]) / 2, 4])
+    lower, upper = np.append(levels[:-1], 4), np.append(levels[1:], 4)
+    inner, outer = np.where(np.abs(lower) < np.abs(upper), [lower, upper], [upper, lower])
+    rule = "halfway the lower level is asked for, the one further left: -0.75 becomes -1, and 0.75 becomes 0.5"
+    mistakes = {
+        f"ties go up here; {rule}": upper,
+        f"ties go towards 0 here; {rule}": inner,
+        f"ties go away from 0 here; {rule}": outer,
+    }
+    seen = call(answer, x, bits, name="log2_quantize")
+    expect_close(seen, lower, f"numbers halfway between levels at {bits} bits", mistakes=mistakes, hint=rule)
 
 
 def _magnitudes(bits):
@@ -98,12 +163,12 @@ def _magnitudes(bits):
 def _nearest_of(x, magnitudes, zero=True):
     def result():
         levels = [*-magnitudes, 0, *magnitudes] if zero else [*-magnitudes, *magnitudes]
-        return Codebook("", levels).fake_quantize(x)
+        return _nearest_level(x, np.abs(x).max() * np.sort(levels))
 
     return result
 
 
-def _nearest_mark(x, levels):
+def _nearest_level(x, levels):
     return levels[np.abs(x[..., None] - levels).argmin(axis=-1)]
 
 
@@ -121,47 +186,214 @@ def _zero_by_exponent(x, bits):
     }
 
 
-def _by_exponent(x, bits, to_whole):
-    """Powers of two chosen by log2, as one is tempted to: 0 only where half of the smallest power is not reached."""
+def _by_exponent(x, bits, to_whole, base=2.0):
+    """Powers chosen by their exponent, as one is tempted to: 0 only where half of the smallest is not reached."""
 
     def result():
         largest = np.abs(x).max() or np.float32(1)
         size = np.maximum(np.abs(x) / largest, 1e-30)
         lowest = 2 - 2 ** (bits - 1)
-        power = 2.0 ** np.clip(to_whole(np.log2(size)), lowest, 0)
-        return np.sign(x) * largest * np.where(size <= 2.0**lowest / 2, 0, power)
+        power = base ** np.clip(to_whole(np.log(size) / np.log(base)), lowest, 0)
+        return np.sign(x) * largest * np.where(size <= base**lowest / 2, 0, power)
 
     return result
 
 
-@exercise("03.3", "the winner in blocks of 32")
+def crossing(x, block_sizes, levels):
+    """What stands in the place of exercise 03.3. -> (dB of int4 with a zero point, dB of the levels, first size)"""
+    even, uneven = [], []
+    for size in block_sizes:
+        blocks = np.asarray(x).reshape(-1, size)
+        even.append(sqnr_db(blocks, _with_zero_point(blocks)))
+        uneven.append(sqnr_db(blocks, _on_levels(blocks, levels)))
+    return even, uneven, _first_ahead(even, uneven, block_sizes)
+
+
+def _with_zero_point(blocks):
+    return fake_quantize(blocks, choose_qparams(blocks, "int4", granularity=PerAxis(0)))
+
+
+def _on_levels(blocks, levels):
+    return Codebook("levels", levels).fake_quantize(blocks, PerAxis(0))
+
+
+def _first_ahead(even, uneven, block_sizes):
+    ahead = (size for size, one, other in zip(block_sizes, even, uneven, strict=True) if other > one)
+    return next(ahead, None)
+
+
+_SAME_DB = 0.02  # orders of the same arithmetic differ by less, mistakes by more
+_SIZES = (8, 16, 32, 64, 128, 256)
+
+
+@exercise("03.3", "where NF4 overtakes int4", place="crossing", otherwise=crossing)
 def _(answer):
-    measured = _in_blocks()
-    table = ", ".join(f"{name} {value:.1f}" for name, value in sorted(measured.items(), key=lambda entry: -entry[1]))
-    why_not = {
-        "NF4": "NF4 'because weights are Gaussian'? Divided by the largest of their block, they no longer are: one "
-        f"always lies at the very end, where NF4's marks are sparse: {measured['NF4']:.1f} dB, and another keeps more",
-        "log2": "with one scale for the tensor, marks for tiny and huge weights at once were worth much. A block of 32 "
-        f"spans little, and there an error of up to a third is too coarse: {measured['log2']:.1f} dB",
-        "int4": "a block has no far outlier, which helps even marks most. Yet most blocks reach further to one side "
-        f"than to the other, which leaves codes unused: {measured['int4']:.1f} dB, and another keeps more",
-    }
-    options = ("int4", "int4 with zero point", "NF4", "log2")  # in the order of the cell: none stands out
-    if not isinstance(answer, str) or answer not in options:
-        raise Almost(f"the winner: expected one of {', '.join(map(repr, options))}, seen {brief(answer)}")
-    expect_choice(answer, "int4 with zero point", why_not, "the winner")
-    return f"dB on the conv2d weight in blocks of 32: {table}"
+    found = []
+    for name, x, sizes in _crossing_tensors():
+        found.append((name, _expect_crossing(answer, x, sizes, name)))
+    said = [f"{name}: {first or 'never'}" for name, first in found[1:]]
+    return f"NF4 leads from this block size on: {', '.join(said)}"
 
 
-def _in_blocks():
-    """dB that each 4-bit method keeps of the conv2d weight, in blocks of 32."""
+@cache
+def _crossing_tensors():
+    random, count = np.random.default_rng(33), 2**14
+    return (
+        ("Gaussian numbers in large blocks first", random.normal(size=count).astype(np.float32), (256, 8)),
+        ("Gaussian numbers", random.normal(size=count).astype(np.float32), _SIZES),
+        ("Laplace numbers", random.laplace(size=(4, count // 4)).astype(np.float32), _SIZES),
+        ("uniform numbers", random.uniform(-1, 1, count).astype(np.float32), _SIZES),
+        ("positive numbers", np.abs(random.normal(size=count)).astype(np.float32) + 1, (8, 32)),
+        ("a part of the conv2d weight", _conv2d()[:48], _SIZES),
+    )
+
+
+@cache
+def _conv2d():
     initializers = {tensor.name: tensor for tensor in onnx.load(models.path("conformer")).graph.initializer}
     weight = numpy_helper.to_array(initializers["encoder.embed.conv.2.weight"])
-    weight, blocks = weight.reshape(len(weight), -1), PerBlock(1, 32)
-    books = {"int4": uniform(4), "NF4": normal_float(4), "log2": powers_of_two(4)}
-    kept = {name: sqnr_db(weight, book.fake_quantize(weight, blocks)) for name, book in books.items()}
-    qparams = choose_qparams(weight, "int4", granularity=blocks)
-    return kept | {"int4 with zero point": sqnr_db(weight, fake_quantize(weight, qparams))}
+    return weight.reshape(len(weight), -1)
+
+
+def _expect_crossing(answer, x, sizes, what):
+    levels = normal_float(4).levels
+    seen = call(answer, x, list(sizes), levels, name="crossing")
+    if not isinstance(seen, tuple | list) or len(seen) != 3:
+        said = f"seen {brief(seen)} of type `{kind(seen)}`"
+        raise Almost(f"crossing: expected three things, (dB of int4, dB of NF4, the first block size), {said}")
+    even, uneven, first = crossing(x, sizes, levels)
+    where = f"{what}, at block sizes {list(sizes)}"
+    nf4 = lambda blocks: _on_levels(blocks, levels)
+    _expect_curve(seen[0], x, sizes, f"dB of int4 with a zero point, {where}", even, uneven, _with_zero_point, _EVEN)
+    _expect_curve(seen[1], x, sizes, f"dB of NF4, {where}", uneven, even, nf4, _misfits_of(levels))
+    _expect_first(seen[2], even, uneven, sizes, what)
+    return first
+
+
+def _expect_curve(seen, x, sizes, what, expected, other, right, misfits):
+    cut = {size: np.asarray(x).reshape(-1, size) for size in sizes}
+    mistakes = {"the two lists are swapped: int4 with a zero point comes first": other, **_misread_decibels(expected)}
+    wrong_cuts = {
+        "one scale for all of x: each block has a scale of its own": lambda blocks: right(
+            blocks.reshape(1, -1)
+        ).reshape(blocks.shape),
+        "one scale for each *column* of the blocks: a block is a row of reshape(-1, block_size)": lambda blocks: (
+            right(blocks.T).T
+        ),
+        "so *many* blocks, not blocks of so many numbers: reshape(-1, block_size)": lambda blocks: right(
+            blocks.reshape(blocks.shape[1], -1)
+        ).reshape(blocks.shape),
+    }
+    for mistake, approximate in (wrong_cuts | misfits).items():
+        mistakes[mistake] = lambda approximate=approximate: [sqnr_db(b, approximate(b)) for b in cut.values()]
+    mistakes["x is cut in another order: neighbours in memory share a block, x.reshape(-1, block_size)"] = lambda: [
+        sqnr_db(b, right(b)) for b in (np.asarray(x).T.reshape(-1, size) for size in sizes)
+    ]
+    mistakes["this is the mean of the blocks' own decibels: SQNR is that of all numbers together"] = lambda: [
+        np.mean([sqnr_db(*pair) for pair in zip(b, right(b), strict=True)]) for b in cut.values()
+    ]
+    expect_close(expect_array(seen, what), expected, what, rtol=0, atol=_SAME_DB, mistakes=mistakes)
+
+
+def _misread_decibels(expected):
+    power = np.asarray(expected)
+    return {
+        "half of the decibels: 20 log10 of a ratio of sizes, or 10 log10 of one of squares": power / 2,
+        "twice the decibels: 10 log10 of a ratio of squares, or 20 log10 of one of sizes": power * 2,
+        "error over numbers: SQNR is the numbers over the error, and positive here": -power,
+        "this is the ratio itself: 20 log10 of it are decibels": 10 ** (power / 20),
+        "this is the ratio of squares itself: 10 log10 of it are decibels": 10 ** (power / 10),
+    }
+
+
+def _evenly(blocks, steps=15, from_zero=True, whole=True, clipped=True):
+    """int4 with a zero point, as a reader may write it; each option leaves out one thing."""
+    low, high = blocks.min(axis=1, keepdims=True), blocks.max(axis=1, keepdims=True)
+    if from_zero:
+        low, high = np.minimum(low, 0), np.maximum(high, 0)
+    scale = (high - low) / steps
+    zero_point = np.rint(-low / scale) if whole else -low / scale
+    if clipped:
+        zero_point = np.clip(zero_point, 0, steps)
+    codes = np.rint(blocks / scale + zero_point) if not whole else np.rint(blocks / scale) + zero_point
+    return (np.clip(codes, 0, min(steps, 15) if steps < 255 else steps) - zero_point) * scale
+
+
+def _signed_extreme(blocks):
+    """Symmetric int4 as onnxruntime's MatMulNBits and llama.cpp's Q4_0 have it: the extreme is code -8."""
+    extreme = np.take_along_axis(blocks, np.abs(blocks).argmax(axis=1, keepdims=True), axis=1)
+    return np.clip(np.rint(blocks / (extreme / -8)), -8, 7) * (extreme / -8)
+
+
+_EVEN = {
+    "symmetric int4, without a zero point: each block's levels run from its smallest to its largest number": lambda b: (
+        uniform(4).fake_quantize(b, PerAxis(0))
+    ),
+    "symmetric int4 from the signed extreme: here a zero point is asked for": _signed_extreme,
+    "the zero point is not rounded: it is one of the 16 codes": lambda b: _evenly(b, whole=False),
+    "the range leaves out 0, so that the zero point lies outside the codes: widen it to take in 0": lambda b: _evenly(
+        b, from_zero=False, clipped=False
+    ),
+    "the range leaves out 0, and the clipped zero point no longer fits it: widen it to take in 0": lambda b: _evenly(
+        b, from_zero=False
+    ),
+    "scale is range / 16 here: 16 levels have 15 steps between them": lambda b: _evenly(b, steps=16),
+    "scale is range / 14 here: with a zero point all 16 codes are there, and 15 steps": lambda b: _evenly(b, steps=14),
+    "these are 8 bits: int4 has 15 steps": lambda b: _evenly(b, steps=255),
+}
+
+
+def _misfits_of(levels):
+    book, bare = Codebook("levels", levels), Codebook("bare", levels, unit=None)
+    by = lambda b, scale: book.decode(book.encode(b / scale)) * scale
+    extreme = lambda b: np.take_along_axis(b, np.abs(b).argmax(axis=1, keepdims=True), axis=1)
+    return {
+        "the blocks are not scaled: NF4's levels run from -1 to 1": bare.fake_quantize,
+        "the levels are not scaled back by the block's largest magnitude": lambda b: book.decode(
+            book.encode(b / np.abs(b).max(axis=1, keepdims=True))
+        ),
+        "the scale is max() here: the largest *magnitude* may be that of a negative number": lambda b: by(
+            b, b.max(axis=1, keepdims=True)
+        ),
+        "the scale is the range here: NF4 has no zero point, and the largest magnitude goes to 1": lambda b: by(
+            b, b.max(axis=1, keepdims=True) - b.min(axis=1, keepdims=True)
+        ),
+        "the scale is the range here, 0 in it: NF4 has no zero point, and the largest magnitude goes to 1": lambda b: (
+            by(b, np.maximum(b.max(axis=1, keepdims=True), 0) - np.minimum(b.min(axis=1, keepdims=True), 0))
+        ),
+        "the scale is the standard deviation here: the largest magnitude of the block goes to 1": lambda b: by(
+            b, b.std(axis=1, keepdims=True)
+        ),
+        "the scale has the sign of the extreme, which mirrors the levels: it is a magnitude": lambda b: by(
+            b, extreme(b)
+        ),
+        "these are int4's even levels": lambda b: uniform(4).fake_quantize(b, PerAxis(0)),
+    }
+
+
+def _expect_first(seen, even, uneven, sizes, what):
+    sizes, first = list(sizes), _first_ahead(even, uneven, sizes)
+    ahead = [size for size, one, other in zip(sizes, even, uneven, strict=True) if other > one]
+    if seen is not None:
+        seen = expect_number(seen, f"the first block size at which NF4 keeps more, {what}")
+    if seen == first:
+        return
+    pairs = ", ".join(f"{size}: {one:.1f} / {other:.1f}" for size, one, other in zip(sizes, even, uneven, strict=True))
+    mistakes = (
+        (seen is None, "never, you say, and yet NF4 leads from some size on"),
+        (not ahead, "NF4 never leads here: the answer is None"),
+        (
+            seen != sizes[0] and seen == _first_ahead(uneven, even, sizes),
+            "that is where *int4* keeps more: the comparison is turned round",
+        ),
+        (seen == sizes[0], "NF4 from the first size on, you say: it does not lead there"),
+        (seen == max(ahead, default=None), "that is the *last* size at which NF4 leads"),
+        (first in sizes and seen == sizes.index(first), "that is its index in the list, not the size itself"),
+        (True, "the first size at which NF4's decibels are the higher ones is asked for"),
+    )
+    why = next(text for applies, text in mistakes if applies)
+    shown = "None" if seen is None else f"{seen:g}"
+    raise Almost(f"{what}: expected {first}, seen {shown}: {why} (int4 / NF4 in dB at {pairs})")
 
 
 @exercise("03.4", "decode an E4M3 byte")
@@ -169,17 +401,19 @@ def _(answer):
     bytes_ = np.arange(256, dtype=np.uint8)
     reference = bytes_.view(ml_dtypes.float8_e4m3fn).astype(np.float64)
     seen = np.array([expect_number(call(answer, int(byte), name="decode_e4m3"), _bits(byte)) for byte in bytes_])
-    for mistake, values in _misread(bytes_.astype(int)).items():
-        if not np.array_equal(values, reference, equal_nan=True) and np.array_equal(values, seen, equal_nan=True):
+    apart = ~_same(seen, reference)
+    if not apart.any():
+        return "all 256 bytes, the 14 subnormal numbers, both zeros and both NaN among them"
+    for mistake, values in _misread(bytes_.astype(int)):
+        if _same(values, seen).all():
             raise Almost(f"{_first_difference(seen, reference)}: {mistake}")
-    if not np.array_equal(seen, reference, equal_nan=True):
-        kinds = _kind_of(int(np.flatnonzero(~_same(seen, reference))[0]))
-        raise Almost(f"{_first_difference(seen, reference)}: look at {kinds}")
-    return "all 256 bytes, the 14 subnormal numbers, both zeros and both NaN among them"
+    raise Almost(f"{_first_difference(seen, reference)}: look at {_most_common_kind(np.flatnonzero(apart))}")
 
 
 def _same(seen, reference):
-    return (seen == reference) | (np.isnan(seen) & np.isnan(reference))
+    """Where two readings agree: NaN is NaN, and -0.0 is not 0.0."""
+    alike = (seen == reference) & (np.signbit(seen) == np.signbit(reference))
+    return alike | (np.isnan(seen) & np.isnan(reference))
 
 
 def _bits(byte):
@@ -192,6 +426,12 @@ def _first_difference(seen, reference):
     return f"{_bits(byte)}: expected {reference[byte]:g}, seen {seen[byte]:g} ({apart.size} of 256 bytes differ)"
 
 
+def _most_common_kind(apart):
+    """What to look at: the kind of byte of which most are read wrongly."""
+    kinds = [_kind_of(int(byte)) for byte in apart]
+    return max(dict.fromkeys(kinds), key=kinds.count)
+
+
 def _kind_of(byte):
     if byte & 127 == 127:
         return "the one pattern, but for the sign, that is NaN: exponent 1111 with mantissa 111"
@@ -199,33 +439,226 @@ def _kind_of(byte):
         return "exponent field 0000: there the number is mantissa/8 * 2**-6, without the leading 1"
     if byte >> 3 & 15 == 15:
         return "exponent field 1111: E4M3 has no infinity, so that these are ordinary numbers, up to 448"
-    return "an ordinary number: sign * (1 + mantissa/8) * 2**(exponent - 7)"
+    return "the ordinary numbers: sign * (1 + mantissa/8) * 2**(exponent - 7)"
 
 
 def _misread(byte):
-    """{mistake: what it makes of all 256 bytes}: each differs from the right reading in one thing only."""
+    """(mistake, what it makes of all 256 bytes): each differs from the right reading in one thing only."""
 
-    def read(bias=7, lead=1.0, subnormal=True, eighths=8, signed=True, ieee=False, nan=True):
-        exponent, mantissa = byte >> 3 & 15, byte & 7
+    def read(bias=7, lead=1.0, subnormal=True, eighths=8, signed=True, ieee=False, nan=True, lowest=None, below=7):
+        exponent, mantissa = byte >> 3 & 15, byte & below
         value = (lead + mantissa / eighths) * 2.0 ** (exponent - bias)
         if subnormal:
-            value = np.where(exponent == 0, mantissa / eighths * 2.0 ** (1 - bias), value)
+            value = np.where(exponent == 0, mantissa / eighths * 2.0 ** (1 - bias if lowest is None else lowest), value)
         if nan:
             value = np.where(byte & 127 == 127, np.nan, value)
         if ieee:
             value = np.where(exponent == 15, np.where(mantissa == 0, np.inf, np.nan), value)
         return np.where((byte >> 7 == 1) & signed, -value, value)
 
+    def as_e5m2(special=True):
+        if special:
+            return byte.astype(np.uint8).view(ml_dtypes.float8_e5m2).astype(np.float64)
+        value = (1 + (byte & 3) / 4) * 2.0 ** ((byte >> 2 & 31) - 15)
+        return np.where(byte >> 7 == 1, -value, value)
+
+    e5m2 = (
+        "this reads an E5M2 byte: five exponent bits with bias 15 and two of mantissa; E4M3 has four and three, bias 7"
+    )
     sign_bit = "the first bit is the sign, and the other seven stay as they are: no two's complement"
-    return {
-        "the exponent's bias is 7, so that 0111 means 2**0": read(bias=8),
-        "the leading 1 is missing: a stored mantissa of 100 means 1.5": read(lead=0.0),
-        "exponent field 0000 marks subnormal numbers: mantissa/8 * 2**-6, without a leading 1": read(subnormal=False),
-        "the three mantissa bits count eighths, not tenths": read(eighths=10),
-        "the first bit is the sign": read(signed=False),
-        "that is how E5M2 and float32 do it; E4M3 gives the exponent 1111 to numbers, up to 448": read(ieee=True),
-        "exponent 1111 with mantissa 111 is NaN, not 480": read(nan=False),
-        "this is the byte as an integer": byte.astype(float),
-        f"this is the byte as a signed integer; {sign_bit}": np.where(byte > 127, byte - 256.0, byte),
-        sign_bit: np.where(byte > 127, -read()[(256 - byte) & 127], read()),
-    }
+    zeros = np.where(byte >> 7 == 1, -0.0, 0.0)
+    bias = "the exponent's bias is 7, so that 0111 means 2**0"
+    ieee = "that is how E5M2 and float32 do it; E4M3 gives the exponent 1111 to numbers, up to 448"
+    subnormal = "exponent field 0000 marks subnormal numbers: mantissa/8 * 2**-6"
+    return (
+        ("1 0000 000 is -0.0: the sign counts for 0 too, as in every float", read() + 0.0),
+        (
+            "both NaN patterns are NaN, with either sign: 0 1111 111 and 1 1111 111",
+            np.where(byte == 127, np.nan, np.where(byte == 255, -480.0, read())),
+        ),
+        *((bias, read(bias=other)) for other in (8, 15, 6)),
+        ("without its bias the exponent has no negative powers: 0111 means 2**0", read(bias=0)),
+        ("the leading 1 is missing: a stored mantissa of 100 means 1.5", read(lead=0.0)),
+        (f"{subnormal}, without a leading 1", read(subnormal=False)),
+        ("subnormal numbers share the exponent of field 0001, which is -6, not -7", read(lowest=-7)),
+        (f"{subnormal}, and not all of them 0", np.where(byte & 120 == 0, zeros, read())),
+        ("the three mantissa bits count eighths, not tenths", read(eighths=10)),
+        ("the three mantissa bits count eighths, not sevenths", read(eighths=7)),
+        ("the mantissa has three bits, byte & 7: these are more", read(eighths=16, below=15)),
+        ("the first bit is the sign", read(signed=False)),
+        (ieee, read(ieee=True)),
+        (ieee, np.where(byte & 120 == 120, np.nan, read())),
+        (ieee, np.where(byte & 120 == 120, np.where(byte > 127, -np.inf, np.inf), read())),
+        ("exponent 1111 with mantissa 111 is NaN, not 480", read(nan=False)),
+        (
+            "exponent 1111 with mantissa 111 is NaN, not infinity",
+            np.where(byte & 127 == 127, np.where(byte > 127, -np.inf, np.inf), read()),
+        ),
+        (e5m2, as_e5m2()),
+        (e5m2, as_e5m2(special=False)),
+        ("this is the byte as an integer", byte.astype(float)),
+        (f"this is the byte as a signed integer; {sign_bit}", np.where(byte > 127, byte - 256.0, byte)),
+        (sign_bit, np.where(byte > 127, -read()[(256 - byte) & 127], read())),
+    )
+
+
+@exercise("03.5", "4 bits by onnxruntime")
+def _(answer):
+    with tempfile.TemporaryDirectory() as folder:
+        for name, weight, x in _products():
+            path = Path(folder) / f"{name}.onnx"
+            onnx.save(matmul_model(weight), path)
+            tried = _tried(path, x)
+            limits = _limits(tried)
+            seen = [_setting(_returned(answer, str(path), x, limit)) for limit in limits]
+            _expect_smallest(seen, limits, tried, f"the {name} weight")
+    return "two weights, each with limits that all, some and none of the eight versions keep"
+
+
+@cache
+def _products():
+    random = np.random.default_rng(35)
+    initializers = {tensor.name: tensor for tensor in onnx.load(models.path("conformer")).graph.initializer}
+    forward = numpy_helper.to_array(initializers["val_78"])
+    heavy = random.standard_t(4, size=(256, 48)).astype(np.float32)
+    rows = lambda weight: random.normal(size=(8, len(weight))).astype(np.float32)
+    return ("feed-forward", forward, rows(forward)), ("heavy-tailed", heavy, rows(heavy))
+
+
+def matmul_model(weight):
+    """An ONNX model of one product, y = x @ weight, for any number of rows."""
+    value = lambda name, size: helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["rows", size])
+    node = helper.make_node("MatMul", ["x", "weight"], ["y"], "product")
+    held = [numpy_helper.from_array(weight, "weight")]
+    graph = helper.make_graph([node], "one product", [value("x", len(weight))], [value("y", weight.shape[1])], held)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+
+
+_BLOCK_SIZES = (16, 32, 64, 128)
+
+
+class _Version(NamedTuple):
+    """One 4-bit version of a model: its bytes, (block size, symmetric), and the dB that its output keeps."""
+
+    size: int
+    setting: tuple[int, bool]
+    kept: float
+
+
+def _tried(path, x):
+    """Every 4-bit version of a model, in the order of two loops. -> list of _Version"""
+    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer  # a second to import
+
+    (reference,) = _run(path.read_bytes(), x)
+    versions, quiet = [], logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        for block_size in _BLOCK_SIZES:
+            for symmetric in (True, False):
+                quantizer = MatMulNBitsQuantizer(onnx.load(path), block_size=block_size, is_symmetric=symmetric)
+                quantizer.process()
+                data = quantizer.model.model.SerializeToString()
+                versions.append(_Version(len(data), (block_size, symmetric), float(sqnr_db(reference, *_run(data, x)))))
+    finally:
+        logging.disable(quiet)
+    return versions
+
+
+def _run(model, x):
+    return onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"]).run(None, {"x": x})
+
+
+def _limits(tried):
+    """Decibels between those of the versions, so that no limit is met by a hair; the last is out of reach."""
+    kept = sorted(version.kept for version in tried)
+    apart = [(low + high) / 2 for low, high in pairwise(kept) if high - low > 0.1]
+    return [kept[0] - 1, *apart, kept[-1] + 1]
+
+
+def _returned(answer, *arguments):
+    """What the answer returns, None included: here it means that no version keeps enough."""
+    wrapped = (lambda *given: (answer(*given),)) if callable(answer) else answer
+    return call(wrapped, *arguments, name="four_bits")[0]
+
+
+def _setting(seen):
+    """The answer's (block_size, symmetric), or None."""
+    if seen is None or seen == "None" or (isinstance(seen, tuple | list) and len(seen) == 2 and seen[0] is None):
+        return None
+    if not isinstance(seen, tuple | list) or len(seen) != 2:
+        raise Almost(f"four_bits: expected (block_size, symmetric), or None, seen {brief(seen)} of type `{kind(seen)}`")
+    if isinstance(seen[0], bool | np.bool):
+        raise Almost(f"four_bits: block_size comes first, symmetric second, seen {brief(seen)}")
+    block_size, symmetric = (expect_number(part, "four_bits: block_size and symmetric") for part in seen)
+    if block_size not in _BLOCK_SIZES or symmetric not in (0, 1):
+        raise Almost(f"four_bits: block_size is one of {_BLOCK_SIZES}, symmetric True or False, seen {brief(seen)}")
+    return int(block_size), bool(symmetric)
+
+
+def _expect_smallest(seen, limits, tried, what):
+    right = [_chosen(tried, limit, min) for limit in limits]
+    if seen == right:
+        return
+    index = next(index for index, pair in enumerate(zip(seen, right, strict=True)) if pair[0] != pair[1])
+    said = f"{what}, at least {limits[index]:.1f} dB: expected {right[index]}, seen {seen[index]}"
+    if not any(seen):
+        decibels = "and are the decibels whole, 20 log10 of a ratio of sizes or 10 log10 of one of squares?"
+        raise Almost(f"{said}, as for every limit: does every way end in `return`, {decibels}")
+    for mistake, choose in _MISCHOSEN.items():
+        if seen == [choose(tried, limit) for limit in limits]:
+            raise Almost(f"{said}: {mistake}")
+    raise Almost(f"{said}: {_why_not(seen, index, limits, tried)}")
+
+
+def _chosen(tried, limit, choose):
+    """The setting of one of the versions that keep at least `limit`, or None where none does."""
+    enough = [version for version in tried if version.kept >= limit]
+    return choose(enough).setting if enough else None
+
+
+def _of_enough(choose):
+    return lambda tried, limit: _chosen(tried, limit, choose)
+
+
+def _only(symmetric):
+    return lambda tried, limit: _chosen([one for one in tried if one.setting[1] == symmetric], limit, min)
+
+
+_MISCHOSEN = {
+    "that is the most exact version: the *smallest* that keeps enough is asked for": _of_enough(
+        lambda enough: max(enough, key=lambda version: version.kept)
+    ),
+    "that is the smallest version of all: is its own y compared with the float model's y?": (
+        lambda tried, limit: min(tried).setting
+    ),
+    "that is the first version that keeps enough, in the order of the loops: compare their bytes": _of_enough(
+        lambda enough: enough[0]
+    ),
+    "that is the last version that keeps enough, in the order of the loops: compare their bytes": _of_enough(
+        lambda enough: enough[-1]
+    ),
+    "that is the largest file that keeps enough, and the smallest is asked for": _of_enough(max),
+    "that is the largest block, and not always the smallest file: rows are padded to whole blocks": _of_enough(
+        lambda enough: max(enough, key=lambda version: version.setting)
+    ),
+    "only symmetric versions were tried: a zero point costs half a byte a block, and keeps more": _only(True),
+    "only versions with a zero point were tried: symmetric ones are smaller": _only(False),
+    "these keep *less* than the limit: the comparison is turned round": lambda tried, limit: next(
+        (version.setting for version in sorted(tried) if version.kept < limit), None
+    ),
+}
+
+
+def _why_not(seen, index, limits, tried):
+    one, limit = seen[index], limits[index]
+    kept = {version.setting: version.kept for version in tried}
+    if len({setting for setting in seen if setting}) == 1:
+        return (
+            "whatever the limit, it is one and the same version: does onnx.load stand before the loops? process() "
+            "rewrites the model that it is given, and the next quantizer finds nothing left to do"
+        )
+    if one is None:
+        return "there is a version that keeps enough"
+    if kept[one] < limit:
+        return f"that version's output keeps {kept[one]:.1f} dB: measure y against the float model's y"
+    return "another version that keeps enough is a smaller file: len(model.SerializeToString()) tells its bytes"
