@@ -93,7 +93,7 @@ def draw_ways_back(x, wrapped, saturated):
     axes.plot(x, saturated, color=palette.INTEGER, label="saturated first")
     axes.set(xlabel="weight", ylabel="what comes back")
     lost = f"{sqnr_db(x, saturated):.1f} dB become {sqnr_db(x, wrapped):.1f}"
-    axes.set_title(f"Wrapped, the largest weight, {x[-1]:+.3f}, comes back as {wrapped[-1]:+.3f}: {lost}")
+    axes.set_title(f"The largest weight, {x[-1]:+.3f}, wraps to {wrapped[-1]:+.3f}: {lost}")
     axes.legend()
     return figure
 
