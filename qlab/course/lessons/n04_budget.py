@@ -32,7 +32,7 @@ def cases():
     weight = linear(onnx.load(models.path("conformer")), "encoder.embed.out.0").weight.T
     asked = [
         *(("a heavy-tailed matrix", tailed, budget) for budget in (4.05, 4.5, 6.0, 7.0)),
-        *(("a matrix with loud columns", striped, budget) for budget in (4.15, 4.8, 5.5)),
+        *(("a matrix with outlier columns", striped, budget) for budget in (4.15, 4.8, 5.5)),
         *(("a matrix with a few outliers", spiked, budget) for budget in (4.2, 5.02, 5.3)),
         ("a matrix of nearly whole numbers", whole, 4.7),
         *(("the real weight", weight, budget) for budget in (5.3, 4.2)),
@@ -60,6 +60,32 @@ def check_effective_bits(effective_bits, shape, bits, granularity, scale_bits):
         "// drops what is behind the point: divide with /": bits + scale_bits * scales // numbers,
         "it was rounded up; a fraction of a bit is meant": math.ceil(bits + scale_bits * scales / numbers),
         "this is the product of code bits and the scales' share; they add up": bits * scale_bits * scales / numbers,
+    }
+    scale_shape = granularity.scale_shape(shape)
+    mistakes |= {
+        "len counts the axes of the scales' shape; multiply its entries": bits
+        + scale_bits * len(scale_shape) / numbers,
+        "the entries of the scales' shape were added; multiply them": bits + scale_bits * sum(scale_shape) / numbers,
+        "the bits of the scales were divided by the number of axes; divide by that of the values": (
+            bits + scale_bits * scales / len(shape)
+        ),
+        "these are bytes": (bits + scale_bits * scales / numbers) / 8,
+        "the scales cost bits: add them": bits - scale_bits * scales / numbers,
+        "one scale was divided by the number of scales; all of them by the number of values": bits
+        + scale_bits / scales,
+        "a zero point was counted for each scale; symmetric codes have none": (
+            bits + (scale_bits + bits) * scales / numbers
+        ),
+        **{
+            f"only axis {axis} of the scales' shape was counted": bits + scale_bits * length / numbers
+            for axis, length in enumerate(scale_shape)
+        },
+        **{
+            f"the bits of the scales were divided by the length of axis {axis}; divide by the number of values": (
+                bits + scale_bits * scales / length
+            )
+            for axis, length in enumerate(shape)
+        },
     }
     if block:
         mistakes["a short last block has a whole scale: count the scales, do not divide by block_size"] = (
@@ -92,9 +118,8 @@ def cost(x, bits, granularity, scale_bits=SCALE_BITS):
     return bits + scale_bits * np.prod(granularity.scale_shape(x.shape)) / x.size
 
 
-def _largest_error(x, bits, granularity):
-    qparams = choose_qparams(x, f"int{bits}", symmetric=True, granularity=granularity)
-    return np.abs(fake_quantize(x, qparams) - x).max()
+def _error(x, bits, granularity):
+    return fake_quantize(x, choose_qparams(x, f"int{bits}", symmetric=True, granularity=granularity)) - x
 
 
 # (what went wrong, what was made as large as possible among those that fit)
@@ -122,12 +147,28 @@ HABITS = (
         lambda x, bits, each: quality(x, 8, each),
     ),
     (
+        "the choice is that of 4-bit codes throughout; each candidate has bits of its own",
+        lambda x, bits, each: quality(x, 4, each),
+    ),
+    (
+        "the smallest blocks are not always the best; measure",
+        lambda x, bits, each: -getattr(each, "block_size", math.inf),
+    ),
+    (
+        "bits were charged against dB, 6 a bit; they are paid for already, so the SQNR alone decides",
+        lambda x, *choice: quality(x, *choice) - 6.02 * cost(x, *choice),
+    ),
+    (
+        "the choice is that of the least mean |error|; SQNR counts the squares",
+        lambda x, bits, each: -np.abs(_error(x, bits, each)).mean(),
+    ),
+    (
         "the choice is that of asymmetric codes; here they are symmetric",
         lambda x, bits, each: quality(x, bits, each, symmetric=False),
     ),
     (
         "the choice is that of the least single error; SQNR counts all of them, squared",
-        lambda x, bits, each: -_largest_error(x, bits, each),
+        lambda x, bits, each: -np.abs(_error(x, bits, each)).max(),
     ),
 )
 
@@ -172,6 +213,7 @@ def _why(asked, seen, case, best):
     dearer = lambda x, *choice: cost(x, *choice, scale_bits=32)
     if all(best_by(quality, each, dearer) == chosen for each, chosen in zip(asked, seen, strict=True)):
         return "a scale was counted as 32 bits; here it is a float16, of 16"
-    if cost(case.x, *best) == case.budget:
+    strictly = lambda each: Case(each.name, each.x, np.nextafter(each.budget, 0), each.candidates)
+    if all(best_by(quality, strictly(each)) == chosen for each, chosen in zip(asked, seen, strict=True)):
         return f"{best} costs exactly the budget, which is allowed"
     return "the SQNR decides, measured on this tensor"

@@ -32,6 +32,8 @@ def judge_built(model, x, w, said):
     products = [node for node in model.graph.node if "MatMul" in node.op_type or node.op_type == "Gemm"]
     if len(products) != 1 or products[0].op_type != "MatMul":
         raise Almost(f"{said}: expected one MatMul between Q/DQ, seen {[node.op_type for node in products]}")
+    if products[0].output[0] not in {output.name for output in model.graph.output}:
+        raise Almost(f"{said}: the result of MatMul is to be the model's output; here something follows it")
     before = [makers.get(name) for name in products[0].input]
     for what, node in zip(("activations reach", "weight reaches"), before, strict=True):
         if node is None or node.op_type != "DequantizeLinear":
@@ -43,15 +45,15 @@ def judge_built(model, x, w, said):
     try:
         y, graph = optimized(model, x, x64quantprecision="1")
     except Exception as error:
-        raise Almost(f"{said}: onnxruntime stops: {error_text(error)}") from None
+        new = max(each.version for each in model.opset_import) > 21
+        hint = '; an operator set that it knows: helper.make_opsetid("", 21)' if new else ""
+        raise Almost(f"{said}: onnxruntime stops: {error_text(error)}{hint}") from None
     db = sqnr_db(x @ w, y) if np.shape(y) == (len(x), w.shape[1]) else -math.inf
     if db < 30:
         quantizes = makers.get(before[0].input[0])
-        if quantizes is not None and len(quantizes.input) < 3:
-            why = "QuantizeLinear without a zero point gives uint8 codes from 0 up: negative activations are lost"
-        else:
-            why = "do scale and zero point of the activations hold the whole range of x?"
-        raise Almost(f"{said}: the result has {db:.1f} dB against x @ w; {why}")
+        raise Almost(f"{said}: the result has {db:.1f} dB against x @ w{_why_x(quantizes, x_scale, held, x)}")
+    if _x_dtype(makers.get(before[0].input[0]), held) != "uint8":
+        raise Almost(f"{said}: the activations' codes are int8; asked for uint8")
     if "MatMul" in [node.op_type for node in graph.node]:
         raise Almost(f"{said}: it runs, but as a float MatMul: {[node.op_type for node in graph.node]}")
 
@@ -89,9 +91,42 @@ def _judge_weight(node, held, makers, w, said):
         )
     if db < 30:
         raise Almost(
-            f"{said}: what DequantizeLinear makes of the codes has {db:.1f} dB against the weight: were the codes made "
-            f"with these scales, along axis={axis}?"
+            f"{said}: the codes and scales of the weight tell {db:.1f} dB of it: {_why_w(codes, scale, real, w, axis)}"
         )
+
+
+def _why_w(codes, scale, real, w, axis):
+    spread = np.expand_dims(scale, 1 - axis)
+    for told, why in (
+        (codes.T * spread if codes.T.shape == w.shape else None, "they are transposed"),
+        (codes / spread, "these are 1 / scale; a scale is the step between two codes, largest / 127"),
+        (codes * spread / 127, "the scales are the largest |value|; a scale is a 127th of it"),
+    ):
+        if told is not None and sqnr_db(w, told.astype(np.float32)) > 30:
+            return why
+    if np.abs(codes.astype(int)).max() <= 8:
+        return "the codes have 4 bits; int8 reaches from -127 to 127"
+    centred = codes - codes.mean(axis=1 - axis, keepdims=True)
+    if sqnr_db(w - w.mean(axis=1 - axis, keepdims=True), (centred * spread).astype(np.float32)) > 30:
+        return "the codes have a zero point that DequantizeLinear is not told; symmetric ones need none"
+    return f"were the codes made with these scales, along axis={axis}?"
+
+
+def _x_dtype(quantizes, held):
+    zero = held.get(quantizes.input[2]) if quantizes is not None and len(quantizes.input) > 2 else None
+    return "uint8" if zero is None else zero.dtype.name
+
+
+def _why_x(quantizes, scale, held, x):
+    """What may be wrong with scale and zero point of the activations."""
+    if quantizes is not None and len(quantizes.input) < 3:
+        return "; QuantizeLinear without a zero point gives uint8 codes from 0 up: negative activations are lost"
+    zero = held.get(quantizes.input[2]) if quantizes is not None else None
+    if zero is not None and zero.dtype == np.uint8 and zero == 0 and x.min() < 0:
+        return "; the zero point of the activations is 0, so uint8 has no code for negative ones"
+    if scale is not None and float(scale) > 10:
+        return "; is the scale of the activations 1 / scale?"
+    return "; do scale and zero point of the activations hold the whole range of x?"
 
 
 def judge_reading(seen, model, said):
@@ -99,6 +134,7 @@ def judge_reading(seen, model, said):
     if not isinstance(seen, tuple | list) or len(seen) != 4:
         raise Almost(f"{said}: expected (op_type, dtype of x, dtype of w, shape of w's scales), seen {brief(seen)}")
     op_type, *dtypes, shape = seen
+    op_type = op_type.rpartition(".")[2] if isinstance(op_type, str) else op_type
     dtypes = [_dtype_name(dtype, said) for dtype in dtypes]
     if op_type in BORDER:
         raise Almost(f"{said}: {op_type} stands at the border; asked for the node that multiplies")

@@ -106,6 +106,14 @@ def reads(graph=OPTIMIZED, which='"MatMul" in node.op_type', returned=READ_ALL):
     return READ.format(graph=graph, which=which, returned=returned)
 
 
+PADDED = """\
+def quantize_blocks(x, block_size):
+    blocks = np.pad(x, [(0, 0), (0, -x.shape[1] % block_size)]).reshape(len(x), -1, block_size)
+    largest = np.abs(blocks).max(axis=2)
+    scales = np.where(largest == 0, 1, largest / 127).astype(np.float32)
+    codes = np.rint(blocks / scales[..., None]).astype(np.int8)
+    return {returned}, scales
+"""
 WRONG_ANSWERS = {
     "04.1": [
         (
@@ -156,6 +164,25 @@ WRONG_ANSWERS = {
             + CUT.format(blocks="-(-shape[axis] // block_size)"),
             "axis + 1 is no place behind it",
         ),
+        ("the other axes as 1", SHAPE + PER_AXIS + "    return tuple(-(-n // block_size) if i == axis else 1 "
+         "for i, n in enumerate(shape))\n", "the other axes keep their length"),
+        ("blocks through all numbers", SHAPE + PER_AXIS + "    return (int(np.prod(shape)) // block_size,)\n",
+         "not through all numbers"),
+        ("always the first axis", SHAPE + PER_AXIS.replace("(shape[axis],)", "(shape[0],)")
+         + CUT.format(blocks="-(-shape[axis] // block_size)"), "this is the length of axis 0"),
+        ("always the last axis", SHAPE + PER_AXIS + "    return (*shape[:-1], -(-shape[-1] // block_size))\n",
+         "axis 2 was cut, and axis 1 is asked for"),
+        ("all axes cut but one", SHAPE + PER_AXIS + "    return tuple(n if i == axis else -(-n // block_size) "
+         "for i, n in enumerate(shape))\n", "here all others were"),
+        ("the rest counted number by number", SHAPE + PER_AXIS
+         + CUT.format(blocks="shape[axis] // block_size + shape[axis] % block_size"),
+         "the short last block is one block"),
+        ("per token", SHAPE + PER_AXIS.replace("(shape[axis],)", "(*shape[:-1], 1)")
+         + CUT.format(blocks="-(-shape[axis] // block_size)"), "that is per token"),
+        ("one scale", SHAPE + PER_AXIS.replace("(shape[axis],)", "(1,)")
+         + CUT.format(blocks="-(-shape[axis] // block_size)"), "one scale for all would have the shape ()"),
+        ("divided in floating point", SHAPE + PER_AXIS + CUT.format(blocks="shape[axis] / block_size"),
+         "round up, in integers"),
         ("abs(axis)", SHAPE + PER_AXIS.replace("axis % len(shape)", "abs(axis)")
          + CUT.format(blocks="-(-shape[axis] // block_size)"), "abs(axis) counts from the wrong end"),
         ("abs(axis) in blocks only", SHAPE
@@ -239,6 +266,33 @@ WRONG_ANSWERS = {
         ("keepdims left in", blocks(size=SIZE.replace("axis=1", "axis=1, keepdims=True")).replace(
          "each = np.repeat(scales, block_size, axis=1)", "each = np.repeat(scales[..., 0], block_size, axis=1)"),
          "an axis of length 1 is left"),
+        ("the root of the mean square", blocks(size="np.sqrt((x[:, start : start + block_size] ** 2).mean(axis=1))"),
+         "the root of the mean square"),
+        ("the median size", blocks(size="np.median(np.abs(x[:, start : start + block_size]), axis=1)"),
+         "this is the median size"),
+        ("a percentile", blocks(size="np.percentile(np.abs(x[:, start : start + block_size]), 99, axis=1)"),
+         "this is a percentile of the sizes"),
+        ("the sum of the sizes", blocks(size=SIZE.replace("max", "sum")), "this is the sum of the sizes"),
+        ("the first of each block", blocks(size="np.abs(x[:, start])"), "only the first number of each block"),
+        ("half the range", blocks(size="np.ptp(x[:, start : start + block_size], axis=1) / 2"),
+         "this is half the range"),
+        ("rounded scales", blocks(scales="np.round(np.where(largest == 0, 1, largest / 127), 4)"),
+         "the scales were rounded"),
+        ("float16 scales", blocks(scales="np.where(largest == 0, 1, largest / 127).astype(np.float16)"),
+         "these are float16 numbers"),
+        ("int4", blocks(scales=SCALES.replace("127", "7")), "the scale of int4"),
+        ("a size of 1 for zeros", blocks(scales="(np.where(largest == 0, 1, largest) / 127)"),
+         "its size was taken for 1"),
+        ("one block of zeros, all scales 1", blocks(scales="np.where(largest.min() == 0, 1, largest / 127)"),
+         "one block of zeros is no reason for the others"),
+        ("x rounded first", blocks(codes="np.rint(np.rint(x) / each).astype(np.int8)"),
+         "x was rounded before it was divided"),
+        ("7 bits", blocks(codes="np.clip(np.rint(x / each), -64, 63).astype(np.int8)"), "clipped to 7 bits"),
+        ("negative codes lost", blocks(codes="np.clip(np.rint(x / each), 0, 127).astype(np.int8)"),
+         "negative codes were clipped away"),
+        ("real numbers again", blocks(codes="np.rint(x / each) * each"), "real numbers again, scale × code"),
+        ("the filling left in", PADDED.format(returned="codes.reshape(len(x), -1)"), "the codes of what was filled up"),
+        ("block by block", PADDED.format(returned="codes"), "they stand block by block"),
         ("codes alone", blocks().replace(", scales\n", "\n"), "expected two arrays"),
         (
             "128 for 127",
@@ -369,6 +423,23 @@ WRONG_ANSWERS = {
             affordable="effective_bits(x.shape, bits, each, 32) <= budget"
         ).replace("    return max", "    affordable = affordable or [min(candidates, key=lambda one: "
                   "effective_bits(x.shape, *one))]\n    return max"), "a scale was counted as 32 bits"),
+        ("the least mean error", budget(best="min(affordable, key=lambda one: "
+                                        "np.abs(shared(x, one[1], one[0]) - x).mean())"), "the least mean |error|"),
+        ("the smallest blocks", budget(best="min(affordable, key=lambda one: getattr(one[1], 'block_size', 1e9))"),
+         "the smallest blocks are not always the best"),
+        ("bits against dB", budget(best="max(affordable, key=lambda one: sqnr_db(x, shared(x, one[1], one[0])) - "
+                                   "6.02 * effective_bits(x.shape, *one))"), "bits were charged against dB"),
+        ("4 bits throughout", budget(best=MEASURED.replace("candidate[0])", "4)")), "that of 4-bit codes throughout"),
+        ("a zero point for each scale", budget(cost=COST.replace("scale_bits *", "(scale_bits + bits) *")),
+         "a zero point was counted for each scale"),
+        ("the axes of the scales' shape", budget(cost=COST.replace("np.prod(g", "len(g")), "len counts the axes"),
+        ("the scales' shape added up", budget(cost=COST.replace("np.prod(g", "sum(g")), "were added; multiply them"),
+        ("divided by an axis", budget(cost=COST.replace("/ np.prod(shape)", "/ shape[-1]")),
+         "divided by the length of axis 1"),
+        ("bytes", budget(cost=f"({COST}) / 8"), "these are bytes"),
+        ("subtracted", budget(cost=COST.replace("+", "-")), "the scales cost bits: add them"),
+        ("the two swapped", budget() + "effective_bits, best_within = best_within, effective_bits\n",
+         "the two functions are swapped"),
         ("the budget not looked at", budget(affordable="True"), "its scales included: too many"),
         ("codes alone not counted", budget(cost=COST.removeprefix("bits + ")), "the bits of the scales alone"),
         ("not divided", budget(cost=COST.split(" / ")[0]), "were not divided"),
@@ -380,7 +451,7 @@ WRONG_ANSWERS = {
             budget(best="max(sqnr_db(x, shared(x, each, bits)) for bits, each in affordable)"),
             "expected one of the candidates",
         ),
-        ("one function of two", budget() + "effective_bits = best_within\n", "effective_bits"),
+        ("one function of two", budget() + "effective_bits = 4\n", "expected (effective_bits, best_within)"),
     ],
     "04.4": [
         (
@@ -424,7 +495,24 @@ WRONG_ANSWERS = {
         ("no operator set", product(returned="helper.make_model(helper.make_graph(nodes, 'p', [], [], []))") + reads(),
          "onnx.checker does not accept"),
         ("codes transposed", product().replace("quantize(w, qw)}", "quantize(w, qw).T.copy()}") + reads(),
-         "were the codes made with these scales"),
+         "they are transposed"),
+        ("1 / scale for the weight", product().replace('"w_scale": qw.scale', '"w_scale": 1 / qw.scale') + reads(),
+         "these are 1 / scale"),
+        ("largest size for scale", product().replace('"w_scale": qw.scale', '"w_scale": qw.scale * 127') + reads(),
+         "a scale is a 127th of it"),
+        ("codes of 4 bits", product(w_dtype="int4").replace("quantize(w, qw)", "quantize(w, qw).astype(np.int8)")
+         + reads(), "the codes have 4 bits"),
+        ("a zero point that is not told", product().replace("symmetric=True, ", "") + reads(), "is not told"),
+        ("zero point 0 for x", product().replace("qx.zero_point", "np.uint8(0)") + reads(),
+         "no code for negative ones"),
+        ("1 / scale for x", product().replace('"x_scale": qx.scale', '"x_scale": 1 / qx.scale') + reads(),
+         "is the scale of the activations 1 / scale?"),
+        ("int8 activations", product().replace('(x, "uint8")', '(x, "int8", symmetric=True)') + reads(),
+         "the activations' codes are int8"),
+        ("the newest operator set", product(returned="helper.make_model(graph)") + reads(), 'make_opsetid("", 21)'),
+        ("something behind MatMul", product().replace('"w_real"], ["y"])', '"w_real"], ["p"]), '
+         'helper.make_node("Relu", ["p"], ["y"])') + reads(), "here something follows it"),
+        ("the two swapped", product() + reads() + "build, read = read, build\n", "the two functions are swapped"),
         ("MatMulInteger by hand", product().replace('"MatMul", ["x_real", "w_real"], ["y"]',
          '"MatMulInteger", ["x_codes", "w_codes", "x_zero"], ["y"]').replace("n, 1, [", "n, 6 if n == 'y' else 1, [")
          + reads(), "expected one MatMul between Q/DQ"),
