@@ -61,6 +61,8 @@ const [code, done] = arguments;
 const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
 kernel.requestExecute({code}).done.then(reply => done(reply.content.evalue ?? null), error => done(String(error)));
 """
+# For the kernel: as before any result was shown. A notebook that ran as a whole has shown them all.
+NO_RESULT_YET = "from qlab.course import store\nstore.update(lambda kept: kept['predictions'].clear())"
 # Is nothing of an element cut off, by itself or by the cell's outputs around it?
 SHOWN_WHOLE = """
 const [part] = arguments;

@@ -10,6 +10,7 @@ from nbformat.v4 import new_output
 from selenium.webdriver.common.by import By
 
 from qlab.course import plots
+from tests.browser.page import NO_RESULT_YET
 from tests.notebooks.samples import notebook_of
 
 SET_UP = """\
@@ -93,9 +94,8 @@ def lit(page, index):
 
 
 def the_lit_button_is_the_guess_that_counts(page):
-    """The result stands on the page already: it was run as a whole. So begin anew, guess, and see the result again."""
-    page.run_code("from qlab.course import store\nstore.update(lambda kept: kept['predictions'].clear())")
-    page.run_cell(PREDICT_AT).click_button(PREDICT_AT, "slower").wait_for_text(PREDICT_AT, "Your guess: slower")
+    page.run_code(NO_RESULT_YET).run_cell(PREDICT_AT)
+    page.click_button(PREDICT_AT, "slower").wait_for_text(PREDICT_AT, "Your guess: slower")
     page.run_cell(SETTLE_AT).wait_for_text(SETTLE_AT, "You guessed: slower.")
     page.click_button(PREDICT_AT, "faster").wait_for_text(PREDICT_AT, "the result is out: this guess stays")
     page.wait(lambda: lit(page, PREDICT_AT) == ["slower"], "the old guess to be lit")

@@ -9,6 +9,7 @@ from selenium.webdriver.common.by import By
 
 from qlab.course.show import plain
 from tests.browser.cells import calls, needed
+from tests.browser.page import NO_RESULT_YET
 from tests.browser.widget import unmoved, widgets
 from tests.notebooks.exercises import exercises, paths, wrong_answers
 from tests.notebooks.problems import verdict
@@ -35,6 +36,7 @@ def test_a_learner_gets_through_a_notebook(path, notebook, tell):
         with notebook.pictured(f"{path.stem}-widget-{index}"):
             tell(f"{path.stem}, until the picture stood in the page: {moves_every_control(notebook, index)}")
     for index in cells_calling("predict", source)[:1]:
+        notebook.run_code(NO_RESULT_YET)
         with notebook.pictured(f"{path.stem}-guess"), progress_changes(notebook, source):
             takes_a_guess(notebook, index)
     for index in cells_calling("quiz", source):
