@@ -42,6 +42,8 @@ def _judge_dequantize(answer, scale, zero_point, where):
         "subtract zero_point before multiplying: (q - zero_point) * scale": codes * scale - z,
         "zero_point is added: the way back subtracts it": (codes + z) * scale,
         "zero_point is missing": codes * scale,
+        "a code stands for its level, not for the middle between two": (codes - z + 0.5) * scale,
+        "codes stand for real numbers; an integer type cuts off the fraction": np.trunc(expected),
         "the sign is turned: q - zero_point, not zero_point - q": (z - codes) * scale,
         "codes below zero_point stand for negative numbers; their sign is lost": np.abs(codes - z) * scale,
         "this divides by scale: the way back multiplies": (codes - z) / scale,

@@ -59,9 +59,18 @@ def judge(answer, x, scale, zero_point, where):
             f"{number(seen[differs][0])}: {said}"
         )
     wrong = (said for said, codes in _wrong_codes(x, scale, zero_point) if np.array_equal(codes, seen))
-    said = next(wrong, "divide, round, add zero_point, clip") if differs.any() else ""
+    said = next(wrong, _other_kind(seen, ideal, scale, zero_point)) if differs.any() else ""
     expect_equal(seen, expected, f"the codes {where}", hint=said)
     expect_dtype(seen, np.uint8, f"the codes {where}")
+
+
+def _other_kind(seen, ideal, scale, zero_point):
+    """What can be said of codes that no slip in the formula gives."""
+    if np.allclose(seen, (np.clip(ideal, 0, 255) - zero_point) * scale, atol=scale / 10):
+        return "these are real numbers again, not the codes"
+    if np.array_equal(seen, np.clip(ideal, seen.min(), seen.max())):
+        return f"uint8 codes run from 0 to 255, yours from {number(seen.min())} to {number(seen.max())}"
+    return "divide, round, add zero_point, clip"
 
 
 def _wrong_ends(seen, ideal):
@@ -116,6 +125,11 @@ def _wrong_codes(x, scale, zero_point):
         yield said, np.clip(codes, 0, 255)
     yield early, (np.clip(np.rint(steps), 0, 255) + z) % 256
     yield early, np.clip(np.rint(steps), 0, 255) + z
+    short = "x / scale needs more than the 8 bits of int8, before zero_point is added and after: stay in float"
+    yield short, np.clip((np.rint(np.clip(steps, -1e9, 1e9)) + 128) % 256 - 128 + z, 0, 255)
+    yield short, np.clip((np.clip(np.rint(steps), -1e9, 1e9) + z + 128) % 256 - 128, 0, 255)
+    half = np.rint(x.astype(np.float16) / np.float16(scale)).astype(np.float64) + z
+    yield "float16 has no digits to spare for codes up to 255: divide in float32", np.clip(half, 0, 255)
     signed = np.clip(np.rint(steps) + z, -128, 127)
     yield "int8 codes run from -128 to 127; those of uint8 from 0 to 255", signed
     yield "int8 codes run from -128 to 127; those of uint8 from 0 to 255", signed % 256

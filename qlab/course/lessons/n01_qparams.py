@@ -36,7 +36,9 @@ def judge(answer, low, high, quant_min, quant_max):
         _judge_zeros(scale, zero_point, quant_min, quant_max, where)
         return
     _judge_scale(scale, expected, low, high, quant_min, quant_max, where)
-    _judge_zero_point(zero_point, zero_point_found, min(low, 0.0) / expected, quant_min, quant_max, where)
+    _judge_zero_point(
+        zero_point, zero_point_found, (min(low, 0.0), max(high, 0.0)), expected, quant_min, quant_max, where
+    )
 
 
 def _same(seen, expected):
@@ -66,6 +68,7 @@ def _judge_scale(scale, expected, low, high, quant_min, quant_max, where):
             expected * steps / 255, expected * steps / 256
         ],
         "the codes begin at quant_min: the steps are quant_max - quant_min": [expected * steps / quant_max],
+        "a power of two was not asked for": [2.0 ** np.ceil(np.log2(expected)), 2.0 ** np.rint(np.log2(expected))],
         "do not round a scale: its digits are all needed": [round(expected, digits) for digits in range(1, 8)],
     }  # fmt: skip
     if not _same(scale, expected):
@@ -79,9 +82,11 @@ def _judge_scale(scale, expected, low, high, quant_min, quant_max, where):
         )
 
 
-def _judge_zero_point(zero_point, expected, offset, quant_min, quant_max, where):
-    """`offset`: low / scale, so that quant_min - offset is the zero point before rounding."""
-    exact = quant_min - offset
+def _judge_zero_point(zero_point, expected, ends, scale, quant_min, quant_max, where):
+    """ends: low and high, 0 taken in."""
+    low, high = ends
+    offset = low / scale
+    exact = quant_min - offset  # the zero point before rounding
     if zero_point != np.rint(zero_point):
         raise Almost(f"zero_point {where}: seen {number(zero_point)}: it is one of the codes, so round it")
     if abs(exact % 1 - 0.5) < 1e-3 and abs(zero_point - exact) < 0.51:
@@ -89,9 +94,19 @@ def _judge_zero_point(zero_point, expected, offset, quant_min, quant_max, where)
     mistakes = {
         "is a sign turned? low must land on the first code": [np.rint(quant_min + offset)],
         "quant_min is missing: low lands on the first code, which need not be 0": [np.rint(-offset), np.rint(offset)],
+        "is a sign turned? high must land on the last code": [np.rint(quant_max + high / scale)],
+        "low is a real number: divide it by scale, so that it counts steps": [
+            np.rint(quant_min - low * scale),
+            np.rint(quant_min - low),
+            np.rint(-low),
+        ],
+        "low must not be rounded, only what comes out": [np.rint(quant_min - np.rint(low) / scale)],
         "round to the nearest code; int() and // cut off": [np.trunc(exact), np.floor(exact)],
         "round to the nearest code, not up": [np.ceil(exact)],
-        "the codes run from quant_min to quant_max, not from 0 to 255": [np.clip(np.rint(exact), 0, 255)],
+        "the codes run from quant_min to quant_max, not from 0 to 255": [
+            np.clip(np.rint(exact), 0, 255),
+            np.rint(exact) % 256,
+        ],
         "the middle code, or 0, belongs to 0.0 only if the range is symmetric": [(quant_min + quant_max + 1) // 2, 0],
     }
     if zero_point != expected:

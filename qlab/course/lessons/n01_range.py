@@ -35,7 +35,7 @@ def why_not(name, ranges, lost):
             f"{shown}: that is min-max, which also the least *largest* error asks for. Clipping does lose information, "
             f"but so does rounding: {number(best[0])} to {number(best[1])} loses less in all"
         )
-    if said := _habit(ranges) or _other_search(ranges):
+    if said := _one_sided(ranges) or _habit(ranges) or _other_search(ranges):
         return f"{shown}: {said}"
     if low < 1.05 * x.min() and high > 1.05 * x.max():
         return f"{shown}: it reaches beyond the values, and the levels out there are wasted. Try others, and measure"
@@ -48,6 +48,18 @@ def why_not(name, ranges, lost):
 def _alike(ranges, find):
     """Is the range of every sample about the one that `find(x)` gives for it?"""
     return all(np.allclose(ends, find(with_target(name)[0]), rtol=0.07) for name, ends in ranges.items())
+
+
+def _one_sided(ranges):
+    """One end that stands still in all samples, in words, or ""."""
+    samples = [(with_target(name)[0], ends) for name, ends in ranges.items()]
+    if all(low >= 0 or high <= 0 for _, (low, high) in samples):
+        return "it leaves out one side of 0, and all values there are clipped"
+    still = (
+        [np.isclose(low, x.min()) for x, (low, _) in samples],
+        [np.isclose(high, x.max()) for x, (_, high) in samples],
+    )
+    return "one end stays at min-max for every tensor: move both" if any(map(all, still)) else ""
 
 
 def _habit(ranges):
@@ -78,6 +90,12 @@ def _other_search(ranges):
         ),
         "that is the best range for 8 bits. With 4 bits it is narrower": (
             "uint8", lambda difference: np.square(difference).mean()
+        ),
+        "that is the best range for 2 bits. With 4 bits it is wider": (
+            "uint2", lambda difference: np.square(difference).mean()
+        ),
+        "that is the least *fourth power* of the error. It all but ignores the small errors; squares were asked for": (
+            "uint4", lambda difference: (difference.astype(np.float64) ** 4).mean()
         ),
     }  # fmt: skip
     for said, (dtype, objective) in objectives.items():

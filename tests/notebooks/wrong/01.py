@@ -318,6 +318,28 @@ WRONG_ANSWERS = {
             "do not round a scale",
         ),
         (
+            "zero_point from low in place of low / scale",
+            _qparams(WIDEN, SCALE, "return scale, int(np.rint(quant_min - low * scale))"),
+            "divide it by scale",
+        ),
+        (
+            "zero_point from high, its sign turned",
+            _qparams(WIDEN, SCALE, "return scale, int(np.rint(quant_max + high / scale))"),
+            "high must land on the last code",
+        ),
+        (
+            "zero_point always cast to uint8",
+            _qparams(
+                WIDEN, SCALE, "return scale, np.array(np.rint(quant_min - low / scale)).astype(int).astype(np.uint8)"
+            ),
+            "not from 0 to 255",
+        ),
+        (
+            "the next power of two",
+            _qparams(WIDEN, SCALE, "scale = 2.0 ** np.ceil(np.log2(scale))", ROUND),
+            "a power of two was not asked for",
+        ),
+        (
             "255 steps for any codes",
             _qparams(WIDEN, "scale = (high - low) / 255 if high > low else 1.0", ROUND),
             "255 steps belong to 8 bits",
@@ -496,6 +518,32 @@ WRONG_ANSWERS = {
             "zero_point is subtracted",
         ),
         (
+            "the codes of 4 bits",
+            _to_codes("return np.clip(np.rint(x / scale) + zero_point, 0, 15).astype(np.uint8)"),
+            "uint8 codes run from 0 to 255, yours from 0 to 15",
+        ),
+        (
+            "there and back",
+            _to_codes("return (np.clip(np.rint(x / scale) + zero_point, 0, 255) - zero_point) * scale"),
+            "these are real numbers again",
+        ),
+        (
+            "steps in int8",
+            _to_codes(
+                "q = np.rint(x / scale).astype(np.int64).astype(np.int8)",
+                "return np.clip(q + int(zero_point), 0, 255).astype(np.uint8)",
+            ),
+            "needs more than the 8 bits of int8",
+        ),
+        (
+            "float16",
+            _to_codes(
+                "q = np.rint(x.astype(np.float16) / np.float16(scale))",
+                "return np.clip(q + np.float32(zero_point), 0, 255).astype(np.uint8)",
+            ),
+            "divide in float32",
+        ),
+        (
             "the sign lost",
             _to_codes("return np.clip(np.rint(np.abs(x) / scale) + zero_point, 0, 255).astype(np.uint8)"),
             "the sign of x is lost",
@@ -634,6 +682,16 @@ WRONG_ANSWERS = {
             "expected shape (16, 16)",
         ),
         (
+            "the middle between two levels",
+            _both(f"{REAL} + scale / 2", BOUND),
+            "a code stands for its level",
+        ),
+        (
+            "whole numbers",
+            _both(f"({REAL}).astype(np.int64)", BOUND),
+            "an integer type cuts off the fraction",
+        ),
+        (
             "counted in steps",
             _both(REAL, f"({BOUND}) / scale"),
             "this is a number of steps: multiply by scale",
@@ -717,6 +775,33 @@ WRONG_ANSWERS = {
             "the largest magnitude, mirrored",
             _best_range("a = np.abs(x).max()", "return -a, a"),
             "that is min-max",
+        ),
+        (
+            "from 0 on",
+            _best_range("return 0.0, x.max()"),
+            "it leaves out one side of 0",
+        ),
+        (
+            "only the upper end moved",
+            _best_range(
+                "def error(share):",
+                "    qparams = qparams_from_range(x.min(), share * x.max(), 'uint4')",
+                "    return np.mean((x - fake_quantize(x, qparams)) ** 2)",
+                "share = min(np.linspace(0.02, 1, 60), key=error)",
+                "return x.min(), share * x.max()",
+            ),
+            "one end stays at min-max for every tensor",
+        ),
+        (
+            "the best range for 2 bits",
+            _best_range(
+                "def error(share):",
+                "    qparams = qparams_from_range(share * x.min(), share * x.max(), 'uint2')",
+                "    return np.mean((x - fake_quantize(x, qparams)) ** 2)",
+                "share = min(np.linspace(0.02, 1, 60), key=error)",
+                "return share * x.min(), share * x.max()",
+            ),
+            "that is the best range for 2 bits",
         ),
         (
             "the best range for 8 bits",
