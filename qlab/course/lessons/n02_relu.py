@@ -15,7 +15,7 @@ def relu_outputs():
     random = np.random.default_rng(22)
     yield "a random ReLU", np.maximum(random.normal(size=(5, 40)), 0).astype(np.float32)
     yield "a ReLU of large numbers", np.maximum(random.standard_t(3, size=200) * 1e3, 0).astype(np.float32)
-    yield "a single number", np.float32([2.5])
+    yield "two numbers", np.float32([2.5, 0.7])
     yield "a ReLU of numbers around 1e-10", np.maximum(random.normal(size=90) * 1e-10, 0).astype(np.float32)
     yield "a ReLU that never fires", np.zeros((2, 3), np.float32)
     yield "the ReLU of the digits' network", eight_tensors()["ReLU"]
@@ -70,6 +70,9 @@ def _judge_codes(x, codes, scale, where):
         "these clip at 254; the last code of uint8 is 255": np.minimum(reference, 254),
         "these wrap around: clip to 0 ... 255 before .astype(np.uint8)": np.rint(quotient) % 256,
         "these begin at 1: 0.0 needs the code 0": np.minimum(reference + 1, 255),
+        "the least value was subtracted first, which is a zero point: 0.0 needs the code 0": np.rint(
+            (x - x.min()) / np.float64(scale)
+        ),
         "a zero point of 128 was added: decoding is to be scale * codes": np.minimum(reference + 128, 255),
     }
     mistakes = {said: wrong for said, wrong in mistakes.items() if not np.array_equal(wrong, reference)}
@@ -132,6 +135,9 @@ def _judge_sqnr(x, decoded, scale, sqnr, where):
         * np.log10(np.linalg.norm(x) / np.linalg.norm(x - codes)),
         "this compares the largest value with the largest error; |·| is the norm, over all values": 20
         * np.log10(x.max() / np.abs(noise).max()),
+        "this is the noise alone; the signal is missing: |x| / |x - decoded|": 20 * np.log10(np.linalg.norm(noise)),
+        "this compares the mean of x with the error; the signal is |x|, the norm of all": 20
+        * np.log10(x.mean() / np.sqrt(np.mean(np.square(noise)))),
         "this is the rule of 6.02 dB a bit: measure this tensor's own error": 6.02 * 8,
         "this is the textbook's 6.02 dB a bit and 1.76 for a sine: measure this tensor's own error": 6.02 * 8 + 1.76,
         "this sums absolute values; |x| is the root of the sum of squares": 20

@@ -51,6 +51,8 @@ def judge(x, scale, zero_point, where, turned):
 
 def _effect(scale, expected):
     """What a scale does that no foreseen mistake explains."""
+    if scale > 0 and scale in {float(np.float16(expected)), *(round(expected, digits) for digits in range(1, 9))}:
+        return "it was rounded: keep the digits of float32"
     if scale == 0:
         return "nothing is left of it: does // or an integer type cut it off?"
     if not scale > 0:
@@ -86,6 +88,8 @@ def _wrong_scales(x, largest):
         "this is a / 7, as in 4 bits: int8 has 127 steps from 0 to a": 7,
     }
     mistakes = {said: largest / codes for said, codes in ends.items()}
+    mistakes["this is a times 127: a step is a / 127"] = largest * 127
+    mistakes["this is a / 32767, of 16 bits: int8 has 127 steps from 0 to a"] = largest / 32767
     mistakes["this is one over the scale: the code 127 shall mean a, so a step is a / 127"] = 127 / (largest or 1)
     mistakes |= {
         "this looks at the positive end only: take the largest |x|": high / 127,

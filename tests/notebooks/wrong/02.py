@@ -182,6 +182,9 @@ WRONG_ANSWERS = {
             SYMMETRIC.format("(x.ravel()[np.abs(x).argmax()] / -8 if largest else 1.0), 0"),
             "this is a / 8, as in 4 bits",
         ),
+        ("multiplies", SYMMETRIC.format("(largest * 127 or 1.0), 0"), "this is a times 127"),
+        ("16 bits", SYMMETRIC.format("(largest / 32767 or 1.0), 0"), "this is a / 32767, of 16 bits"),
+        ("rounded", SYMMETRIC.format("(round(float(largest / 127), 3) or 1.0), 0"), "it was rounded"),
         ("int4's divisor", SYMMETRIC.format("(largest / 7 if largest else 1.0), 0"), "this is a / 7, as in 4 bits"),
         (
             "the end that is nearer to zero",
@@ -357,6 +360,22 @@ WRONG_ANSWERS = {
             "sums of absolute values",
             relu(sqnr="20 * np.log10(np.abs(x).sum() / np.abs(x - decoded).sum()) if noise else np.inf"),
             "sums absolute values",
+        ),
+        (
+            "the least value as a zero point",
+            """\
+def quantize_relu(x):
+    scale = np.ptp(x) / 255 or np.float32(1)
+    codes = np.rint((x - x.min()) / scale).astype(np.uint8)
+    return codes, scale, 20 * np.log10(np.linalg.norm(x) / np.linalg.norm(x - scale * codes))
+""",
+            "the least value was subtracted first",
+        ),
+        ("the noise alone", relu(sqnr="20 * np.log10(noise) if noise else 0.0"), "this is the noise alone"),
+        (
+            "the mean as signal",
+            relu(sqnr="20 * np.log10(x.mean() / np.sqrt(np.mean((x - decoded) ** 2))) if noise else np.inf"),
+            "the mean of x with the error",
         ),
         (
             "codes in place of what they decode to",
