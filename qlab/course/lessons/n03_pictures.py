@@ -123,7 +123,7 @@ def crossings(block_sizes, curves, made_up=()):
     axes.set(xlabel="numbers that share a scale", ylabel="dB that NF4 keeps more than int4", xscale="log")
     _plain_ticks(axes, block_sizes)
     axes.set_title("Where NF4 overtakes int4 with a zero point depends on the numbers")
-    axes.legend(loc="upper left", title="NF4 is ahead")
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), title="NF4 is ahead", alignment="left")
     return figure
 
 
