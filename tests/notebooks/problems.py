@@ -98,6 +98,8 @@ def _bad_outputs(outputs, place):
             yield f"{place} shows a widget, which is blank without a kernel"
         if "image/svg+xml" in data or "<svg" in data.get("text/html", ""):
             yield f"{place} shows SVG, which JupyterLab drops from a file it does not trust: use PNG"
+        if "image/png" in data and not output.metadata.get("image/png", {}).get("alt"):
+            yield f"{place} shows a figure without alt text: give it a title, or alt="
         if len(data.get("image/png", "")) * 3 / 4 > PNG_LIMIT_BYTES:
             yield f"{place} shows a PNG of more than {PNG_LIMIT_BYTES} bytes: make the figure smaller"
         if address := re.search(r"<[^<>]* at 0x[0-9a-f]{6,}>", data.get("text/plain", "")):

@@ -12,6 +12,9 @@ from tests.notebooks.problems import WIDGET_VIEW, file_problems
 from tests.notebooks.samples import FOLDED, executed, noise_png, notebook_of, with_exercise
 
 
+NAMED = {"image/png": {"alt": "noise"}}
+
+
 def test_a_file_executed_out_of_order_is_refused():
     notebook = executed(notebook_of("x = 1", "x += 1", "x"))
     notebook.cells[1].execution_count, notebook.cells[2].execution_count = 3, 2
@@ -63,7 +66,8 @@ def test_a_file_that_imports_onnxruntime_before_qlab_is_refused(cells, refused):
         (new_output("stream", name="stderr", text="RuntimeWarning: overflow"), "wrote to stderr"),
         (new_output("display_data", {"image/svg+xml": "<svg/>"}), "SVG"),
         (new_output("display_data", {"text/html": "<p><svg/></p>"}), "SVG"),
-        (new_output("display_data", {"image/png": noise_png(400)}), "PNG of more than"),
+        (new_output("display_data", {"image/png": noise_png(400)}, metadata=NAMED), "PNG of more than"),
+        (new_output("display_data", {"image/png": noise_png(4)}), "without alt text"),
         (new_output("display_data", {"text/plain": "<Legend at 0x7f51c0a2b310>"}), "<Legend at 0x7f51c0a2b310>"),
     ],
 )
