@@ -11,7 +11,6 @@ from tests.notebooks.exercises import exercises, is_blank
 from tests.notebooks.problems import WIDGET_VIEW, file_problems
 from tests.notebooks.samples import FOLDED, executed, noise_png, notebook_of, with_exercise
 
-
 NAMED = {"image/png": {"alt": "noise"}}
 
 
