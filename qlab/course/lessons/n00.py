@@ -113,7 +113,15 @@ def draw_signs(*cards):
     panels[0][0].set_yticks(range(len(machine.SIGN_PAIRS)), [f"{pair[:2]} × {pair[2:]}" for pair in machine.SIGN_PAIRS])
     panels[0][0].set_ylim(len(machine.SIGN_PAIRS) - 0.4, -0.6)
     figure.suptitle(_finding(cards[0]), x=0.01, ha="left", fontsize=12, fontweight="bold")
+    bars = {card.name: ", ".join(f"{pair} {_said(card, pair)}" for pair in machine.SIGN_PAIRS) for card in cards}
+    figure.alt = "Speed against float32. " + ". ".join(f"{name}: {said}" for name, said in bars.items())
     return figure
+
+
+def _said(card, pair):
+    if card.speed[pair] is None:
+        return "no kernel"
+    return f"{card.speed[pair]:.2f}" + (" saturates" if pair == "u8s8" and card.saturates else "")
 
 
 def _bars_of(axes, card, reach):
@@ -121,8 +129,7 @@ def _bars_of(axes, card, reach):
         inexact = pair == "u8s8" and card.saturates
         face = {"facecolor": "white", "hatch": "////"} if inexact else {"facecolor": palette.INTEGER}
         axes.barh(y, speed or 0, height=0.66, edgecolor=palette.INTEGER, **face)
-        said = "no kernel" if speed is None else f"{speed:.2f}" + (" saturates" if inexact else "")
-        axes.text((speed or 0) + 0.03 * reach, y, said, va="center", color=INK, fontsize=9)
+        axes.text((speed or 0) + 0.03 * reach, y, _said(card, pair), va="center", color=INK, fontsize=9)
     axes.axvline(1, color=palette.FP32, linewidth=1.6, linestyle="--")
     axes.set(xlim=(0, reach), xlabel="speed, float32 = 1", title=card.name)
     axes.title.set_fontsize(10)
