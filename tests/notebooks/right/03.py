@@ -78,6 +78,7 @@ def crossing(x, block_sizes, levels):
 
 CROSSING_PER_BLOCK = """
 def crossing(x, block_sizes, levels):
+    from qlab import PerBlock
     from qlab.numerics.codebook import Codebook
 
     book, flat = Codebook("NF4", levels), x.reshape(1, -1)
