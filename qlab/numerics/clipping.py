@@ -7,7 +7,7 @@ from qlab.numerics.dtypes import finite_float32
 
 
 def mse_range(x, dtype="int8", *, granularity=PER_TENSOR, steps=100, **options):
-    """(low, high) whose codes give `x` the least mean squared error, for each group of `granularity`.
+    """(low, high) whose codes give `x` the least mean squared error of the ranges tried, per group of `granularity`.
 
     >>> x = np.random.default_rng(0).laplace(size=10_000)
     >>> low, high = mse_range(x, "int4", symmetric=True)
@@ -16,7 +16,8 @@ def mse_range(x, dtype="int8", *, granularity=PER_TENSOR, steps=100, **options):
 
     `options` are those of `qparams_from_range` (symmetric, narrow_range, reduce_range), to which the answer is then
     given. A grid search: both ends of the min-max range shrink together in `steps` steps, then, unless symmetric, each
-    end alone. Min-max itself is the first candidate, so the answer is never worse. Raises ValueError as
+    end alone. Min-max itself is the first candidate, so the answer is never worse; where one end needs to shrink much
+    more than the other (a lone outlier), another pair of ends may be better still. Raises ValueError as
     `choose_qparams` does.
     """
     x = finite_float32(x)

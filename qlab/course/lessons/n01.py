@@ -63,6 +63,8 @@ def _(answer):
 @exercise("01.4", "the range of least MSE")
 def _(answer):
     ranges = {name: n01_range.range_of(answer, name) for name in n01_range.SAMPLES}
+    if n01_range.copied(ranges):
+        raise Almost("these are the ranges of qlab's mse_range: write a search of your own, however simple")
     for name, ends in ranges.items():
         if (lost := n01_range.decibels_lost(name, ends)) > n01_range.TOLERANCE_DB:
             raise Almost(n01_range.why_not(name, ranges, lost))

@@ -39,7 +39,14 @@ def _judge_dequantize(answer, scale, zero_point, where):
             q.astype(np.int8).astype(np.float64) - z
         )
         * scale,
+        "the difference of two codes lies between -255 and 255: int8 cannot hold it, cast to float32 first": (
+            ((codes - z + 128) % 256 - 128) * scale
+        ),
+        "negative numbers are lost: codes below zero_point stand for them": np.maximum(codes - z, 0) * scale,
+        "float16 has too few digits: compute in float32": np.float16(codes - z) * np.float16(scale),
+        "float16 has too few digits to return: float32": np.float16(expected),
         "subtract zero_point before multiplying: (q - zero_point) * scale": codes * scale - z,
+        "zero_point is subtracted, and before multiplying: (q - zero_point) * scale": codes * scale + z,
         "zero_point is added: the way back subtracts it": (codes + z) * scale,
         "zero_point is missing": codes * scale,
         "a code stands for its level, not for the middle between two": (codes - z + 0.5) * scale,
@@ -95,7 +102,7 @@ def _judge_bound(answer, x, error, scale, zero_point, ends, where):
         raise Almost(
             f"error_bound {where}, levels from {number(ends[0])} to {number(ends[1])}: it holds, but for x = "
             f"{number(x[worst])} it says {number(bound[worst])} where {number(tight[worst])} is enough: "
-            f"{_too_loose(bound, beyond, scale, slack)}"
+            f"{_too_loose(bound, x, ends, worst, scale, slack)}"
         )
     if (bound < scale / 2 - slack)[beyond == 0].any():
         raise Almost(
@@ -104,14 +111,19 @@ def _judge_bound(answer, x, error, scale, zero_point, ends, where):
         )
 
 
-def _too_loose(bound, beyond, scale, slack):
+def _too_loose(bound, x, ends, worst, scale, slack):
+    first, last = ends
+    beyond = np.maximum(np.maximum(first - x.astype(np.float64), x - np.float64(last)), 0)
+    if np.allclose(bound, np.maximum(scale / 2, np.maximum(first + 256 * scale - x, x - last)), rtol=1e-3):
+        return "0 - zero_point wraps around, uint8 cannot hold it: cast to float first"
+    if np.allclose(bound, np.maximum(scale / 2, np.maximum(last - x, x - first)), rtol=1e-3):
+        return "the first and the last level stand in each other's place"
     if np.allclose(bound, np.maximum(beyond, scale / 2) / scale, rtol=1e-3):
         return "this is a number of steps: multiply by scale"
     if (np.abs(bound - (beyond + scale / 2)) < slack).all():
         return "beyond the last level the error is the way to it, and no half step comes on top"
     if (bound == bound[0]).all():
         return "one number, that of the worst entry, for all; each entry has its own"
-    inside = bound[beyond == 0]
-    if (inside > scale / 2 + slack[beyond == 0]).any():
+    if beyond[worst] == 0:
         return "rounding to the nearest level errs by half a step at most"
-    return "the error is the way to the nearer end"
+    return "beyond the levels the error is the way to the nearer end, and not more"

@@ -41,7 +41,11 @@ def judge(answer, x, scale, zero_point, where):
         given.append(x)
         return answer(x, scale, zero_point)
 
-    seen = call(watched if callable(answer) else answer, x, scale, zero_point, name="to_codes")
+    try:
+        seen = call(watched if callable(answer) else answer, x, scale, zero_point, name="to_codes")
+    except Almost as error:
+        advice = ". x may have any shape: NumPy's own functions take every entry" if x.ndim > 1 else ""
+        raise Almost(f"{error}{advice}") from error
     if not np.array_equal(given[0], x):
         raise Almost(
             "to_codes changes the array that it was given, and whoever called it has lost their numbers: x / scale "
@@ -96,7 +100,7 @@ def _wrong_codes(x, scale, zero_point):
     )
     inverse = "x * (1 / scale) is not x / scale: 1 / scale was rounded itself, and misses ties that the quotient hits"
     own = "scale and zero_point are given, and the least x has no part in it: x / scale, rounded, + zero_point"
-    early = "clipped too early: a negative x has a code below zero_point. Add zero_point first; clip last, and not x"
+    early = "clipped too early: a negative x has a code below zero_point. Clip the codes, once zero_point is added"
     unclipped = [  # those of ties first: where all are ties, floor looks like rounding down
         ("zero_point was added before rounding: an odd one turns the ties around", np.rint(steps + z)),
         (f"{tie}, not always up", np.floor(steps + 0.5) + z),
@@ -113,7 +117,10 @@ def _wrong_codes(x, scale, zero_point):
         ("zero_point is subtracted: that is the way back", np.rint(steps) - z),
         ("zero_point is a code, no real number: add it after dividing", np.rint((x.astype(np.float64) - z) / scale)),
         ("zero_point is a code, no real number: add it after dividing", np.rint((x.astype(np.float64) + z) / scale)),
-        ("this multiplies by scale: that is the way back", np.rint(x.astype(np.float64) * scale) + z),
+        (
+            "this multiplies by scale, which is the way back, or rounds x before it is divided",
+            np.rint(x.astype(np.float64) * scale) + z,
+        ),
         ("the sign of x is lost", np.rint(np.abs(steps)) + z),
         (early, np.rint(np.clip(x.astype(np.float64), 0, 255) / scale) + z),
         (early, np.clip(np.rint(steps), 0, 255) + z),
@@ -121,6 +128,10 @@ def _wrong_codes(x, scale, zero_point):
         (own, np.rint((x.astype(np.float64) - x.min()) / scale) + z),
         (own, np.rint((x.astype(np.float64) - x.min()) / np.ptp(x.astype(np.float64)) * 255)),
     ]
+    yield (
+        "every code is 255: 0 - zero_point wraps around in uint8, or zero_point was added to x itself",
+        np.full(x.shape, 255),
+    )
     for said, codes in unclipped:
         yield said, np.clip(codes, 0, 255)
     yield early, (np.clip(np.rint(steps), 0, 255) + z) % 256

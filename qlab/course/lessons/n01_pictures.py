@@ -51,7 +51,7 @@ def draw_bits(value, code, pair):
         (
             "2 x uint4",
             "".join(f"{int(one):04b}" for one in reversed(pair)),  # ONNX packs the first one into the low half
-            [(f"next: {pair[1]}", 4), (f"code {pair[0]}", 4)],
+            [(f"code {pair[1]}", 4), (f"code {pair[0]}", 4)],
         ),
     ]  # fmt: skip
     for y, (name, digits, fields) in zip((2.9, 1.8, 0.7), rows, strict=True):
@@ -61,6 +61,13 @@ def draw_bits(value, code, pair):
             page.cells(x, y, digits[:count], kind=kind, size=0.265)
             page.text(x + count * 0.1325, y - 0.36, said, size=9)
             digits, x = digits[count:], x + count * 0.265 + (0.06 if len(fields) > 1 else 0)
+    page.text(
+        3.7,
+        0.7,
+        f"the code of this weight, {pair[0]}, in the low half; the next one's in the high half",
+        align="left",
+        size=9,
+    )
     return page.figure
 
 
@@ -73,12 +80,16 @@ def draw_pair():
     )  # fmt: skip
     first = page.box(3.2, 1.9, "QuantizeLinear", kind="integer", width=2.2)
     second = page.box(7.0, 1.9, "DequantizeLinear", kind="integer", width=2.2)
-    page.box(5.1, 0.5, "initializers:\nscale (float32), zero_point (uint8)", width=3.9, height=0.85)
+    page.text(2.95, 0.45, "initializers:", align="right")
+    page.box(4.05, 0.45, "scale, float32", kind="fp32", width=1.9)
+    page.box(6.25, 0.45, "zero_point, uint8", kind="integer", width=2.2)
     page.arrow((0.7, 1.9), first, "x, float32", kind="fp32")
     page.arrow(first, second, "q, uint8", kind="integer")
     page.arrow(second, (9.5, 1.9), "y, float32", kind="fp32")
-    page.arrow((4.2, 0.95), (3.5, 1.53))
-    page.arrow((6.0, 0.95), (6.7, 1.53))
+    for x in (3.85, 6.05):
+        page.arrow((x, 0.82), (3.5, 1.53))
+    for x in (4.25, 6.45):
+        page.arrow((x, 0.82), (6.7, 1.53))
     return page.figure
 
 
@@ -92,8 +103,8 @@ def draw_ways_back(x, wrapped, saturated):
     axes.plot(x, wrapped, ".", color=palette.ERROR, markersize=4, label="cast to uint8 first: wraps around")
     axes.plot(x, saturated, color=palette.INTEGER, label="saturated first")
     axes.set(xlabel="weight", ylabel="what comes back")
-    lost = f"{sqnr_db(x, saturated):.1f} dB become {sqnr_db(x, wrapped):.1f}"
-    axes.set_title(f"The largest weight, {x[-1]:+.3f}, wraps to {wrapped[-1]:+.3f}: {lost}")
+    kept = f"{sqnr_db(x, saturated):.1f} dB saturated, {sqnr_db(x, wrapped):.1f} wrapped"
+    axes.set_title(f"The weight {x[-1]:+.3f} wraps to {wrapped[-1]:+.3f}: {kept}")
     axes.legend()
     return figure
 
@@ -108,7 +119,7 @@ def draw_rounding_and_clipping(shares, rounding, clipping):
         width = 2.6 if name == "both" else 1.8
         axes.plot(100 * shares, part, line, color=palette.ERROR, label=name, linewidth=width)
     axes.plot(100 * shares[best], both[best], "o", color=palette.ERROR, markersize=9)
-    axes.set(xlabel="range that the levels cover, % of min-max", ylabel="squared error (min-max = 1)", ylim=(0, 2))
+    axes.set(xlabel="range that the levels cover, % of min-max", ylabel="squared error (min-max = 1)", ylim=(0, 1.5))
     gain = -10 * np.log10(both[best])
     axes.set_title(f"Covering {100 * shares[best]:.0f} % of the range is best: {gain:.1f} dB better than min-max")
     axes.legend(loc="upper center")
@@ -121,18 +132,19 @@ def draw_bits_and_sqnr(bits, sqnr):
     figure, (left, right) = palette.figure(
         1, 2, height=4.0,
         alt=f"Left: SQNR against bits, {bits[0]} to {bits[-1]}, for min-max and least MSE, which starts higher. "
-        "Right: the decibels that each bit adds; min-max falls to 6.02, least MSE rises to it",
+        "Right: the decibels that each bit adds; with many bits both lie at the level of 6.02",
     )  # fmt: skip
     for (name, decibels), line in zip(sqnr.items(), ("-", "--"), strict=True):
-        look = {"marker": "o", "markersize": 4, "color": palette.WEIGHTS, "label": name}
+        ground = "white" if line == "--" else palette.WEIGHTS
+        look = {"marker": "o", "markersize": 5, "color": palette.WEIGHTS, "label": name, "markerfacecolor": ground}
         left.plot(bits, decibels, line, **look)
         right.plot(bits[1:], np.diff(decibels), line, **look)
     step_ratio = (2.0 ** bits[1:] - 1) / (2.0 ** bits[:-1] - 1)  # n bits have 2**n - 1 steps
     right.plot(bits[1:], 20 * np.log10(step_ratio), ":", color=INK, linewidth=1.4, label="as the steps shrink")
-    right.axhline(20 * np.log10(2), color=INK, linewidth=0.8)
+    right.axhline(20 * np.log10(2), color=INK, linewidth=0.8, label=f"{20 * np.log10(2):.2f} dB, half the error")
     left.set(xlabel="bits", ylabel="SQNR in dB")
     right.set(xlabel="bits", ylabel="dB that this bit added")
-    left.set_title(f"At {bits[0]} bits clipping is worth {sqnr['least MSE'][0] - sqnr['min-max'][0]:.1f} dB ...")
+    left.set_title(f"At {bits[0]} bits least MSE leads by {sqnr['least MSE'][0] - sqnr['min-max'][0]:.1f} dB ...")
     right.set_title("... and loses that lead bit by bit")
     left.legend(loc="upper left")
     right.legend(loc="upper right")

@@ -7,7 +7,7 @@ from qlab.course.brief import brief, kind, number
 from qlab.course.expect import call, expect_equal, expect_number
 from qlab.course.verdict import Almost
 
-RANGES = [(-1.0, 2.5), (-0.31, 0.2), (-40.0, 3.0), (0.0, 6.0), (-2.0, 0.0), (-4e-5, 7e-5), (-2e-9, 5e-9)]
+RANGES = [(-1.0, 2.5), (-0.31, 0.2), (-40.0, 3.0), (0.0, 6.0), (-2.0, 0.0), (-4e-5, 7e-5), (-3e-30, 5e-30)]
 WITHOUT_ZERO = [(0.8, 23.0), (-7.0, -0.5), (3.0, 3.0), (-2.0, -2.0)]
 CODES = [(0, 255), (-128, 127), (0, 15), (-8, 7)]
 
@@ -31,7 +31,8 @@ def judge(answer, low, high, quant_min, quant_max):
     if _same(zero_point, expected) and zero_point != scale and scale == np.rint(scale):
         raise Almost(f"{where}: seen ({number(scale)}, {number(zero_point)}): return the scale first, then zero_point")
     if not np.isfinite(scale) or scale <= 0:
-        raise Almost(f"scale {where}: expected a positive number, seen {number(scale)}{constant}")
+        turned = ". To take 0 in: min(low, 0) and max(high, 0), not the other way round" if low < high else ""
+        raise Almost(f"scale {where}: expected a positive number, seen {number(scale)}{constant}{turned}")
     if low == high == 0:  # any of the codes will do for a zero point: nothing but 0.0 is to be stored
         _judge_zeros(scale, zero_point, quant_min, quant_max, where)
         return
@@ -70,11 +71,14 @@ def _judge_scale(scale, expected, low, high, quant_min, quant_max, where):
         "the codes begin at quant_min: the steps are quant_max - quant_min": [expected * steps / quant_max],
         "a power of two was not asked for": [2.0 ** np.ceil(np.log2(expected)), 2.0 ** np.rint(np.log2(expected))],
         "do not round a scale: its digits are all needed": [round(expected, digits) for digits in range(1, 8)],
+        "float16 keeps three digits of a scale: use float32 or float64": [float(np.float16(expected))],
     }  # fmt: skip
     if not _same(scale, expected):
         said = next((text for text, wrong in mistakes.items() if any(_same(scale, other) for other in wrong)), "")
         if low == high:
             said = said or "take 0 in first: then the range of a constant has a length, from 0 to its value"
+        elif not said and scale == 1 and low < 0 < high and reach > 1e-3:
+            said = "to take 0 in: min(low, 0) and max(high, 0), not the other way round"
         elif not said and scale > expected and reach < 1e-3:
             said = "a guard against 0 that catches small ranges too: only a range of no length needs another scale"
         raise Almost(
@@ -93,8 +97,14 @@ def _judge_zero_point(zero_point, expected, ends, scale, quant_min, quant_max, w
         return  # a tie: float32 and float64 may round it to different sides
     mistakes = {
         "is a sign turned? low must land on the first code": [np.rint(quant_min + offset)],
+        "low lands on the first code, and high on the last: quant_min belongs to low": [
+            np.rint(quant_min + high / scale)
+        ],
         "quant_min is missing: low lands on the first code, which need not be 0": [np.rint(-offset), np.rint(offset)],
         "is a sign turned? high must land on the last code": [np.rint(quant_max + high / scale)],
+        "something added to a small scale, against a division by 0, is no longer small beside it": [
+            np.rint(quant_min - low / (scale + 10.0**-digits)) for digits in range(5, 17) if scale < 1e-6
+        ],
         "low is a real number: divide it by scale, so that it counts steps": [
             np.rint(quant_min - low * scale),
             np.rint(quant_min - low),
@@ -102,6 +112,9 @@ def _judge_zero_point(zero_point, expected, ends, scale, quant_min, quant_max, w
         ],
         "low must not be rounded, only what comes out": [np.rint(quant_min - np.rint(low) / scale)],
         "round to the nearest code; int() and // cut off": [np.trunc(exact), np.floor(exact)],
+        "int(... + 0.5) cuts off toward 0, so that a negative code lands one too high: np.rint": [
+            np.trunc(exact + 0.5)
+        ],
         "round to the nearest code, not up": [np.ceil(exact)],
         "the codes run from quant_min to quant_max, not from 0 to 255": [
             np.clip(np.rint(exact), 0, 255),

@@ -35,14 +35,20 @@ def why_not(name, ranges, lost):
             f"{shown}: that is min-max, which also the least *largest* error asks for. Clipping does lose information, "
             f"but so does rounding: {number(best[0])} to {number(best[1])} loses less in all"
         )
-    if said := _one_sided(ranges) or _habit(ranges) or _other_search(ranges):
+    if said := _one_sided(ranges) or _habit(ranges) or _signs_cancel(ranges) or _other_search(ranges):
         return f"{shown}: {said}"
     if low < 1.05 * x.min() and high > 1.05 * x.max():
         return f"{shown}: it reaches beyond the values, and the levels out there are wasted. Try others, and measure"
     outside = noise_of(x, low, high)[1]
+    advice = "in finer steps, and compare the mean of the *squares* of all differences"
     if outside > 0.5:
-        return f"{shown}: too narrow, {outside:.0%} of its squared error is clipping. Try wider ones, in finer steps"
-    return f"{shown}: too wide, {1 - outside:.0%} of its squared error is rounding. Try narrower ones, in finer steps"
+        return f"{shown}: too narrow, {outside:.0%} of its squared error is clipping. Try wider ones, {advice}"
+    return f"{shown}: too wide, {1 - outside:.0%} of its squared error is rounding. Try narrower ones, {advice}"
+
+
+def copied(ranges):
+    """Are these, to the last bit, the ranges of qlab's own search?"""
+    return all(ends == tuple(map(float, mse_range(with_target(name)[0], "uint4"))) for name, ends in ranges.items())
 
 
 def _alike(ranges, find):
@@ -75,27 +81,56 @@ def _habit(ranges):
         ),
         "it is the same range, whatever the tensor. Measure each tensor, keep the best": lambda x, end: end,
     }
+    tried = [(with_target(name)[0], ends) for name, ends in ranges.items()]
+    clipping = [(x, ends) for x, ends in tried if not np.allclose(ends, (x.min(), x.max()), rtol=1e-3)]
     for said, measure in measures.items():
-        found = np.array([[measure(with_target(name)[0], end) for end in ends] for name, ends in ranges.items()])
+        found = np.array([[measure(x, end) for end in ends] for x, ends in (clipping if len(clipping) > 1 else tried)])
         if (np.ptp(found, axis=0) <= 0.04 * np.abs(found).max(axis=0)).all():
             return said
     return ""
 
 
+def _signs_cancel(ranges):
+    """Was a sum of differences made small that nobody had squared? In words, or ""."""
+    found, best, least, most = np.transpose(
+        [(_mean(name, ends), _mean(name, with_target(name)[2]), *_extreme_means(name)) for name, ends in ranges.items()]
+    )
+    if (np.abs(found) <= 0.2 * np.abs(best)).all() or (found <= 0.9 * least).all() or (found >= 0.9 * most).all():
+        return "errors of both signs cancel in this sum. Square each difference *before* the mean is taken"
+    return ""
+
+
+def _mean(name, ends):
+    x = with_target(name)[0]
+    return (x - fake_quantize(x, qparams_from_range(*ends, "uint4"))).mean(dtype=np.float64)
+
+
+@cache
+def _extreme_means(name):
+    """The least and the greatest mean of the differences that a share of min-max gives."""
+    x = with_target(name)[0]
+    means = [_mean(name, (share * x.min(), share * x.max())) for share in np.linspace(0.02, 1, 50)]
+    return min(means), max(means)
+
+
 def _other_search(ranges):
     """What was searched for instead of the least squared error of 4 bits, if all ranges show it, or ""."""
     objectives = {
+        f"that is the best range for {bits} bits. With 4 bits it is {other}": (f"uint{bits}", _mean_square)
+        for bits, other in ((2, "wider"), (3, "wider"), (5, "narrower"), (8, "narrower"))
+    }
+    objectives |= {
         "that is the least *absolute* error. Squares weigh a large error more, so that clipping costs more": (
             "uint4", lambda difference: np.abs(difference).mean()
         ),
-        "that is the best range for 8 bits. With 4 bits it is narrower": (
-            "uint8", lambda difference: np.square(difference).mean()
-        ),
-        "that is the best range for 2 bits. With 4 bits it is wider": (
-            "uint2", lambda difference: np.square(difference).mean()
+        "that is the least *cube* of the error. It weighs large errors more than squares do": (
+            "uint4", lambda difference: (np.abs(difference).astype(np.float64) ** 3).mean()
         ),
         "that is the least *fourth power* of the error. It all but ignores the small errors; squares were asked for": (
             "uint4", lambda difference: (difference.astype(np.float64) ** 4).mean()
+        ),
+        "that is the *greatest* error: look for the least, or for the greatest SQNR": (
+            "uint4", lambda difference: -_mean_square(difference)
         ),
     }  # fmt: skip
     for said, (dtype, objective) in objectives.items():
@@ -103,6 +138,10 @@ def _other_search(ranges):
             if _alike(ranges, partial(_searched, dtype=dtype, objective=objective, mirrored=mirrored)):
                 return said
     return ""
+
+
+def _mean_square(difference):
+    return np.square(difference).mean()
 
 
 def _searched(x, dtype, objective, mirrored):
@@ -135,6 +174,7 @@ def _sample(draw):
 
 SAMPLES = {  # name: a function that makes the tensor; the real one last, since it may be trained anew
     "a uniform sample": lambda: _sample(lambda random: random.uniform(-1, 1, size=10_000)),
+    "a normal sample": lambda: _sample(lambda random: random.normal(size=10_000)),
     "a Laplace sample": lambda: _sample(lambda random: random.laplace(size=10_000)),
     "a Student t sample": lambda: _sample(lambda random: random.standard_t(3, size=10_000)),
     "the conformer's conv2d weight": heavy_tailed_weight,

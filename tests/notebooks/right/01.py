@@ -95,6 +95,17 @@ def qparams(low, high, quant_min, quant_max):
     return (levels[-1] - levels[0]) / (len(levels) - 1), quant_min + int(np.abs(levels).argmin())
 """,
         ),
+        (
+            "a tiny number only where the range is nothing",
+            """\
+def qparams(low, high, quant_min, quant_max):
+    low, high = min(low, 0), max(high, 0)
+    if high - low < np.finfo(np.float32).tiny:
+        return 1.0, quant_max
+    scale = (high - low) / (quant_max - quant_min)
+    return scale, float(round(quant_min - low / scale))
+""",
+        ),
     ],
     "01.2": [
         (
@@ -158,6 +169,14 @@ def one(value, scale, zero_point):
 
 def to_codes(x, scale, zero_point):
     return one(x, float(scale), int(zero_point)).astype(np.uint8)
+""",
+        ),
+        (
+            "x kept between the first level and the last",
+            """\
+def to_codes(x, scale, zero_point):
+    z = int(zero_point)
+    return (np.rint(np.clip(x, -z * scale, (255 - z) * scale) / scale) + z).astype(np.uint8)
 """,
         ),
     ],
@@ -236,6 +255,20 @@ def error_bound(x, scale, zero_point):
     bound[x > table[255]] = np.maximum(x - table[255], scale / 2)[x > table[255]]
     bound[x < table[0]] = np.maximum(table[0] - x, scale / 2)[x < table[0]]
     return bound
+""",
+        ),
+        (
+            "both products first, and np.where",
+            """\
+def to_real(q, scale, zero_point):
+    return q * scale - zero_point * scale
+
+
+def error_bound(x, scale, zero_point):
+    last = scale * (255 - zero_point)
+    first = last - 255 * scale
+    outside = np.where(x > last, x - last, np.where(x < first, first - x, 0))
+    return np.where(outside > scale / 2, outside, scale / 2)
 """,
         ),
     ],

@@ -20,6 +20,16 @@ def _best_range(*lines):
     return "\n    ".join(["def best_range(x):", *lines])
 
 
+def _searched(objective, dtype="uint4"):
+    return _best_range(
+        "def error(share):",
+        f"    e = x - fake_quantize(x, qparams_from_range(share * x.min(), share * x.max(), '{dtype}'))",
+        f"    return {objective}",
+        "share = min(np.linspace(0.02, 1, 60), key=error)",
+        "return share * x.min(), share * x.max()",
+    )
+
+
 WIDEN = "low, high = min(low, 0.0), max(high, 0.0)"
 SCALE = "scale = (high - low) / (quant_max - quant_min) if high > low else 1.0"
 ROUND = "return scale, int(np.clip(np.rint(quant_min - low / scale), quant_min, quant_max))"
@@ -202,6 +212,22 @@ WRONG_PAIRS = [  # each of them a slip in MODEL or RUN
         ),
         "does it use onnxruntime.InferenceSession",
     ),
+    (
+        "the numbers by hand, without onnxruntime",
+        _pair(
+            run="def run_model(model, x):\n"
+            "    scale, zero_point = map(numpy_helper.to_array, model.graph.initializer)\n"
+            "    codes = np.clip(np.rint(x / scale) + np.float32(zero_point), 0, 255)\n"
+            "    return (codes - zero_point) * scale\n"
+        ),
+        "let onnxruntime run the model",
+    ),
+    (
+        "a file format that onnxruntime does not know",
+        _pair(('make_opsetid("", 21)]', 'make_opsetid("", 21)], ir_version=99')),
+        "name an older one, `ir_version=10`",
+    ),
+    ("an opset without QuantizeLinear", _pair(('make_opsetid("", 21)', 'make_opsetid("", 9)')), "came with opset 10"),
     ("the input under another name", _pair(run=RUN.replace('{"x": x}', '{"input": x}')), "input"),
 ]
 
@@ -373,6 +399,50 @@ WRONG_ANSWERS = {
             "the scale alone",
             _qparams(WIDEN, SCALE, "return scale"),
             "expected (scale, zero_point)",
+        ),
+        (
+            "a least scale for the smallest ranges",
+            _qparams(WIDEN, "scale = max((high - low) / (quant_max - quant_min), 1e-12)", ROUND),
+            "a guard against 0 that catches small ranges too",
+        ),
+        (
+            "a range below 1e-9 taken for none",
+            _qparams(WIDEN, "scale = (high - low) / (quant_max - quant_min) if high - low >= 1e-9 else 1.0", ROUND),
+            "a guard against 0 that catches small ranges too",
+        ),
+        (
+            "something small added to the scale below low",
+            _qparams(WIDEN, SCALE, "return scale, int(np.rint(quant_min - low / (scale + 1e-9)))"),
+            "is no longer small beside it",
+        ),
+        (
+            "half added, then cut off",
+            _qparams(WIDEN, SCALE, "return scale, int(quant_min - low / scale + 0.5)"),
+            "int(... + 0.5) cuts off toward 0",
+        ),
+        (
+            "0 left out by the wrong one of min and max",
+            _qparams("low, high = max(low, 0.0), min(high, 0.0)", SCALE, ROUND),
+            "min(low, 0) and max(high, 0), not the other way round",
+        ),
+        (
+            "0 left out by the wrong one, no guard",
+            _qparams(
+                "low, high = max(low, 0.0), min(high, 0.0)",
+                "scale = np.float64(high - low) / (quant_max - quant_min)",
+                "return scale, 0",
+            ),
+            "min(low, 0) and max(high, 0), not the other way round",
+        ),
+        (
+            "a scale of float16",
+            _qparams(WIDEN, SCALE, "return np.float16(scale), int(np.rint(quant_min - low / scale))"),
+            "float16 keeps three digits",
+        ),
+        (
+            "quant_min beside high",
+            _qparams(WIDEN, SCALE, "return scale, int(np.rint(quant_min + high / scale))"),
+            "quant_min belongs to low",
         ),
     ],
     "01.2": [
@@ -578,6 +648,34 @@ WRONG_ANSWERS = {
             _to_codes("return np.clip(np.rint(x / scale) + zero_point, 0, 255).astype(np.uint8).ravel()"),
             "expected shape",
         ),
+        (
+            "limits on the other side of zero_point, in uint8",
+            _to_codes(
+                "steps = np.clip(np.rint(x / scale), 0 - zero_point, 255 - zero_point)",
+                "return (steps + zero_point).astype(np.uint8)",
+            ),
+            "0 - zero_point wraps around in uint8",
+        ),
+        (
+            "x rounded, then divided",
+            _to_codes("return np.clip(np.rint(x) / scale + zero_point, 0, 255).astype(np.uint8)"),
+            "rounds x before it is divided",
+        ),
+        (
+            "the nearest level, found by argmin",
+            _to_codes(
+                "levels = (np.arange(256) - int(zero_point)) * scale",
+                "return np.abs(x[..., None] - levels).argmin(-1).astype(np.uint8)",
+            ),
+            "it goes to the even one (np.rint), then comes zero_point, not always down",
+        ),
+        (
+            "a list of rows taken for numbers",
+            _to_codes(
+                "return np.array([min(max(round(float(v / scale)) + int(zero_point), 0), 255) for v in x], np.uint8)"
+            ),
+            "x may have any shape",
+        ),
     ],
     "01.3": [
         (
@@ -704,6 +802,51 @@ WRONG_ANSWERS = {
                 "np.maximum(abs(x - (0.0 - zero_point) * scale), abs(x - (255.0 - zero_point) * scale)), scale / 2)",
             ),
             "the error is the way to the nearer end",
+        ),
+        (
+            "the first level in uint8",
+            _both(REAL, BOUND.replace("(0.0 - zero_point) * scale", "scale * (0 - zero_point)")),
+            "uint8 cannot hold it",
+        ),
+        (
+            "the first level in uint8, by a minus sign",
+            _both(REAL, BOUND.replace("(0.0 - zero_point) * scale", "-zero_point * scale")),
+            "uint8 cannot hold it",
+        ),
+        (
+            "the first level and the last swapped",
+            _both(REAL, "np.maximum(scale / 2, np.maximum((255.0 - zero_point) * scale - x, x + zero_point * scale))"),
+            "stand in each other's place",
+        ),
+        (
+            "a hundredth to spare",
+            _both(REAL, f"1.01 * {BOUND}"),
+            "the error is the way to the nearer end, and not more",
+        ),
+        (
+            "a difference of int8",
+            _both("(q.astype(np.int8) - np.array(zero_point).astype(np.int8)) * scale", BOUND),
+            "int8 cannot hold it",
+        ),
+        (
+            "float16 returned",
+            _both(f"np.float16({REAL})", BOUND),
+            "float16 has too few digits",
+        ),
+        (
+            "float16 all the way",
+            _both("(np.float16(q) - np.float16(zero_point)) * np.float16(scale)", BOUND),
+            "float16 has too few digits",
+        ),
+        (
+            "negative steps cut off",
+            _both("np.maximum(q.astype(np.float32) - zero_point, 0) * scale", BOUND),
+            "negative numbers are lost",
+        ),
+        (
+            "zero_point added after multiplying",
+            _both("q * scale + zero_point", BOUND),
+            "zero_point is subtracted, and before multiplying",
         ),
     ],
     "01.4": [
@@ -873,6 +1016,20 @@ WRONG_ANSWERS = {
             _best_range("return qparams_from_range(x.min(), x.max(), 'uint4')"),
             "expected (low, high)",
         ),
+        (
+            "four standard deviations, or min-max where it is narrower",
+            _best_range("return max(x.min(), -4 * x.std()), min(x.max(), 4 * x.std())"),
+            "it is the same multiple of the standard deviation, whatever the tensor",
+        ),
+        ("qlab's own search", _best_range('return mse_range(x, "uint4")'), "write a search of your own"),
+        ("the mean difference", _searched("np.mean(e)"), "errors of both signs cancel"),
+        ("the mean difference, turned", _searched("np.mean(-e)"), "errors of both signs cancel"),
+        ("the mean difference, its sign dropped", _searched("abs(e.mean())"), "errors of both signs cancel"),
+        ("squared after the sum", _searched("np.sum(e) ** 2"), "errors of both signs cancel"),
+        ("3 bits", _searched("np.mean(e**2)", dtype="uint3"), "that is the best range for 3 bits"),
+        ("5 bits", _searched("np.mean(e**2)", dtype="uint5"), "that is the best range for 5 bits"),
+        ("cubes", _searched("np.mean(np.abs(e) ** 3)"), "that is the least *cube* of the error"),
+        ("the least SQNR", _searched("sqnr_db(x, x - e)"), "look for the least error"),
     ],
     "01.5": WRONG_PAIRS,
 }
