@@ -78,13 +78,14 @@ def _reach(values, levels):
 
 def _draw_clipped(axes, values, levels, view, step):
     first, last = levels[0] - step / 2, levels[-1] + step / 2
-    for start, stop in ((view[0], first), (last, view[1])):
-        if start < stop:
-            axes.axvspan(start, stop, color=palette.ERROR, alpha=0.12, linewidth=0, zorder=0)
+    beyond = [(start, stop) for start, stop in ((view[0], first), (last, view[1])) if start < stop]
+    for start, stop in beyond:
+        axes.axvspan(start, stop, color=palette.ERROR, alpha=0.12, linewidth=0, zorder=0)
     every = -(-levels.size // _DRAWN)
     said = f"green: {levels.size:,} levels" + (f", 1 in {every} drawn" if every > 1 else "")
-    if clipped := 100 * float(((values < first) | (values > last)).mean()):
-        said += f"\nred: {clipped:.2g} % of the values clip"
+    if beyond:
+        clipped = 100 * float(((values < first) | (values > last)).mean())
+        said += f"\nred: here a number clips ({clipped:.2g} % of the values)"
     axes.text(0.99, 0.95, said, transform=axes.transAxes, ha="right", va="top", color=INK)
 
 
