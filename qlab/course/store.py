@@ -5,7 +5,7 @@ it), or in the home folder where qlab was installed without the notebooks. With 
 nothing is written: a test cannot touch a learner's file by forgetting to name its own.
 
 Losing progress is a nuisance, stopping a lesson is worse: nothing here raises for a file that cannot be read or
-written. What went wrong is returned as a sentence, or "".
+written, and none is written over that could not be read. What went wrong is returned as a sentence, or "".
 """
 
 import json
@@ -32,8 +32,17 @@ def path():
 
 
 def read():
-    """-> (progress, trouble): {"exercises": {id: entry}, "predictions": {...}, "quizzes": {...}}, and ""."""
-    return _read(path())
+    """-> (progress, trouble): {"exercises": {id: entry}, "predictions": {...}, "quizzes": {...}}, and "".
+
+    It moves no file: what is said about it would get lost where only an entry is asked for.
+    """
+    file = path()
+    try:
+        return _read(file), ""
+    except OSError as error:
+        return _complete({}), f"your progress could not be read from {file}: {error.strerror or error}"
+    except ValueError:
+        return _complete({}), f"the progress file was unreadable: {file.name} is set aside when you answer next"
 
 
 def record_check(exercise_id, status):
@@ -50,14 +59,17 @@ def record_check(exercise_id, status):
 
 def update(change):
     """Read, let `change` alter the progress in place, write; other kernels wait meanwhile. -> trouble"""
-    file = path()
+    file, trouble = path(), ""
     if file is None:
         change(_complete(_memory))
         return ""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with _locked(file.with_suffix(".lock")):
-            progress, trouble = _read(file)
+            try:
+                progress = _read(file)
+            except ValueError:
+                progress, trouble = _complete({}), _set_aside(file)
             change(progress)
             _write(file, progress)
         return trouble
@@ -66,19 +78,16 @@ def update(change):
 
 
 def _read(file):
+    """Raises ValueError for what is no JSON, no UTF-8, or of another structure; OSError for what cannot be read now."""
     if file is None:
-        return _complete(_memory), ""
+        return _complete(_memory)
     try:
         progress = json.loads(file.read_text(encoding="utf-8"))
-        if not _well_formed(progress):
-            raise ValueError("not what this course writes")
-        return _complete(progress), ""
     except FileNotFoundError:
-        return _complete({}), ""
-    except OSError as error:
-        return _complete({}), f"your progress could not be read from {file}: {error.strerror or error}"
-    except ValueError:  # not JSON, not UTF-8, or another structure
-        return _complete({}), _set_aside(file)
+        return _complete({})
+    if not _well_formed(progress):
+        raise ValueError("not what this course writes")
+    return _complete(progress)
 
 
 def _well_formed(progress):
@@ -101,10 +110,8 @@ def _complete(progress):
 def _set_aside(file):
     """Rename an unreadable file, never delete it: a learner may mend it by hand."""
     kept = file.with_name(f"{file.stem}.unreadable-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.json")
-    with suppress(OSError):
-        file.replace(kept)
-        return f"the progress file was unreadable: it is kept as {kept.name}, and a new one begins"
-    return f"the progress file {file} is unreadable and could not be set aside: rename it"
+    file.replace(kept)
+    return f"the progress file was unreadable: it is kept as {kept.name}, and a new one begins"
 
 
 def _write(file, progress):

@@ -63,6 +63,26 @@ def test_an_unreadable_file_is_set_aside_and_said(progress_file, content):
     assert store.record_check("04.2", "passed") == ""
 
 
+def test_reading_moves_no_file_so_that_the_answer_which_sets_it_aside_can_say_so(progress_file):
+    progress_file.write_text("{")
+    progress, trouble = store.read()
+    assert progress == {name: {} for name in store.SECTIONS}
+    assert "the progress file was unreadable" in trouble
+    assert progress_file.read_text() == "{"
+    assert "it is kept as progress.unreadable-" in store.record_check("04.2", "passed")
+
+
+@pytest.mark.parametrize("method", ["read_text", "replace"])
+def test_a_file_that_cannot_be_read_or_set_aside_is_not_written_over(progress_file, monkeypatch, method):
+    content = "{" if method == "replace" else '{"exercises": {}}'
+    progress_file.write_text(content)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, method, lambda *_, **__: (_ for _ in ()).throw(PermissionError(13, "in use")))
+        assert store.record_check("04.2", "passed").endswith(": in use")
+        assert store.read()[1]
+    assert progress_file.read_text() == content
+
+
 def test_sections_of_a_newer_course_are_kept(progress_file):
     progress_file.write_text('{"badges": {"a": 1}}')
     store.record_check("04.2", "passed")
