@@ -13,15 +13,16 @@ from qlab.course.brief import brief
 from qlab.course.expect import call, tensors
 from qlab.course.lessons import exercise, n02_dynamic, n02_relu, n02_schemes, n02_symmetric
 from qlab.course.lessons.n02_dynamic import products_in
-from qlab.course.lessons.n02_tensors import eight_tensors, many_tensors, matrices
+from qlab.course.lessons.n02_tensors import eight_tensors, many_tensors, matrices, product_times
 from qlab.course.verdict import Almost
 
-__all__ = ["eight_tensors", "many_tensors", "matrices", "products_in"]
+__all__ = ["eight_tensors", "many_tensors", "matrices", "product_times", "products_in"]
 
 
 @exercise("02.1", "a symmetric scale", place="symmetric_qparams", otherwise=n02_symmetric.symmetric_qparams)
 def _(answer):
-    cases = [*tensors(2), ("numbers around 1e-10", np.float32([-3e-10, 1e-10, 2e-10]))]
+    small = [(f"numbers around {size:g}", np.float32([-3, 1, 2]) * np.float32(size)) for size in (1e-10, 1e-30)]
+    cases = [*tensors(2), *small]
     for name, x in cases:
         scale, zero_point = n02_symmetric.asked(answer, x)
         n02_symmetric.judge(x, scale, zero_point, f"for {name}", lambda x=x: n02_symmetric.asked(answer, -x)[0])
@@ -31,7 +32,7 @@ def _(answer):
 @exercise("02.2", "ReLU without a zero point")
 def _(answer):
     for name, x in n02_relu.relu_outputs():
-        result = call(answer, x, name="quantize_relu")
+        result = n02_symmetric.called(answer, x, "quantize_relu")
         if not isinstance(result, tuple | list) or len(result) != 3:
             raise Almost(f"expected three values, codes, scale and SQNR, seen {brief(result)}")
         seen = n02_relu.judge(x, *result, f"for {name}")

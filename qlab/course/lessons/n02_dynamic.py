@@ -49,12 +49,23 @@ def finished(answer):
 
 @cache
 def feed_forward():
-    """The conformer's first feed-forward module, two products, pre-processed as onnxruntime asks: a model's bytes."""
+    """The conformer's first feed-forward module, two products, and a convolution beside it, pre-processed: bytes."""
     with tempfile.TemporaryDirectory() as folder:
         cut, ready = Path(folder) / "cut.onnx", Path(folder) / "ready.onnx"
         onnx.utils.extract_model(str(models.path("conformer")), str(cut), *FEED_FORWARD)
+        onnx.save(_with_convolution(onnx.load(cut)), cut)
         quant_pre_process(cut, ready, skip_symbolic_shape=True)
         return ready.read_bytes()
+
+
+def _with_convolution(model):
+    """The model with one more branch: it tells whether an answer quantizes MatMuls alone."""
+    weight = np.random.default_rng(24).normal(size=(4, 2, 3)).astype(np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(weight, "conv_weight"))
+    model.graph.input.append(onnx.helper.make_tensor_value_info("bands", onnx.TensorProto.FLOAT, [1, 2, 16]))
+    model.graph.output.append(onnx.helper.make_tensor_value_info("convolved", onnx.TensorProto.FLOAT, [1, 4, 14]))
+    model.graph.node.append(onnx.helper.make_node("Conv", ["bands", "conv_weight"], ["convolved"], name="conv"))
+    return model
 
 
 def cards():
@@ -72,6 +83,10 @@ def cards():
         made_up("a card on which s8 x u8 is fastest", 3.6, 2.2, 3.6, 3.9),
         made_up("a card on which u8 x u8 is fastest", 1.2, 1.9, 0.3, 0.3),
         made_up("a card that saturates and has u8 x u8 fastest", 1.2, 1.9, 0.3, 0.3, saturates=True),
+        made_up("a card on which u8 x u8 alone is faster than float32", 0.8, 1.4, 0.3, 0.3),
+        made_up("a card that saturates and has u8 x s8 alone faster", 1.4, 0.8, 0.3, 0.3, saturates=True),
+        made_up("a card on which both are fast, u8 x u8 more so", 1.8, 2.4, 0.3, 0.3),
+        made_up("a card that saturates and has a fast s8 x s8", 2.2, 1.3, 2.1, None, saturates=True),
         made_up("a card on which no integer product is faster", 0.8, 0.7, 0.3, 0.3),
     ]
 
@@ -85,14 +100,18 @@ def judge(card, target):
             said = f"{_spaced(fastest)} is {speeds[fastest]:.2f} times as fast as float32 there"
             raise Almost(f"{where}: nothing was written to target, but {said}")
         return "left in float32"
-    dtype, low, high = _read_products(target, where)
+    graph = _opened(target, where)
+    products, floats = _products(graph)
+    if speeds[fastest] <= 1 and not products and floats:
+        return "left in float32"
+    dtype, low, high = _read_products(graph, products, floats, where)
     if dtype not in (np.int8, np.uint8):
         raise Almost(f"{where}: weights of type {dtype}: QuantType.QInt8 or QuantType.QUInt8")
     pair, reduced = ("u8s8" if dtype == np.int8 else "u8u8"), (high - low <= 128)
     if pair == "u8s8" and card.saturates and not reduced:
         raise Almost(
             f"{where}: its weights have codes from {low} to {high} in u8 x s8 products, which saturate there: "
-            "255 * 127 + 255 * 127 = 64,770 becomes 32,767. Give them 7 bits (reduce_range), or another sign"
+            "255 * 127 + 255 * 127 = 64,770 becomes 32,767. Give them 7 bits (reduce_range), or take QUInt8"
         )
     if reduced and not (pair == "u8s8" and card.saturates):
         raise Almost(
@@ -101,11 +120,9 @@ def judge(card, target):
     kept_exact = card.saturates and pair == "u8u8" and speeds[pair] > 1
     if speeds[pair] < AS_GOOD * speeds[fastest] and not kept_exact and speeds[fastest] > 1:
         tempting = max(card.speed, key=lambda name: card.speed[name] or 0)
-        said = (
-            f"{_spaced(pair)} is {speeds[pair]:.2f} times as fast as float32, {_spaced(fastest)} {speeds[fastest]:.2f}"
-        )
+        yours = f"your products are {_spaced(pair)}, {speeds[pair]:.2f} times as fast as float32"
         other = f". Activations are always uint8: no {_spaced(tempting)} here" if tempting[0] == "s" else ""
-        raise Almost(f"{where}: {said} times{other}")
+        raise Almost(f"{where}: {yours}; {_spaced(fastest)} is {speeds[fastest]:.2f} times as fast{other}")
     return f"{_spaced(pair)}{' with 7-bit weights' if reduced else ''}"
 
 
@@ -126,17 +143,21 @@ def _spaced(pair):
     return f"{pair[:2]} x {pair[2:]}"
 
 
-def _read_products(target, where):
-    """dtype of the products' weights, and their least and greatest code; raises Almost if a product stayed float."""
+def _opened(target, where):
     try:
-        graph = onnx.load(target).graph
+        return onnx.load(target).graph
     except Exception as error:
         raise Almost(f"{where}: target is no ONNX file: did quantize_dynamic write it? ({kind(error)})") from None
-    products, left = _products(graph)
+
+
+def _read_products(graph, products, left, where):
+    """dtype of the products' weights, and their least and greatest code; raises Almost if a product stayed float."""
     if left:
         raise Almost(f"{where}: {left} of {left + len(products)} MatMuls are still float")
     if not products:
         raise Almost(f"{where}: there is no MatMulInteger in target")
+    if any(node.op_type == "ConvInteger" for node in graph.node):
+        raise Almost(f'{where}: a Conv was quantized too: pass op_types_to_quantize=["MatMul"]')
     held = {entry.name: entry for entry in graph.initializer}
     if any(not held[node.input[3]].dims for node in products):
         raise Almost(f"{where}: one scale for a whole weight: with per_channel=True each output channel has its own")

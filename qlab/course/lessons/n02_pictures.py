@@ -17,6 +17,7 @@ def ranges(tensors):
         axes.barh(row, high - low, left=low, height=0.62, color=color)
         first, last = (round(float(end), 2) + 0 for end in (x.min(), x.max()))  # + 0 makes 0 of -0
         axes.text(1.1, row, f"{first:g} to {last:g}", va="center", fontsize=9)
+    axes.grid(visible=False, axis="y")
     axes.axvline(0, color=INK, linewidth=1.5)
     axes.set_yticks(range(len(tensors)), list(tensors))
     axes.set(ylim=(len(tensors) - 0.5, -0.5), xlim=(-1.05, 1.75), xticks=[-1, -0.5, 0, 0.5, 1])
@@ -25,7 +26,7 @@ def ranges(tensors):
     return figure
 
 
-def two_grids(low=-1.0, high=3.0, x=1.3):
+def two_grids(low=-1.0, high=4.0, x=1.3):
     """One range, one value, four bits: the symmetric and the asymmetric grid."""
     drawn = Schematic(
         10,
@@ -43,13 +44,19 @@ def two_grids(low=-1.0, high=3.0, x=1.3):
     drawn.text(0.2, 4.2, f"symmetric int4: scale {high:g} / 7, zero point 0", kind="integer", align="left", bold=True)
     said = f"asymmetric uint4: scale ({high:g} - {low:g}) / 15, zero point {zero_point}".replace("- -", "+ ")
     drawn.text(0.2, 0.3, said, kind="integer", align="left", bold=True)
-    drawn.bracket(at(low), at(high), 3.4, f"the range of the values, {low:g} to {high:g}", kind="activations")
+    drawn.bracket(at(low), at(high), 3.4, f"the range of the values, {low:g} to {high:g}")
+    for y in (2.78, 0.73):
+        drawn.text(0.05, y, "codes", align="left", size=9)
+    drawn.axes.plot([at(0), at(0)], [2.55, 1.3], color=INK, linewidth=1, linestyle=":")
+    drawn.text(at(0) - 0.3, 1.9, "0.0", size=9)
     idle = symmetric[symmetric < low]
     drawn.bracket(at(idle[0]), at(idle[-1]), 2.6, f"{idle.size} of 15 levels: no value here", kind="error", up=False)
     drawn.text(at(x), 2.0, f"x = {x:g}", kind="activations", bold=True)
     for y, levels in ((2.65, symmetric), (1.23, asymmetric)):
         nearest = levels[np.abs(levels - x).argmin()]
         drawn.arrow((at(x), 2.17 if y > 2 else 1.83), (at(nearest), y), kind="activations")
+        beside = 2.4 if y > 2 else 1.5
+        drawn.text(at(x) + 0.25, beside, f"decoded as {nearest:.2f}", kind="activations", align="left", size=9)
     return drawn.figure
 
 
@@ -79,6 +86,7 @@ def four_scales():
         drawn.text(0.15, y, f"{codes.size} levels", align="left", size=9)
         drawn.text(0.15, y - 0.27, where, align="left", size=9)
         for end in (-1, 1):
+            drawn.axes.plot([at(end)] * 2, [y - 0.14, y + 0.45], color=INK, linewidth=0.8, linestyle=":")
             nearest = levels[np.abs(levels - end).argmin()]
             error = abs(end - nearest) * divisor
             if error:
@@ -98,14 +106,27 @@ def gains(points):
     axes.plot(line, formula, color=INK, linewidth=1.2, label="the formula")
     for kind in ("activations", "weights"):
         across, up = zip(*(point[1:] for point in points.values() if point[0] == kind), strict=True)
-        label = f"{len(up)} {kind}"
-        axes.plot(across, up, "o", color=palette.COLOURS[kind], alpha=0.6, markersize=5, label=label, zorder=3)
-    named = {"ReLU, sigmoid, softmax": "Relu relu_8", "SiLU": "Mul silu of", "cosines of positions": "Cos cos"}
-    places = {"ReLU, sigmoid, softmax": (0.1, 7.3), "SiLU": (0.24, 6.2), "cosines of positions": (0.72, -2.6)}
-    for said, begins in named.items():
+        size = 3 if kind == "weights" else 6  # so that neither hides the other
+        axes.plot(
+            across,
+            up,
+            "o",
+            color=palette.COLOURS[kind],
+            alpha=0.7,
+            markersize=size,
+            label=f"{len(up)} {kind}",
+            zorder=3,
+        )
+    silus = sum(name.startswith("Mul silu") for name in points)
+    named = {
+        "ReLU, sigmoid, softmax": ("Relu relu_8", (0.1, 7.3)),
+        f"the first of {silus} SiLUs": ("Mul silu of", (0.24, 6.2)),
+        "cosines of positions": ("Cos cos", (0.72, -2.6)),
+    }
+    for said, (begins, place) in named.items():
         _, across, up = next(point for name, point in points.items() if name.startswith(begins))
         axes.annotate(
-            said, (across, up), places[said], color=INK, va="center",
+            said, (across, up), place, color=INK, va="center",
             arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.8, "shrinkB": 4},
         )  # fmt: skip
     axes.set(ylim=(-3.9, 8), ylabel="dB gained by asymmetric uint8")
@@ -124,7 +145,7 @@ def codes(x, ways):
         axis.bar(taken, 100 * counts / x.size, width=1, color=palette.INTEGER)
         axis.axvspan(qparams.quant_min, qparams.quant_max, color=palette.INTEGER, alpha=0.12, linewidth=0)
         idle = qparams.quant_max - qparams.quant_min + 1 - taken.size
-        axis.set(yscale="log", ylabel="% of the values", title=f"{name}: {idle} of 256 codes idle")
+        axis.set(yscale="log", ylabel="% of values, log", title=f"{name}: {idle} of 256 codes idle")
     axes[-1].set_xlabel("code (shaded: all that the type has)")
     return figure
 
@@ -133,23 +154,24 @@ def dynamic_product():
     """What quantize_dynamic makes of one MatMul."""
     drawn = Schematic(
         10,
-        3.2,
+        3.7,
         title="One MatMul after quantize_dynamic: the range of x is found while the model runs",
         alt="x goes through DynamicQuantizeLinear, which finds its range and gives uint8 codes, scale and zero point; "
-        "MatMulInteger multiplies the codes by codes of the weight into int32; Cast and Mul give float32.",
+        "MatMulInteger multiplies the codes by codes of the weight into int32; Cast makes floats of them, and Mul "
+        "multiplies by both scales: float32.",
     )
-    drawn.text(0.35, 2.65, "x", kind="activations", bold=True)
-    first = drawn.box(
-        2.35, 2.65, "DynamicQuantizeLinear\nlow, high -> codes", kind="activations", width=2.6, height=0.9
-    )
-    product = drawn.box(5.6, 2.65, "MatMulInteger", kind="integer", width=1.7)
-    last = drawn.box(8.0, 2.65, "Cast, Mul", width=1.3)
-    weight = drawn.box(5.6, 0.9, "codes of the weight,\nmade beforehand", kind="weights", width=2.6, height=0.9)
-    drawn.arrow((0.5, 2.65), first, kind="activations")
+    drawn.text(0.35, 1.9, "x", kind="activations", bold=True)
+    first = drawn.box(2.35, 1.9, "DynamicQuantizeLinear\nlow, high -> codes", kind="activations", width=2.6, height=0.9)
+    product = drawn.box(5.6, 1.9, "MatMulInteger", kind="integer", width=1.7)
+    last = drawn.box(8.0, 1.9, "Cast, Mul", width=1.3)
+    weight = drawn.box(5.6, 3.25, "codes of the weight,\nmade beforehand", kind="weights", width=2.6, height=0.8)
+    drawn.arrow((0.5, 1.9), first, kind="activations")
     drawn.arrow(first, product, "uint8", kind="integer")
     drawn.arrow(weight, product, "int8 or uint8", kind="integer")
     drawn.arrow(product, last, "int32", kind="integer")
-    drawn.arrow(last, (9.75, 2.65), "float32", kind="fp32")
-    scales = drawn.box(8.0, 0.9, "scale of x times\nscale of the weight", width=2.0, height=0.9)
+    drawn.arrow(last, (9.75, 1.9), "float32", kind="fp32")
+    scales = drawn.box(8.0, 0.5, "scale of x times\nscale of the weight", width=2.0, height=0.8)
+    drawn.axes.plot([2.35, 2.35], [1.43, 0.5], color=INK, linewidth=1.4)
+    drawn.arrow((2.35, 0.5), scales, "scale of x, new for every x")
     drawn.arrow(scales, last)
     return drawn.figure

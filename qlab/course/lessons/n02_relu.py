@@ -5,7 +5,7 @@ import numpy as np
 from qlab import sqnr_db
 from qlab.course.brief import brief, number
 from qlab.course.expect import expect_array, expect_close, expect_equal, expect_number, expect_shape
-from qlab.course.lessons.n02_symmetric import guarded
+from qlab.course.lessons.n02_symmetric import guarded, has_few_digits
 from qlab.course.lessons.n02_tensors import eight_tensors
 from qlab.course.verdict import Almost
 from qlab.machine.runtime import run_operator
@@ -16,7 +16,9 @@ def relu_outputs():
     yield "a random ReLU", np.maximum(random.normal(size=(5, 40)), 0).astype(np.float32)
     yield "a ReLU of large numbers", np.maximum(random.standard_t(3, size=200) * 1e3, 0).astype(np.float32)
     yield "two numbers", np.float32([2.5, 0.7])
-    yield "a ReLU of numbers around 1e-10", np.maximum(random.normal(size=90) * 1e-10, 0).astype(np.float32)
+    yield "one large number and 4,000 small ones", np.r_[np.float32(100), np.full(4000, 0.15, np.float32)]
+    for size in (1e-10, 1e-14):
+        yield f"a ReLU of numbers around {size:g}", np.maximum(random.normal(size=90) * size, 0).astype(np.float32)
     yield "a ReLU that never fires", np.zeros((2, 3), np.float32)
     yield "the ReLU of the digits' network", eight_tensors()["ReLU"]
 
@@ -28,6 +30,8 @@ def judge(x, codes, scale, sqnr, where):
     scale = expect_number(scale, f"scale {where}")
     if isinstance(sqnr, float | np.floating) and scale > 5 > 2 * sqnr and np.isclose(sqnr, x.max() / 255, rtol=1e-4):
         raise Almost(f"{where}: scale and SQNR have changed places: return codes, scale, SQNR in this order")
+    if x.any() and scale == 0:
+        raise Almost(f"scale {where}: 0. It was rounded away: neither float16 nor few digits hold {x.max() / 255:.1g}")
     if not (np.isfinite(scale) and np.float32(scale) > 0):
         raise Almost(f"scale {where}: expected a positive number, seen {number(scale)}: where all is 0, take 1")
     stored = expect_array(expect_shape(codes, x.shape, f"codes {where}"), f"codes {where}")
@@ -76,6 +80,11 @@ def _judge_codes(x, codes, scale, where):
         "a zero point of 128 was added: decoding is to be scale * codes": np.minimum(reference + 128, 255),
     }
     mistakes = {said: wrong for said, wrong in mistakes.items() if not np.array_equal(wrong, reference)}
+    shifted = np.rint((x - x.min()) / np.float64(scale))
+    if x.min() > 0 and np.isclose(scale, np.ptp(x) / 255, rtol=1e-5) and not np.array_equal(codes, shifted):
+        raise Almost(
+            f"scale {where}: this is (max - min) / 255: without a zero point the range begins at 0, not at min"
+        )
     expect_equal(codes, reference, f"codes {where}", mistakes=mistakes, hint="divide by the scale, np.rint, clip")
 
 
@@ -91,6 +100,7 @@ def _judge_loss(x, codes, scale, where):
         127: "this is largest / 127, symmetric int8: no value needs a negative code, so half of the codes lie idle",
         127.5: "this is largest / 127.5, symmetric int8: no value needs a negative code, so half of the codes lie idle",
         128: "this is largest / 128, symmetric int8: no value needs a negative code, so half of the codes lie idle",
+        255.5: "this is largest / 255.5: the largest value lies half a step beyond the code 255, and errs by that much",
         254: "this is largest / 254: the codes end at 255, so 255 steps lead to the largest value",
         256: "this is largest / 256: the code of the largest value, 256, does not exist in 8 bits",
         1: "this is the largest value itself, not yet divided by the 255 steps that lead to it",
@@ -99,6 +109,8 @@ def _judge_loss(x, codes, scale, where):
     said = next((text for count, text in named.items() if np.isclose(steps, count, rtol=1e-5)), None)
     if np.isclose(scale, 1 / 255, rtol=1e-5):
         said = "this is 1 / 255, right for values up to 1: take the largest of x"
+    if said is None and np.isclose(scale, largest / 255, rtol=2e-2, atol=0) and has_few_digits(scale, largest / 255):
+        said = "it was rounded, to float16 or to a few digits: keep the digits of float32"
     if said is None and largest < 1e-6:
         said = guarded(scale)
     if said is None and steps < 255:
@@ -127,10 +139,14 @@ def _judge_sqnr(x, decoded, scale, sqnr, where):
         "this is noise over signal, and no logarithm": 1 / ratio,
         "below the bar stands |decoded|; it is the error that counts, |x - decoded|": 20
         * np.log10(np.linalg.norm(x) / np.linalg.norm(decoded)),
+        "above the bar stands |decoded|; the signal is what was there before, |x|": 20
+        * np.log10(np.linalg.norm(decoded) / np.linalg.norm(noise)),
         "this compares the largest value with the error (PSNR); the signal is |x|, the norm of all": 20
         * np.log10(x.max() / np.sqrt(np.mean(np.square(noise)))),
         "this takes the mean away first (a variance); |x| is the root of the sum of squares": 20
         * np.log10(np.std(x.astype(float)) / np.std(noise)),
+        "the signal is a variance, which takes the mean away first; |x| is the root of the sum of squares": 10
+        * np.log10(np.var(x.astype(float)) / np.mean(np.square(noise))),
         "below the bar stands |x - codes|: decode the codes first, scale * codes": 20
         * np.log10(np.linalg.norm(x) / np.linalg.norm(x - codes)),
         "this compares the largest value with the largest error; |·| is the norm, over all values": 20
@@ -143,8 +159,14 @@ def _judge_sqnr(x, decoded, scale, sqnr, where):
         "this sums absolute values; |x| is the root of the sum of squares": 20
         * np.log10(np.abs(x).sum(dtype=float) / np.abs(noise).sum()),
     }
+    if x.ndim == 2:
+        mistakes["np.linalg.norm(x, 2) of a matrix is its largest singular value: take the norm of x.ravel()"] = (
+            20 * np.log10(np.linalg.norm(x, 2) / np.linalg.norm(noise, 2))
+        )
     what = f"SQNR {where}"
     seen = expect_number(sqnr, what)
+    if abs(seen - measured) > 0.01 and np.isclose(seen, [round(measured, 1), round(measured)], rtol=1e-6).any():
+        raise Almost(f"{what}: seen {number(seen)}, measured {number(measured)}: it was rounded; leave its digits")
     said = next((text for text, wrong in mistakes.items() if np.isclose(seen, wrong, rtol=1e-4, atol=2e-6)), None)
     said = said or "20 * np.log10(|x| / |x - scale * codes|), |·| being np.linalg.norm"
     return float(expect_close(seen, measured, what, atol=0.01, rtol=0, hint=said))

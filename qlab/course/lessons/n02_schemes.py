@@ -9,7 +9,8 @@ from qlab.course.brief import brief, kind
 from qlab.course.lessons.n02_tensors import eight_tensors
 from qlab.course.verdict import Almost
 
-SCHEMES = {"symmetric int8": ("int8", True), "symmetric uint8": ("uint8", True), "asymmetric uint8": ("uint8", False)}
+MIRRORED, FITTED = ("int8", True), ("uint8", False)
+SCHEMES = {"symmetric int8": MIRRORED, "symmetric uint8": ("uint8", True), "asymmetric uint8": FITTED}
 
 
 def budgets():
@@ -17,7 +18,7 @@ def budgets():
     eight, made_up = eight_tensors(), _made_up()
     return [
         *((f"for the eight tensors and {count} zero points", eight, count) for count in (3, 0, 2, 8)),
-        *((f"for other tensors and {count} zero point{'s' * (count != 1)}", made_up, count) for count in (1, 2, 5)),
+        *((f"for other tensors and {count} zero point{'s' * (count != 1)}", made_up, count) for count in (1, 2, 3, 7)),
     ]
 
 
@@ -29,8 +30,16 @@ def _made_up():
         "cosines": np.cos(random.uniform(-0.04, 0.04, (10, 30)) + np.pi * random.integers(0, 2, (10, 30))).astype("f4"),
         "a small dip": random.uniform(-1, 8, (9, 50)).astype(np.float32) * 1e-3,
         "a third below zero": random.uniform(-2, 4, (9, 50)).astype(np.float32) * 50,
+        "many small numbers and a few large": _crowded(random, 3e-4, 0.05),
+        "nearly all tiny": _crowded(random, 2e-3, 0.1),
         "never negative": random.random((7, 60), np.float32) * 0.02,
     }
+
+
+def _crowded(random, size, share):
+    """Numbers of one small size, and a share of large ones above zero for the most part."""
+    large = random.uniform(-0.05, 1, (60, 50)) * (random.random((60, 50)) < share)
+    return (np.where(large, large, size * random.choice([-1, 1], (60, 50)))).astype(np.float32)
 
 
 @cache
@@ -90,13 +99,14 @@ def judge(chosen, given, allowed, where):
         )
     if total > 1.002 * least:
         raise Almost(
-            f"{where}: total error {total:.2f}, possible: {least:.2f}. {_advice(chosen, found, paid, allowed)}"
+            f"{where}: total error {total:.2f}, possible: {least:.2f}. {_advice(chosen, given, paid, allowed)}"
         )
     return total
 
 
-def _advice(chosen, found, paid, allowed):
+def _advice(chosen, given, paid, allowed):
     """What to look at: harm first, then what costs nothing, then where a zero point would do more."""
+    found = all_measured(tuple(given))
     errors = {name: found[name][scheme][0] for name, scheme in chosen.items()}
     lost = {name: errors[name] - min(error for error, *_ in found[name].values()) for name in chosen}
     worst = max(errors, key=errors.get)
@@ -116,13 +126,31 @@ def _advice(chosen, found, paid, allowed):
         )
     if len(paid) == allowed and paid:
         least = max(paid, key=errors.get)
-        undivided = ". Was each error divided by that of symmetric int8?" if _by_size(found, paid) else ""
-        return f"{said} with a zero point. The one on {least!r} gains less: {errors[least]:.2f} instead of 1{undivided}"
+        return (
+            f"{said} with a zero point. The one on {least!r} gains less: {errors[least]:.2f} instead of 1"
+            f"{_compared(given, found, paid)}"
+        )
     return f"{said} with a zero point; you have spent {len(paid)} of {allowed}, since one that comes out as 0 is free"
 
 
-def _by_size(found, paid):
-    """Are these the tensors on which a zero point saves most in sum, not in proportion?"""
-    saved = {name: s["symmetric int8"][2] - min(total for *_, total in s.values()) for name, s in found.items()}
-    two_sided = [name for name in found if found[name]["symmetric uint8"][1]]
-    return set(paid) == set(sorted(two_sided, key=saved.get)[-len(paid) :])
+def _compared(given, found, paid):
+    """By which other measure these are the tensors on which a zero point saves most, in a sentence; or nothing."""
+    saved, unit = {}, "The unit is the error of symmetric int8"
+    for name in (name for name in found if found[name]["symmetric uint8"][1]):
+        x = given[name].astype(float)
+        both = (choose_qparams(given[name], dtype, symmetric=symmetric) for dtype, symmetric in (MIRRORED, FITTED))
+        before, after = (np.abs(x - fake_quantize(given[name], qparams)) for qparams in both)
+        squares = np.sum(np.square(before)) - np.sum(np.square(after))
+        saved[name] = {
+            "Was each error divided by that of symmetric int8?": squares,
+            "Was the largest error compared, or the range alone? The error is the sum of all squares": 1
+            - after.max() / before.max(),
+            "Were the errors squared before they were added up?": 1 - after.sum() / before.sum(),
+            f"Was it divided by the signal's energy? {unit}": squares / np.sum(np.square(x)),
+            f"Was it divided by the variance, or by a * a? {unit}": squares / np.var(x),
+            f"Was it divided by a * a? {unit}": squares / np.square(x).max(),
+        }
+    for said in next(iter(saved.values())):
+        if set(paid) == set(sorted(saved, key=lambda name: saved[name][said])[-len(paid) :]):
+            return f". {said}"
+    return ""

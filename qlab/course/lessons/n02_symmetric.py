@@ -15,7 +15,18 @@ def symmetric_qparams(x):
 
 
 def asked(answer, x):
-    return _pair(call(answer, x, name="symmetric_qparams"), ("scale", "zero_point"))
+    return _pair(called(answer, x, "symmetric_qparams"), ("scale", "zero_point"))
+
+
+def called(answer, x, name):
+    """`call`, and a word on Python's max where it meets an array of several dimensions."""
+    try:
+        return call(answer, x, name=name)
+    except Almost as error:
+        if "ambiguous" not in str(error):
+            raise
+        said = "Python's `max` compares rows of an array as a whole; `x.max()` takes the largest of all numbers"
+        raise Almost(f"{name}, for an x of shape {x.shape}: {said}") from error
 
 
 def _pair(seen, names):
@@ -51,7 +62,7 @@ def judge(x, scale, zero_point, where, turned):
 
 def _effect(scale, expected):
     """What a scale does that no foreseen mistake explains."""
-    if scale > 0 and scale in {float(np.float16(expected)), *(round(expected, digits) for digits in range(1, 9))}:
+    if scale > 0 and has_few_digits(scale, expected):
         return "it was rounded: keep the digits of float32"
     if scale == 0:
         return "nothing is left of it: does // or an integer type cut it off?"
@@ -64,6 +75,12 @@ def _effect(scale, expected):
     return "the largest |x| lies beyond the code 127 and clips: a is the largest |x|, and the code 127 means a"
 
 
+def has_few_digits(scale, exact):
+    """Is it the exact scale in float16, or with some decimals only? In float64 or float32."""
+    rounded = [float(np.float16(exact)), *(round(exact, digits) for digits in range(1, 9))]
+    return np.float32(scale) in np.float32(rounded)
+
+
 def guarded(scale):
     if scale == 1:
         return "a guard such as `if largest < 1e-3` takes small numbers for zeros; only where all is 0 has no scale"
@@ -74,7 +91,7 @@ def _wrong_scales(x, largest):
     """{what was done wrong: the scale that it gives}, in the order of asking: on some tensors two give one number."""
     low, high = float(x.min()), float(x.max())
     ends = {
-        "this is largest / 128, and the code of the positive end, 128, does not exist: it errs by a whole step": 128,
+        "this is largest / 128: +largest needs the code 128, which does not exist, and errs by a whole step": 128,
         "this is largest / 127.5: the outer values lie half a step beyond the last code; here both ends shall have a "
         "code": 127.5,
         "this is largest / 255: 255 codes on one side of 0; int8 has 127 there": 255,

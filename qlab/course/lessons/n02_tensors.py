@@ -1,6 +1,6 @@
-"""The tensors that notebook 02 measures: weights, and what two networks compute."""
+"""What notebook 02 measures: weights, what two networks compute, and an integer product's time."""
 
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import onnx
@@ -8,6 +8,7 @@ from onnx import numpy_helper
 
 from qlab import models
 from qlab.machine.runtime import open_session
+from qlab.machine.timing import interleave
 
 SOURCES = {  # name: (model, tensor)
     "conv weight": ("conformer", "encoder.embed.conv.2.weight"),
@@ -45,6 +46,28 @@ def many_tensors():
 def matrices():
     """The weights of the conformer's matrix products: [inputs, outputs] float32 arrays."""
     return [array for _, made_by, array in _everything("conformer") if made_by == "weight" and _is_matrix(array)]
+
+
+def product_times(zero_points, rounds=300):
+    """{zero point of an int8 weight: seconds of one MatMulInteger}, the fastest of some rounds, one thread."""
+    random = np.random.default_rng(25)
+    codes, weight = random.integers(0, 256, (128, 512), "u1"), random.integers(-100, 100, (512, 512), "i1")
+    sessions = {zero_point: open_session(_integer_product(weight, zero_point)) for zero_point in zero_points}
+    actions = {zero_point: partial(session.run, None, {"x": codes}) for zero_point, session in sessions.items()}
+    return {zero_point: min(times) for zero_point, times in interleave(actions, rounds).items()}
+
+
+def _integer_product(weight, zero_point):
+    """One MatMulInteger of uint8 codes by this int8 weight: a model's bytes."""
+    held = {"w": weight, "z_x": np.uint8(120), "z_w": np.int8(zero_point)}
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("MatMulInteger", ["x", "w", "z_x", "z_w"], ["y"])],
+        "product",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.UINT8, [None, len(weight)])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.INT32, [None, weight.shape[1]])],
+        [numpy_helper.from_array(np.asarray(array), name) for name, array in held.items()],
+    )
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 21)]).SerializeToString()
 
 
 def _is_matrix(array):

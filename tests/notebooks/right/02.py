@@ -292,6 +292,7 @@ def quantize_for(card, source, target):
     quantize_dynamic(
         source,
         target,
+        op_types_to_quantize=["MatMul"],
         per_channel=True,
         weight_type=QuantType.QUInt8 if unsigned else QuantType.QInt8,
         reduce_range=bool(card.saturates and not unsigned),
@@ -309,6 +310,32 @@ def quantize_for(card, source, target):
         quantize_dynamic(onnx.load(source), target, ["MatMul"], True, False, QuantType.QInt8)
     else:
         quantize_dynamic(onnx.load(source), target, ["MatMul"], True, False, QuantType.QUInt8)
+""",
+        ),
+        (
+            "a copy of the float model where nothing is faster",
+            """\
+def quantize_for(card, source, target):
+    import shutil
+
+    signed, unsigned = card.speed["u8s8"], card.speed["u8u8"]
+    if signed < 1 and unsigned < 1:
+        shutil.copy(source, target)
+        return
+    options = {"weight_type": QuantType.QInt8, "reduce_range": card.saturates}
+    if unsigned > signed:
+        options = {"weight_type": QuantType.QUInt8}
+    quantize_dynamic(source, target, op_types_to_quantize=["MatMul"], per_channel=True, **options)
+""",
+        ),
+        (
+            "int8 weights with zero points, which cost MatMulInteger nothing",
+            """\
+def quantize_for(card, source, target):
+    signed = card.speed["u8s8"] >= card.speed["u8u8"]
+    quantize_dynamic(source, target, op_types_to_quantize=["MatMul"], per_channel=True,
+                     weight_type=QuantType.QInt8 if signed else QuantType.QUInt8,
+                     reduce_range=signed and card.saturates, extra_options={"WeightSymmetric": False})
 """,
         ),
         (

@@ -26,7 +26,7 @@ def choose_schemes(tensors, zero_points):
         errors, free = {{}}, []
         for scheme, (dtype, symmetric) in SCHEMES.items():
             qparams = choose_qparams(x, dtype, symmetric=symmetric)
-            errors[scheme] = np.sum(np.square(x - fake_quantize(x, qparams), dtype=float))
+            errors[scheme] = {total}
             if {is_free}:
                 free.append(scheme)
         chosen[name], best = min(free, key=errors.get), {best}
@@ -44,6 +44,7 @@ def quantize_for(card, source, target):
 """
 BY_CARD = """\
 def quantize_for(card, source, target):
+    {first}
     signed = {signed}
     weight_type = QuantType.QInt8 if signed else QuantType.QUInt8
     reduced = {reduced}
@@ -64,16 +65,18 @@ def schemes(
     gain='(errors[chosen[name]] - errors[best]) / errors["symmetric int8"]',
     worth="gain > 0",
     order="sorted(gains, reverse=True)[:zero_points]",
+    total="np.sum(np.square(x - fake_quantize(x, qparams), dtype=float))",
 ):
-    return SCHEMES_CHOSEN.format(is_free=is_free, best=best, gain=gain, worth=worth, order=order)
+    return SCHEMES_CHOSEN.format(is_free=is_free, best=best, gain=gain, worth=worth, order=order, total=total)
 
 
 def by_card(
     signed='card.speed["u8s8"] >= card.speed["u8u8"]',
     reduced="signed and card.saturates",
     per_channel=True,
+    first="",
 ):
-    return BY_CARD.format(signed=signed, reduced=reduced, per_channel=per_channel)
+    return BY_CARD.format(signed=signed, reduced=reduced, per_channel=per_channel, first=first)
 
 
 WRONG_ANSWERS = {
@@ -81,7 +84,7 @@ WRONG_ANSWERS = {
         (
             "divides by 128",
             SYMMETRIC.format("(largest / 128 if largest else 1.0), 0"),
-            "it errs by a whole step",
+            "+largest needs the code 128, which does not exist",
         ),
         (
             "divides by 127.5",
@@ -143,6 +146,21 @@ WRONG_ANSWERS = {
             "a guard of 1e-8, as np.allclose has",
             SYMMETRIC.format("(1.0 if np.allclose(x, 0) else largest / 127), 0"),
             "a guard such as",
+        ),
+        (
+            "a guard of 1e-12",
+            SYMMETRIC.format("(largest / 127 if largest > 1e-12 else 1.0), 0"),
+            "a guard such as",
+        ),
+        (
+            "a guard of 1e-20",
+            SYMMETRIC.format("(1.0 if largest < 1e-20 else largest / 127), 0"),
+            "a guard such as",
+        ),
+        (
+            "Python's max of an array of several dimensions",
+            "def symmetric_qparams(x):\n    largest = max(abs(x))\n    return (largest / 127 if largest else 1.0), 0\n",
+            "`x.max()` takes the largest of all numbers",
         ),
         (
             "a floor of 1e-8 under the scale",
@@ -292,6 +310,60 @@ WRONG_ANSWERS = {
             "takes small numbers for zeros",
             relu("largest / 255 if largest > 1e-3 else 1"),
             "takes small numbers for zeros",
+        ),
+        (
+            "the range begins at the least value, codes do not",
+            relu("(x.max() - x.min()) / 255 if x.any() else 1.0"),
+            "(max - min) / 255: without a zero point the range begins at 0",
+        ),
+        (
+            "np.ptp, clipped",
+            relu("np.ptp(x) / 255 if x.any() else 1.0", "np.rint(x / scale).clip(0, 255).astype(np.uint8)"),
+            "(max - min) / 255: without a zero point the range begins at 0",
+        ),
+        (
+            "half a step too far",
+            relu("largest / 255.5", "np.rint(x / scale).clip(0, 255).astype(np.uint8)"),
+            "half a step beyond the code 255",
+        ),
+        (
+            "a scale of 16 bits",
+            relu("np.float16(largest / 255)", "np.rint(x / scale).clip(0, 255).astype(np.uint8)"),
+            "rounded, to float16",
+        ),
+        (
+            "a scale of four digits",
+            relu(
+                "np.round(largest / 255, 4) if largest > 1e-6 else largest / 255",
+                "np.rint(x / scale).clip(0, 255).astype(np.uint8)",
+            ),
+            "rounded, to float16 or to a few digits",
+        ),
+        ("a floor of 1e-12", relu("max(largest / 255, 1e-12 / 255)"), "a floor under the scale"),
+        ("an epsilon of 1e-13", relu("(largest + 1e-13) / 255"), "a floor under the scale"),
+        ("a guard of 1e-12", relu("largest / 255 if largest > 1e-12 else 1"), "takes small numbers for zeros"),
+        (
+            "what was decoded as signal",
+            relu(sqnr="20 * np.log10(np.linalg.norm(decoded) / noise) if noise else np.inf"),
+            "above the bar stands |decoded|",
+        ),
+        (
+            "a variance as signal",
+            relu(sqnr="10 * np.log10(np.var(x) / np.mean((x - decoded) ** 2)) if noise else np.inf"),
+            "the signal is a variance",
+        ),
+        (
+            "the norm of a matrix",
+            relu(
+                sqnr="20 * np.log10(np.linalg.norm(x, 2) / np.linalg.norm(x - decoded, 2)) if x.ndim == 2 and noise "
+                "else 20 * np.log10(np.linalg.norm(x) / noise) if noise else np.inf"
+            ),
+            "its largest singular value",
+        ),
+        (
+            "rounded to one decimal",
+            relu(sqnr="round(20 * np.log10(np.linalg.norm(x) / noise), 1) if noise else np.inf"),
+            "it was rounded; leave its digits",
         ),
         ("a floor of 1e-8", relu("max(largest / 255, 1e-8)"), "a floor under the scale"),
         ("an epsilon of 1e-8", relu("(largest + 1e-8) / 255"), "a floor under the scale"),
@@ -452,6 +524,31 @@ def quantize_relu(x):
             "Was each error divided by that of symmetric int8?",
         ),
         (
+            "by the largest error",
+            schemes(total="np.abs(x - fake_quantize(x, qparams)).max()"),
+            "Was the largest error compared, or the range alone?",
+        ),
+        (
+            "by the sum of |error|",
+            schemes(total="np.abs(x - fake_quantize(x, qparams)).sum(dtype=float)"),
+            "Were the errors squared before they were added up?",
+        ),
+        (
+            "divided by the signal's energy",
+            schemes(gain="(errors[chosen[name]] - errors[best]) / np.sum(np.square(x, dtype=float))"),
+            "Was it divided by the signal's energy?",
+        ),
+        (
+            "divided by the variance",
+            schemes(gain="(errors[chosen[name]] - errors[best]) / np.var(x.astype(float))"),
+            "Was it divided by the variance",
+        ),
+        (
+            "divided by a * a",
+            schemes(gain="(errors[chosen[name]] - errors[best]) / np.abs(x).max() ** 2"),
+            "or by a * a?",
+        ),
+        (
             "as they come",
             schemes(order="gains[:zero_points]"),
             "gains less",
@@ -501,7 +598,7 @@ def choose_schemes(tensors, zero_points):
     free = {n: "symmetric uint8" if x.min() >= 0 else "symmetric int8" for n, x in tensors.items()}
     return {n: "asymmetric uint8" if n in order else free[n] for n in tensors}
 """,
-            "On 'cosines' asymmetric uint8 does harm",
+            "or the range alone? The error is the sum of all squares",
         ),
         (
             "the eight by heart",
@@ -547,6 +644,46 @@ def choose_schemes(tensors, zero_points):
         ),
     ],
     "02.4": [
+        (
+            "convolutions too, as without op_types_to_quantize",
+            by_card().replace('op_types_to_quantize=["MatMul"], ', ""),
+            "a Conv was quantized too",
+        ),
+        (
+            "gives up by u8 x s8 alone",
+            by_card(first='if card.speed["u8s8"] <= 1: return'),
+            "for a card on which u8 x u8 alone is faster than float32: nothing was written",
+        ),
+        (
+            "gives up by u8 x u8 alone",
+            by_card(first='if card.speed["u8u8"] <= 1: return'),
+            "for a card that saturates and has u8 x s8 alone faster: nothing was written",
+        ),
+        (
+            "gives up where either is slower than float32",
+            by_card(first='if min(card.speed["u8s8"], card.speed["u8u8"]) < 1: return'),
+            "nothing was written to target",
+        ),
+        (
+            "gives up below thresholds of its own",
+            by_card(first='if card.speed["u8s8"] < 2 and card.speed["u8u8"] < 1.6: return'),
+            "nothing was written to target",
+        ),
+        (
+            "int8 weights from a threshold on",
+            by_card(signed='card.speed["u8s8"] > 1.5'),
+            "your products are u8 x u8, 0.80 times as fast as float32",
+        ),
+        (
+            "uint8 weights wherever int8 saturates",
+            by_card(signed='not card.saturates and card.speed["u8s8"] >= card.speed["u8u8"]'),
+            "for a card that saturates and has u8 x s8 alone faster: your products are u8 x u8",
+        ),
+        (
+            "7 bits by the speed of s8 x s8",
+            by_card(reduced='signed and card.speed["s8s8"] < 1 and card.saturates'),
+            "for a card that saturates and has a fast s8 x s8: its weights have codes from -127",
+        ),
         ("the defaults", QUANTIZED.format("per_channel=False"), "one scale for a whole weight"),
         (
             "always int8 weights",
@@ -556,7 +693,7 @@ def choose_schemes(tensors, zero_points):
         (
             "always uint8 weights, as the article has them",
             QUANTIZED.format("per_channel=True, weight_type=QuantType.QUInt8"),
-            "u8 x u8 is 1.72 times as fast as float32, u8 x s8 3.47 times",
+            "your products are u8 x u8, 1.72 times as fast as float32; u8 x s8 is 3.47 times as fast",
         ),
         (
             "always 7 bits",
@@ -574,12 +711,12 @@ def choose_schemes(tensors, zero_points):
         (
             "the slower pair",
             by_card(signed='card.speed["u8s8"] < card.speed["u8u8"]'),
-            "u8 x u8 is 1.72 times as fast as float32, u8 x s8 3.47 times",
+            "your products are u8 x u8, 1.72 times as fast as float32; u8 x s8 is 3.47 times as fast",
         ),
         (
             "weights x activations",
             by_card(signed='(card.speed["s8u8"] or 0) > card.speed["u8u8"]'),
-            "u8 x u8 is 1.72 times as fast as float32, u8 x s8 3.47 times",
+            "your products are u8 x u8, 1.72 times as fast as float32; u8 x s8 is 3.47 times as fast",
         ),
         (
             "the best of all four pairs",
@@ -589,13 +726,13 @@ def choose_schemes(tensors, zero_points):
         (
             "unsigned only where int8 saturates",
             by_card(signed="not card.saturates", reduced="False"),
-            "for a card on which u8 x u8 is fastest: u8 x s8 is 1.20 times",
+            "for a card on which u8 x u8 is fastest: your products are u8 x s8",
         ),
         (
             "asks this machine, not the card",
             "def quantize_for(card, source, target):\n    here = machine.card('x86-avx512-vnni')\n"
-            "    quantize_dynamic(source, target, per_channel=True, weight_type=QuantType.QInt8,"
-            " reduce_range=here.saturates)\n",
+            "    quantize_dynamic(source, target, ['MatMul'], per_channel=True,"
+            " weight_type=QuantType.QInt8, reduce_range=here.saturates)\n",
             "which saturate there",
         ),
         (
@@ -622,12 +759,12 @@ def choose_schemes(tensors, zero_points):
         (
             "int8 wherever it is faster than float32",
             by_card(signed='card.speed["u8s8"] > 1'),
-            "for a card on which u8 x u8 is fastest: u8 x s8 is 1.20 times",
+            "for a card on which u8 x u8 is fastest: your products are u8 x s8",
         ),
         (
             "always int8, with 7 bits where that saturates",
             QUANTIZED.format("per_channel=True, weight_type=QuantType.QInt8, reduce_range=card.saturates"),
-            "for a card on which u8 x u8 is fastest: u8 x s8 is 1.20 times as fast as float32, u8 x u8 1.90 times",
+            "for a card on which u8 x u8 is fastest: your products are u8 x s8, 1.20 times as fast as float32",
         ),
         (
             "half of the products",
@@ -639,7 +776,7 @@ def choose_schemes(tensors, zero_points):
             """\
 def quantize_for(card, source, target):
     if card.speed["u8s8"] > 2:
-        quantize_dynamic(source, target, per_channel=True, weight_type=QuantType.QInt8)
+        quantize_dynamic(source, target, ["MatMul"], per_channel=True, weight_type=QuantType.QInt8)
 """,
             "for x86-avx2: nothing was written to target, but u8 x s8 is 1.99 times as fast as float32 there",
         ),
