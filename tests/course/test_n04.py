@@ -8,6 +8,7 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 from qlab import PerAxis, PerBlock, PerTensor, choose_qparams, quantize, sqnr_db
+from qlab.course.checking import judge
 from qlab.course.lessons import n04, n04_blocks, n04_budget, n04_graphs, n04_pictures
 from qlab.machine.runtime import run_operator
 
@@ -97,6 +98,46 @@ def test_a_product_per_output_channel_is_right_with_the_precise_instruction():
     x, w = random_product(144, 144)
     y, _ = n04_graphs.optimized(n04.qdq_model(x, w, PerTensor(), PerAxis(1)), x, x64quantprecision="1")
     assert sqnr_db(x @ w, y) > 30
+
+
+def test_a_saved_graph_with_int8_activations_is_read_as_such_on_any_machine():
+    x, w = random_product(32, 48)
+    assert n04.reading(n04_graphs.saved_int8(x, w)) == ("MatMulIntegerToFloat", "int8", "int8", (48,))
+
+
+@pytest.mark.parametrize("tokens", [32, 16])
+def test_scales_per_token_without_a_zero_point_run_and_are_wrong_where_there_are_as_many_tokens_as_outputs(tokens):
+    x, w = random_product(24, 32)
+    x = np.abs(np.resize(x, (tokens, 24)))
+    model = n04.qdq_model(x, w, PerAxis(0), PerTensor())
+    for node in model.graph.node[:2]:
+        del node.input[2]
+    held = [tensor for tensor in model.graph.initializer if tensor.name != "x_zero"]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(held)
+    (right,) = ReferenceEvaluator(model).run(None, {"x": x})
+    if tokens == w.shape[1]:
+        y, graph = n04_graphs.optimized(model, x, x64quantprecision="1")
+        assert "MatMulIntegerToFloat" in [node.op_type for node in graph.node]
+        assert sqnr_db(right, y) < 25
+    else:
+        with pytest.raises(Exception, match="broadcast"):
+            n04_graphs.optimized(model, x)
+
+
+def effective_bits(shape, bits, granularity, scale_bits=16):
+    return bits + scale_bits * np.prod(granularity.scale_shape(shape)) / np.prod(shape)
+
+
+def build(x, w):
+    return n04.qdq_model(x, w, PerTensor(), PerAxis(1))
+
+
+@pytest.mark.parametrize(("exercise", "first"), [("04.3", effective_bits), ("04.5", build)])
+def test_the_first_of_two_functions_can_be_checked_alone_and_passes_nothing(exercise, first):
+    verdict = judge(exercise, first)
+    assert verdict.status == "not yet"
+    assert f"{first.__name__} is right" in verdict.message
 
 
 @pytest.mark.parametrize("picture", ["who_shares", "the_sum"])

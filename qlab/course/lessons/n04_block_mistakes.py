@@ -3,10 +3,14 @@
 import numpy as np
 
 
+def block_sizes(x, block_size, size=lambda block: np.abs(block).max(axis=1)):
+    """What `size` says of each block, (rows, blocks): the largest |value|, 0 where a block is of zeros."""
+    return np.stack([size(x[:, start : start + block_size]) for start in range(0, x.shape[1], block_size)], axis=1)
+
+
 def block_scales(x, block_size, largest=127.0, size=lambda block: np.abs(block).max(axis=1)):
     """Scales (rows, blocks) from what `size` says of each block; 1 where that is 0."""
-    starts = range(0, x.shape[1], block_size)
-    sizes = np.stack([size(x[:, start : start + block_size]) for start in starts], axis=1)
+    sizes = block_sizes(x, block_size, size)
     return np.where(sizes == 0, 1, sizes / np.float32(largest)).astype(np.float32)
 
 
@@ -17,7 +21,7 @@ def spread(scales, x, block_size):
 def scale_mistakes(x, block_size, expected):
     of = lambda largest=127.0, **how: lambda: block_scales(x, block_size, largest, **how)
     parts = np.array_split(np.arange(x.shape[1]), expected.shape[1])
-    sizes = np.where(expected == 1, 0, expected * np.float32(127))
+    sizes = block_sizes(x, block_size)
     some_zeros = {
         "one block of zeros is no reason for the others: only its own scale is 1": np.ones_like(expected),
         "one block of zeros is no reason for the others of its row: its own scale alone is 1": np.where(
@@ -44,6 +48,24 @@ def scale_mistakes(x, block_size, expected):
             ),
             "this is the asymmetric scale, its range widened to 0, over 255": of(
                 255, size=lambda block: np.maximum(block.max(axis=1), 0) - np.minimum(block.min(axis=1), 0)
+            ),
+            "a zero in a block is no block of zeros: its scale is 1 only if all its numbers are 0": lambda: np.where(
+                block_sizes(x, block_size, lambda b: (b == 0).any(axis=1)), 1, expected
+            ),
+            "the first number of a block is 0, and the block is not of zeros: its scale is 1 only if all are 0": (
+                lambda: np.where(block_sizes(x, block_size, lambda b: b[:, 0] == 0), 1, expected)
+            ),
+            "the numbers of a block add up to 0, and are no zeros: look at the largest size": lambda: np.where(
+                block_sizes(x, block_size, lambda b: b.sum(axis=1)) == 0, 1, expected
+            ),
+            "the scale has the sign of the number that is largest in size; a scale is a size, largest |value| / 127": (
+                of(128, size=lambda b: -_extreme(b))
+            ),
+            "the scale has the sign of the number that is largest in size; a scale is positive, largest |value|": (
+                of(size=_extreme)
+            ),
+            "the last block has its neighbour's scale; it has numbers of its own": lambda: np.concatenate(
+                [expected[:, :-1], expected[:, -2:-1]], axis=1
             ),
             "the largest number was taken, not the largest size: negative ones count as well": of(
                 size=lambda block: block.max(axis=1)
@@ -85,6 +107,11 @@ def scale_mistakes(x, block_size, expected):
     )
 
 
+def _extreme(block):
+    """The number of largest size in each row, with its sign."""
+    return np.take_along_axis(block, np.abs(block).argmax(axis=1, keepdims=True), axis=1)[:, 0]
+
+
 def _guards(sizes):
     """What becomes of blocks that are small, or of zeros, if a guard against 0 / 0 takes in too much."""
     scales = sizes / np.float32(127)
@@ -114,6 +141,8 @@ def code_mistakes(x, scales, block_size):
             quotient + np.copysign(np.float32(0.5), quotient)
         ),
         "halves were rounded down; round half to even, as np.rint does": np.ceil(quotient - 0.5),
+        "halves were rounded towards 0; round half to even, as np.rint does": np.sign(quotient)
+        * np.ceil(np.abs(quotient) - 0.5),
         "a cast to int8 truncates towards 0: round first": np.trunc(quotient),
         "floor always goes down: round to the nearest code": np.floor(quotient),
         "ceil always goes up: round to the nearest code": np.ceil(quotient),

@@ -29,12 +29,20 @@ def cases():
     whole = random.integers(-5, 6, size=(24, 160)) + random.normal(scale=0.03, size=(24, 160))
     whole[0, 0] = 7  # one scale of 1 fits all of them, finer ones do not
     whole = whole.astype(np.float32)
+    even = random.uniform(-1, 1, size=(24, 160)).astype(np.float32)  # the best choice is a little too dear
+    other = np.random.default_rng(1)  # on its numbers, mean, median and mean relative error choose differently
+    small = other.normal(size=(24, 160)).astype(np.float32)
+    small[other.random(small.shape) < 0.9] *= 0.02
+    peaked = np.random.default_rng(1).laplace(size=(24, 160)).astype(np.float32)
     weight = linear(onnx.load(models.path("conformer")), "encoder.embed.out.0").weight.T
     asked = [
         *(("a heavy-tailed matrix", tailed, budget) for budget in (4.05, 4.5, 6.0, 7.0)),
         *(("a matrix with outlier columns", striped, budget) for budget in (4.15, 4.8, 5.5)),
         *(("a matrix with a few outliers", spiked, budget) for budget in (4.2, 5.02, 5.3)),
         ("a matrix of nearly whole numbers", whole, 4.7),
+        ("an evenly spread matrix", even, 5.002),
+        ("a matrix of many small numbers", small, 5.4),
+        *(("a peaked matrix", peaked, budget) for budget in (4.2, 6.1)),
         *(("the real weight", weight, budget) for budget in (5.3, 4.2)),
     ]
     for name, x, budget in asked:
@@ -69,6 +77,7 @@ def check_effective_bits(effective_bits, shape, bits, granularity, scale_bits):
         "the bits of the scales were divided by the number of axes; divide by that of the values": (
             bits + scale_bits * scales / len(shape)
         ),
+        "the bits of a code were divided by 8; bits are asked for, not bytes": bits / 8 + scale_bits * scales / numbers,
         "these are bytes": (bits + scale_bits * scales / numbers) / 8,
         "the scales cost bits: add them": bits - scale_bits * scales / numbers,
         "one scale was divided by the number of scales; all of them by the number of values": bits
@@ -161,6 +170,26 @@ HABITS = (
     (
         "the choice is that of the least mean |error|; SQNR counts the squares",
         lambda x, bits, each: -np.abs(_error(x, bits, each)).mean(),
+    ),
+    (
+        "the choice is that of the least median |error|; SQNR counts all errors, squared",
+        lambda x, bits, each: -np.median(np.abs(_error(x, bits, each))),
+    ),
+    (
+        "the choice is that of the least mean relative error; SQNR counts the squares, and divides once, by all of x",
+        lambda x, bits, each: -(np.abs(_error(x, bits, each)) / (np.abs(x) + 1e-9)).mean(),
+    ),
+    (
+        "the SQNR was rounded to whole dB, and another was as good as the best then",
+        lambda x, *choice: round(quality(x, *choice)),
+    ),
+    (
+        "the most code bits came first, and the SQNR only among those; it decides alone",
+        lambda x, bits, each: (bits, quality(x, bits, each)),
+    ),
+    (
+        "only blocks were compared; any granularity may be the best",
+        lambda x, bits, each: (hasattr(each, "block_size"), quality(x, bits, each)),
     ),
     (
         "the choice is that of asymmetric codes; here they are symmetric",

@@ -12,7 +12,7 @@ from onnx import TensorProto, numpy_helper
 from qlab import PerAxis, PerBlock, PerTensor, choose_qparams, quantize
 
 BORDER = {"QuantizeLinear", "DequantizeLinear"}
-X_SHARES = {"float32": None, "tensor ()": PerTensor(), "token (T,)": PerAxis(0), "channel (K,)": PerAxis(1)}
+X_SHARES = {"none: float32": None, "tensor ()": PerTensor(), "token (T,)": PerAxis(0), "channel (K,)": PerAxis(1)}
 X_SHARES["block (T, K/16)"] = PerBlock(1, 16)
 W_SHARES = {"tensor ()": PerTensor(), "output (N,)": PerAxis(1), "input (K,)": PerAxis(0)}
 W_SHARES["block (K/16, N)"] = PerBlock(0, 16)
@@ -81,6 +81,14 @@ def opened(model, **settings):
         options.optimized_model_filepath = str(Path(folder) / "optimized.onnx")
         session = onnxruntime.InferenceSession(model.SerializeToString(), options)
         return session, onnx.load(options.optimized_model_filepath).graph
+
+
+def saved_int8(x, w):
+    """A product with int8 activations as onnxruntime saves it, optimized: it may not make uint8 of them on the way."""
+    model = qdq_model(x, w, PerTensor(), PerAxis(1), x_dtype="int8")
+    _, graph = opened(model, qdqisint8allowed="1")
+    sets = [onnx.helper.make_opsetid("", 21), onnx.helper.make_opsetid("com.microsoft", 1)]
+    return onnx.helper.make_model(graph, opset_imports=sets, ir_version=10)
 
 
 def reading(model):

@@ -29,12 +29,12 @@ def who_shares():
     for block, start in enumerate((0, 4, 8)):
         codes = [f"q{index}" for index in range(start, min(start + 4, 10))]
         left, width = 0.35 + 0.9 * start + 0.3 * block, 0.9 * len(codes)
-        s.cells(left, 1.2, codes, kind="weights", size=0.9, height=0.6)
-        said = "block of 4" if len(codes) == 4 else "block of 2, short"
+        s.cells(left, 1.2, codes, kind="integer", size=0.9, height=0.6)
+        said = "block of 4" if len(codes) == 4 else "short: 2"
         s.bracket(left + 0.05, left + width - 0.05, 0.78, said, up=False)
     s.cells(11.6, 1.2, ["s0", "s1", "s2"], kind="fp32", size=0.9, height=0.6)
     s.bracket(11.65, 14.25, 0.78, "their scales, one each", up=False)
-    s.text(15.0, 1.2, "codes: 4 or 8 bits each\nscales: 16 or 32 bits each", align="left", size=9)
+    s.text(15.0, 1.2, "codes: 4 or 8 bits each\nscales: 8 to 32 bits each", align="left", size=9)
     return s.figure
 
 
@@ -47,7 +47,7 @@ def _grid(s, left, shape, each, name):
     for row, column in product(*map(range, shape)):
         across = len(set(number[row, : column + 1])) - 1
         down = len(set(number[: row + 1, column])) - 1
-        s.cells(left + 0.27 * column + 0.08 * across, 4.55 - 0.35 * row - 0.13 * down, [""], kind="weights", size=0.27)
+        s.cells(left + 0.27 * column + 0.08 * across, 4.55 - 0.35 * row - 0.13 * down, [""], kind="fp32", size=0.27)
 
 
 def the_sum():
@@ -107,10 +107,10 @@ def slices(largest):
         colour = palette.ACTIVATIONS if "activation" in name else palette.WEIGHTS
         axes.vlines(np.arange(sizes.size), 0, sizes, color=colour, linewidth=max(1.2, 150 / sizes.size))
         axes.axhline(np.median(sizes), color="black", linestyle="--", linewidth=1.2, label="median")
-        axes.set(xlabel=name, ylabel="largest |value|", title=f"{sizes.max() / np.median(sizes):.1f} × median")
+        axes.set(xlabel=name, ylabel="largest |value|", title=f"max: {sizes.max() / np.median(sizes):.1f} × median")
         axes.set_ylim(0, 1.25 * sizes.max())
         axes.legend(loc="upper right")
-    said = "One scale for all is made for the outlier: how far it stands above the median slice"
+    said = "One scale for all is made for the largest slice"
     figure.suptitle(said, x=0.01, ha="left", fontweight="bold")
     return figure
 
@@ -130,11 +130,15 @@ def price(codes, *series, title):
         markersize=6,
         label=f"{', '.join(f'int{bits}' for bits in codes)}, one scale a channel",
     )
+    for bits, place in codes.items():
+        axes.annotate(f"int{bits}", place, (-6, 6), textcoords="offset points", fontsize=9, ha="right")
     for index, (label, blocks) in enumerate(series):
         style, face = ("o-", palette.WEIGHTS) if index == 0 else ("s:", "white")
         axes.plot(*zip(*blocks.values(), strict=True), style, color=palette.WEIGHTS, markerfacecolor=face, markersize=5)
         axes.lines[-1].set_label(label)
         for size, place in blocks.items():
+            if index and size > 64:
+                continue  # they lie on the first line's, and the others tell how it goes
             offset, side = ((-4, 6), "right") if index else ((7, -8) if size == max(blocks) else (5, -12), "left")
             axes.annotate(f"{size}", place, offset, textcoords="offset points", fontsize=9, ha=side)
     axes.set(xlabel="effective bits a number, scales included", ylabel="SQNR in dB", title=title)
@@ -143,24 +147,13 @@ def price(codes, *series, title):
     return figure
 
 
-@palette.style()
-def gains(points, *, title):
-    """What a scale for each output channel gains, against how far the outlier stands out. points: [(ratio, dB)]."""
-    ratio, gain = np.transpose(points)
-    figure, axes = palette.figure(height=3.4)
-    axes.plot(ratio, gain, "o", color=palette.WEIGHTS, alpha=0.7)
-    axes.set(xscale="log", xlabel="largest output channel / median channel", ylabel="gain at 4 bits in dB", title=title)
-    axes.set_xticks([1, 1.5, 2, 3, 4, 6, 9], ["1", "1.5", "2", "3", "4", "6", "9"], minor=False)
-    return figure
-
-
-LOOKS = {  # what became of a model: (ground, ink)
-    "one integer product": (palette.INTEGER, "white"),
-    "x rounded too": ("white", palette.INTEGER),
-    "float": (palette.FP32, "white"),
-    "stops": ("white", "black"),
-    "saturates": ("white", palette.ERROR),
-    "wrong": (palette.ERROR, "white"),
+LOOKS = {  # what became of a model: (ground, ink, hatch)
+    "one integer product": (palette.INTEGER, "white", ""),
+    "x rounded too": ("white", palette.INTEGER, ""),
+    "float": ("#E3E3E3", "black", ""),
+    "stops": ("white", "black", "///"),
+    "saturates": ("white", palette.ERROR, ""),
+    "wrong": (palette.ERROR, "white", ""),
 }
 
 
@@ -170,10 +163,10 @@ def fates(ran, *, title):
     rows, columns = (list(dict.fromkeys(pair[side] for pair in ran)) for side in (0, 1))
     figure, axes = palette.figure(height=3.6)
     for (x, w), said in ran.items():
-        row, column, (ground, ink) = rows.index(x), columns.index(w), LOOKS[said]
-        edge = ink if ground == "white" and ink != "black" else "#9A9A9A"
+        row, column, (ground, ink, hatch) = rows.index(x), columns.index(w), LOOKS[said]
+        edge = ink if ground == "white" and not hatch else "#9A9A9A"
         place = (column - 0.47, row - 0.45)
-        axes.add_patch(Rectangle(place, 0.94, 0.9, facecolor=ground, edgecolor=edge, linewidth=1.4))
+        axes.add_patch(Rectangle(place, 0.94, 0.9, facecolor=ground, edgecolor=edge, hatch=hatch, linewidth=1.4))
         axes.text(
             column,
             row,
@@ -183,6 +176,7 @@ def fates(ran, *, title):
             color=ink,
             fontweight="bold",
             fontsize=9.5,
+            bbox={"facecolor": ground, "edgecolor": "none", "pad": 2},
         )
     axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5), title=title)
     axes.set(xlabel="scales of the weight (K, N)", ylabel="scales of the activations (T, K)")

@@ -7,7 +7,7 @@ import onnx
 from onnx import numpy_helper
 
 from qlab import sqnr_db
-from qlab.course.brief import brief, error_text
+from qlab.course.brief import brief, error_text, kind
 from qlab.course.lessons.n04_graphs import BORDER, optimized, reading
 from qlab.course.verdict import Almost
 from qlab.machine.runtime import run_operator
@@ -27,8 +27,7 @@ def as_model(seen):
 
 def judge_built(model, x, w, said):
     """Is this x @ w with uint8 activations per tensor and int8 weights per output channel, as Q/DQ?"""
-    held = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    makers = {output: node for node in model.graph.node for output in node.output}
+    held, makers = _arrays(model.graph), {output: node for node in model.graph.node for output in node.output}
     products = [node for node in model.graph.node if "MatMul" in node.op_type or node.op_type == "Gemm"]
     if len(products) != 1 or products[0].op_type != "MatMul":
         raise Almost(f"{said}: expected one MatMul between Q/DQ, seen {[node.op_type for node in products]}")
@@ -36,12 +35,20 @@ def judge_built(model, x, w, said):
         raise Almost(f"{said}: the result of MatMul is to be the model's output; here something follows it")
     before = [makers.get(name) for name in products[0].input]
     for what, node in zip(("activations reach", "weight reaches"), before, strict=True):
+        if node is not None and node.op_type == "Transpose":
+            raise Almost(f"{said}: a Transpose stands before MatMul; store the codes as MatMul takes them, (K, N)")
         if node is None or node.op_type != "DequantizeLinear":
             raise Almost(f"{said}: the {what} MatMul in float32, without a DequantizeLinear before it")
     _judge_weight(before[1], held, makers, w, said)
-    x_scale = held.get(before[0].input[1])
+    quantizes, x_scale = makers.get(before[0].input[0]), held.get(before[0].input[1])
+    if quantizes is not None and quantizes.op_type == "DynamicQuantizeLinear":
+        raise Almost(
+            f"{said}: DynamicQuantizeLinear finds a scale for x anew in each run; asked for QuantizeLinear with the "
+            "scale and zero point of this x"
+        )
     if x_scale is not None and x_scale.size != 1:
         raise Almost(f"{said}: the activations have {x_scale.size} scales, of shape {x_scale.shape}; one is asked for")
+    _judge_sizes(model.graph, w, said)
     try:
         y, graph = optimized(model, x, x64quantprecision="1")
     except Exception as error:
@@ -50,12 +57,56 @@ def judge_built(model, x, w, said):
         raise Almost(f"{said}: onnxruntime stops: {error_text(error)}{hint}") from None
     db = sqnr_db(x @ w, y) if np.shape(y) == (len(x), w.shape[1]) else -math.inf
     if db < 30:
-        quantizes = makers.get(before[0].input[0])
         raise Almost(f"{said}: the result has {db:.1f} dB against x @ w{_why_x(quantizes, x_scale, held, x)}")
-    if _x_dtype(makers.get(before[0].input[0]), held) != "uint8":
+    if _x_dtype(quantizes, held) != "uint8":
         raise Almost(f"{said}: the activations' codes are int8; asked for uint8")
+    _judge_range(quantizes, held, x, said)
     if "MatMul" in [node.op_type for node in graph.node]:
         raise Almost(f"{said}: it runs, but as a float MatMul: {[node.op_type for node in graph.node]}")
+
+
+def _arrays(graph):
+    """The arrays that stand in a graph by name: initializers, and what Constant nodes give."""
+    constants = {
+        node.output[0]: entry.t
+        for node in graph.node
+        for entry in node.attribute
+        if node.op_type == "Constant" and entry.name == "value"
+    }
+    held = {tensor.name: tensor for tensor in graph.initializer} | constants
+    return {name: numpy_helper.to_array(tensor) for name, tensor in held.items()}
+
+
+def _judge_sizes(graph, w, said):
+    """x [T, K] -> y [T, N], of these K and N and any T, where the model declares it."""
+    for end, name, size, letter in ((graph.input, "x", w.shape[0], "K"), (graph.output, "y", w.shape[1], "N")):
+        value = next((each for each in end if each.name not in {t.name for t in graph.initializer}), None)
+        if value is None or not value.type.tensor_type.HasField("shape"):
+            continue
+        tokens, *others = value.type.tensor_type.shape.dim
+        if others and others[-1].HasField("dim_value") and others[-1].dim_value != size:
+            raise Almost(
+                f"{said}: {name} is declared with {others[-1].dim_value} channels; w has the shape {w.shape}, so "
+                f"{letter} is {size}: take the sizes from w.shape"
+            )
+        if tokens.HasField("dim_value"):
+            raise Almost(
+                f'{said}: {name} is declared with {tokens.dim_value} tokens; any number is asked for: write "T" there'
+            )
+
+
+def _judge_range(quantizes, held, x, said):
+    """Does the scale of the activations reach from the least to the largest x?"""
+    if quantizes is None or quantizes.input[1] not in held:
+        return
+    scale = float(held[quantizes.input[1]].squeeze())
+    zero = int(held[quantizes.input[2]].squeeze()) if len(quantizes.input) > 2 else 0
+    low, high = -zero * scale, (255 - zero) * scale
+    if low > x.min() + 0.6 * scale or high < x.max() - 0.6 * scale:
+        raise Almost(
+            f"{said}: the codes of x reach from {low:.2f} to {high:.2f}, and x from {x.min():.2f} to {x.max():.2f}: "
+            "what lies beyond is clipped"
+        )
 
 
 def _judge_weight(node, held, makers, w, said):
@@ -64,10 +115,13 @@ def _judge_weight(node, held, makers, w, said):
     inputs = [held.get(name) for name in node.input]
     if inputs[0] is None and (quantizes := makers.get(node.input[0])) is not None:  # float weight -> Q -> DQ
         how = {entry.name: onnx.helper.get_attribute_value(entry) for entry in quantizes.attribute}
-        inputs[0] = run_operator("QuantizeLinear", *(held.get(name) for name in quantizes.input), **how)
+        parts = [held.get(name) for name in quantizes.input]
+        inputs[0] = run_operator("QuantizeLinear", *parts, **how) if None not in map(type, parts) else None
     codes, scale = inputs[:2]
     if codes is None or scale is None:
         raise Almost(f"{said}: the weight's codes and scales must stand in the model as initializers")
+    if scale.dtype != np.float32:
+        raise Almost(f"{said}: the weight's scales are {scale.dtype}; ONNX takes float32 beside a float32 MatMul")
     if codes.dtype != np.int8:
         raise Almost(f"{said}: the weight's codes are {codes.dtype}; asked for int8")
     if codes.shape != w.shape:
@@ -93,6 +147,27 @@ def _judge_weight(node, held, makers, w, said):
         raise Almost(
             f"{said}: the codes and scales of the weight tell {db:.1f} dB of it: {_why_w(codes, scale, real, w, axis)}"
         )
+    if len(inputs) > 2 and np.any(inputs[2]):
+        raise Almost(
+            f"{said}: the weight has zero points, such as {inputs[2][np.flatnonzero(inputs[2])[0]]}; symmetric codes "
+            "have 0: choose_qparams(..., symmetric=True)"
+        )
+    _judge_rounding(codes, scale, w, said)
+
+
+def _judge_rounding(codes, scale, w, said):
+    """Each weight has the code next to it: none was cut off, none was clipped."""
+    steps = w / scale
+    off = np.abs(steps - codes)
+    if off.max() < 0.5 + 1e-3:
+        return
+    if np.array_equal(codes, np.trunc(steps)):
+        raise Almost(f"{said}: the codes of the weight are cut off, by a cast to int8; round first, as quantize does")
+    row, column = np.unravel_index(off.argmax(), w.shape)
+    raise Almost(
+        f"{said}: w[{row}, {column}] / scale is {steps[row, column]:.2f}, and its code {codes[row, column]}; each code "
+        "is to be the nearest, and the scale of a column its largest |value| / 127"
+    )
 
 
 def _why_w(codes, scale, real, w, axis):
@@ -134,7 +209,9 @@ def judge_reading(seen, model, said):
     if not isinstance(seen, tuple | list) or len(seen) != 4:
         raise Almost(f"{said}: expected (op_type, dtype of x, dtype of w, shape of w's scales), seen {brief(seen)}")
     op_type, *dtypes, shape = seen
-    op_type = op_type.rpartition(".")[2] if isinstance(op_type, str) else op_type
+    if not isinstance(op_type, str):
+        raise Almost(f"{said}: expected the op_type of the node that multiplies, a str, seen a {kind(op_type)}")
+    op_type = op_type.rpartition(".")[2]
     dtypes = [_dtype_name(dtype, said) for dtype in dtypes]
     if op_type in BORDER:
         raise Almost(f"{said}: {op_type} stands at the border; asked for the node that multiplies")
@@ -158,7 +235,7 @@ def judge_reading(seen, model, said):
 def _judge_scale_reading(shape, expected, said):
     try:
         shape = tuple(int(n) for n in shape)
-    except TypeError:
+    except (TypeError, ValueError):
         raise Almost(f"{said}: the shape of the scales is a tuple such as {expected}, seen {brief(shape)}") from None
     if shape != expected:
         why = ": read it from this graph, whatever was true of another"

@@ -246,6 +246,20 @@ RIGHT_ANSWERS = {
         ("symmetric uint8 activations", build(qx='choose_qparams(x, "uint8", symmetric=True)') + READ_ARRAYS),
         ("an older operator set", build(opset=17) + READ_ARRAYS),
         (
+            "codes in a Constant node",
+            build(
+                held='{"a": qx.scale, "b": qx.zero_point, "d": qw.scale, "e": qw.zero_point}',
+                nodes=NODES.replace(
+                    "[\n",
+                    '[\n        helper.make_node("Constant", [], ["c"], '
+                    "value=numpy_helper.from_array(quantize(w, qw))),\n",
+                    1,
+                ),
+            )
+            + READ_ARRAYS,
+        ),
+        ("any sizes", build().replace("w.shape[0]]", '"K"]').replace("w.shape[1]]", '"N"]') + READ_ARRAYS),
+        (
             "the weight quantized by a node",
             build(
                 held='{"a": qx.scale, "b": qx.zero_point, "w": w, "d": qw.scale, "e": qw.zero_point}',

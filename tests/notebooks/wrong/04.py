@@ -106,6 +106,7 @@ def reads(graph=OPTIMIZED, which='"MatMul" in node.op_type', returned=READ_ALL):
     return READ.format(graph=graph, which=which, returned=returned)
 
 
+ANY = "np.stack([(lambda b: {})(x[:, start : start + block_size]) for start in starts], axis=1)"
 PADDED = """\
 def quantize_blocks(x, block_size):
     blocks = np.pad(x, [(0, 0), (0, -x.shape[1] % block_size)]).reshape(len(x), -1, block_size)
@@ -293,6 +294,20 @@ WRONG_ANSWERS = {
         ("real numbers again", blocks(codes="np.rint(x / each) * each"), "real numbers again, scale × code"),
         ("the filling left in", PADDED.format(returned="codes.reshape(len(x), -1)"), "the codes of what was filled up"),
         ("block by block", PADDED.format(returned="codes"), "they stand block by block"),
+        ("scale 1 if any number is 0", blocks(scales=SCALES.replace("largest == 0",
+         ANY.format("(b == 0).any(axis=1)"))),
+         "a zero in a block is no block of zeros"),
+        ("scale 1 if the first number is 0", blocks(scales=SCALES.replace("largest == 0", ANY.format("b[:, 0] == 0"))),
+         "the first number of a block is 0"),
+        ("scale 1 if the numbers add up to 0", blocks(scales=SCALES.replace("largest == 0",
+         ANY.format("b.sum(axis=1) == 0"))), "the numbers of a block add up to 0"),
+        ("the signed extreme / -128", blocks(size="(lambda b: -np.take_along_axis(b, np.abs(b).argmax(axis=1, "
+         "keepdims=True), axis=1)[:, 0])(x[:, start : start + block_size])", scales=SCALES.replace("127", "128")),
+         "the scale has the sign of the number that is largest in size"),
+        ("a neighbour's scale in the last block", blocks().replace("    each =", "    if scales.shape[1] > 1:\n"
+         "        scales[:, -1] = scales[:, -2]\n    each ="), "the last block has its neighbour's scale"),
+        ("halves towards zero", blocks(codes="(np.sign(x) * np.ceil(np.abs(x / each) - np.float32(0.5)))"
+         ".astype(np.int8)"), "halves were rounded towards 0"),
         ("codes alone", blocks().replace(", scales\n", "\n"), "expected two arrays"),
         (
             "128 for 127",
@@ -425,6 +440,20 @@ WRONG_ANSWERS = {
                   "effective_bits(x.shape, *one))]\n    return max"), "a scale was counted as 32 bits"),
         ("the least mean error", budget(best="min(affordable, key=lambda one: "
                                         "np.abs(shared(x, one[1], one[0]) - x).mean())"), "the least mean |error|"),
+        ("the least median error", budget(best="min(affordable, key=lambda one: "
+                                          "np.median(np.abs(shared(x, one[1], one[0]) - x)))"), "least median |error|"),
+        ("the least relative error", budget(best="min(affordable, key=lambda one: np.mean(np.abs(shared(x, one[1], "
+                                            "one[0]) - x) / (np.abs(x) + 1e-9)))"), "least mean relative error"),
+        ("whole dB", budget(best=MEASURED.replace("sqnr_db(", "round(sqnr_db(").replace("[0])", "[0]))", 1)),
+         "the SQNR was rounded to whole dB"),
+        ("bits first, then dB", budget(best="max(affordable, key=lambda one: (one[0], "
+                                       "sqnr_db(x, shared(x, one[1], one[0]))))"), "the most code bits came first"),
+        ("blocks only", budget(best="max(affordable, key=lambda one: (isinstance(one[1], PerBlock), "
+                               "sqnr_db(x, shared(x, one[1], one[0]))))"), "only blocks were compared"),
+        ("a hundredth of a bit too much", budget(affordable=AFFORDABLE + " + 0.01"), "costs 5.004 bits"),
+        ("costs rounded", budget(affordable=AFFORDABLE.replace("each)", "each), 2)").replace("eff", "round(eff")),
+         "costs 5.004 bits"),
+        ("bytes of a code", budget(cost=COST.replace("bits +", "bits / 8 +", 1)), "bits are asked for, not bytes"),
         ("the smallest blocks", budget(best="min(affordable, key=lambda one: getattr(one[1], 'block_size', 1e9))"),
          "the smallest blocks are not always the best"),
         ("bits against dB", budget(best="max(affordable, key=lambda one: sqnr_db(x, shared(x, one[1], one[0])) - "
@@ -490,6 +519,32 @@ WRONG_ANSWERS = {
          "qx.zero_point", "qx.zero_point[:, 0]").replace('["x_codes"])', '["x_codes"], axis=0)').replace(
          '["x_real"])', '["x_real"], axis=0)') + reads(), "the activations have 40 scales"),
         ("the graph instead of the model", product(returned="graph") + reads(), "expected an onnx.ModelProto"),
+        ("sizes copied from above", product().replace("zip(\"xy\", w.shape)", "(('x', 144), ('y', 576))") + reads(),
+         "y is declared with 576 channels; w has the shape (144, 144), so N is 144"),
+        ("x's size copied from above", product().replace("zip(\"xy\", w.shape)", "(('x', 144), ('y', w.shape[1]))")
+         + reads(), "x is declared with 144 channels; w has the shape (576, 144), so K is 576"),
+        ("y with the inputs' size", product().replace("zip(\"xy\", w.shape)", "zip('xy', w.shape[:1] * 2)") + reads(),
+         "y is declared with 576 channels"),
+        ("so many tokens and no others", product().replace('["T", size]', "[len(x), size]") + reads(),
+         "any number is asked for"),
+        ("zero points for the weight", product().replace("symmetric=True, ", "").replace('held |= {"w": w}',
+         'held |= {"w": w, "z": qw.zero_point}').replace('["w_codes", "w_scale"]', '["w_codes", "w_scale", "z"]')
+         + reads(), "symmetric codes have 0"),
+        ("codes cut off", product().replace("quantize(w, qw)}", "(w / qw.scale).astype(np.int8)}") + reads(),
+         "the codes of the weight are cut off"),
+        ("weights clipped", product().replace("choose_qparams(w,", "choose_qparams(0.9 * w,") + reads(),
+         "each code is to be the nearest"),
+        ("x's range too small", product().replace("choose_qparams(x,", "choose_qparams(0.8 * x,") + reads(),
+         "what lies beyond is clipped"),
+        ("scales in float64", product().replace('"w_scale": qw.scale', '"w_scale": qw.scale.astype(float)') + reads(),
+         "the weight's scales are float64"),
+        ("x quantized anew in each run", product().replace('helper.make_node("QuantizeLinear", ["x", "x_scale", '
+         '"x_zero"], ["x_codes"])', 'helper.make_node("DynamicQuantizeLinear", ["x"], ["x_codes", "x_scale", '
+         '"x_zero"])').replace('"x_scale": qx.scale, "x_zero": qx.zero_point, ', "") + reads(),
+         "DynamicQuantizeLinear finds a scale for x anew"),
+        ("the weight transposed by a node", product(axis=", axis=0").replace("quantize(w, qw)}",
+         "quantize(w, qw).T.copy()}").replace('["w_real"], axis=0)', '["turned"], axis=0), helper.make_node('
+         '"Transpose", ["turned"], ["w_real"])') + reads(), "store the codes as MatMul takes them"),
         ("a session", product(returned="onnxruntime.InferenceSession(" + MODEL + ".SerializeToString())") + reads(),
          "expected an onnx.ModelProto"),
         ("no operator set", product(returned="helper.make_model(helper.make_graph(nodes, 'p', [], [], []))") + reads(),
@@ -536,6 +591,11 @@ WRONG_ANSWERS = {
          'node.op_type, "uint8", "int8", held[node.input[3]].shape'), "of one with uint8 weights"),
         ("remembered name", product() + reads(returned=READ_ALL.replace("node.op_type", '"QLinearMatMul"')),
          "seen 'QLinearMatMul'"),
+        ("remembered type of x", product() + reads(returned=READ_ALL.replace("held[first.input[2]].dtype.name",
+         '"uint8"')), "of a saved one with int8 activations: the product takes int8 × int8, seen uint8 × int8"),
+        ("the node", product() + reads(returned=READ_ALL.replace("node.op_type,", "node,")), "a str, seen a NodeProto"),
+        ("the shape as text", product() + reads(returned=READ_ALL.replace("held[node.input[3]].shape",
+         "str(held[node.input[3]].shape)")), "is a tuple such as"),
         ("the op_type alone", product() + reads(returned="node.op_type"), "expected (op_type, dtype of x"),
         ("how many scales", product() + reads(returned=READ_ALL.replace(".shape", ".size")), "is a tuple such as"),
     ],
