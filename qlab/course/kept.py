@@ -1,13 +1,12 @@
 """The reader's own functions as files beside the progress file, one readable .py each, and the right to run them.
 
-A file is run only if its text is, letter for letter, one that passed here. The progress file keeps for each place the
-SHA-256 of that text, and a seal: its HMAC under a random key of this user's, which lies in qlab's cache folder and
-never beside the files. So neither an edit, nor a file that came with a clone, nor one that came with a progress file
-that knows its hash, is run unasked. It is a guard against running what nobody looked at, in proportion: whoever can
-read this user's cache folder can run code as this user anyway. Where the key is lost, the functions are adopted anew.
+A file is run only if its text is, letter for letter, one that passed here. The progress file keeps for each place a
+seal: the HMAC of that text under a random key of this user's, which lies in qlab's cache folder and never beside the
+files. So neither an edit, nor a file that came with a clone, nor one that came with its progress file, is run unasked.
+It is a guard against running what nobody looked at, in proportion: whoever can read this user's cache folder can run
+code as this user anyway. Where the key is lost, the functions are adopted anew.
 """
 
-import hashlib
 import hmac
 import linecache
 import os
@@ -20,10 +19,9 @@ from qlab import machine
 from qlab.course import store
 from qlab.course.brief import error_text, learner_line
 
-KEPT, NONE, GONE, EDITED, FOREIGN, UNREADABLE = "kept", "none", "gone", "edited", "foreign", "unreadable"
+KEPT, NONE, GONE, OTHER, UNREADABLE = "kept", "none", "gone", "other", "unreadable"
 LARGEST = 1_000_000  # bytes: no function is longer
 _SECTION = "mine"
-_FIELDS = ("exercise", "sha256", "seal")
 _KEY, _KEY_BYTES = "mine.key", 32
 _looked = {}  # file -> (stamps of all that is read, what was found): `mine` is asked in loops
 
@@ -61,24 +59,19 @@ def look(place):
 
 
 def _look(place, file):
-    entry = _entries(store.read()[0]).get(place)
+    seal = _seals(store.read()[0]).get(place)
     try:
         if file.stat().st_size > LARGEST:
             return Found(UNREADABLE, why=f"it is larger than {LARGEST:,} bytes")
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
-        return Found(GONE if entry else NONE)
+        return Found(GONE if seal else NONE)
     except (OSError, ValueError) as error:
         return Found(UNREADABLE, why=error_text(error))
-    if not isinstance(entry, dict) or not all(
-        isinstance(entry.get(key), str) for key in ("exercise", "sha256", "seal")
-    ):
-        return Found(FOREIGN, text)
-    if entry["sha256"] != _sha256(text):
-        return Found(EDITED, text)
     key = _key()
-    sealed = hmac.compare_digest(entry["seal"].encode(), _seal(place, entry["exercise"], text, key).encode())
-    return Found(KEPT if key and sealed else FOREIGN, text)
+    known = key and isinstance(seal, str)
+    sealed = known and hmac.compare_digest(seal.encode("utf-8", "replace"), _seal(place, text, key).encode())
+    return Found(KEPT if sealed else OTHER, text)
 
 
 def _stamp(file):
@@ -90,14 +83,14 @@ def _stamp(file):
     return seen.st_mtime_ns, seen.st_size, seen.st_ino
 
 
-def keep(place, exercise_id, text):
+def keep(place, text):
     """Write the text that passed, set aside another one that lay there, and seal it. -> trouble
 
     With the progress file's lock held: two kernels that pass one exercise leave a file and a seal that fit together.
     """
 
     def change(progress):
-        seal = _seal(place, exercise_id, text, _key() or _make_key())
+        seal = _seal(place, text, _key() or _make_key())
         file = file_of(place)
         file.parent.mkdir(parents=True, exist_ok=True)
         if look(place).text != text or not file.is_file():
@@ -108,10 +101,7 @@ def keep(place, exercise_id, text):
                 beside.replace(file)
             finally:
                 beside.unlink(missing_ok=True)
-        progress[_SECTION] = {
-            **_entries(progress),
-            place: {"exercise": exercise_id, "sha256": _sha256(text), "seal": seal},
-        }
+        progress[_SECTION] = {**_seals(progress), place: seal}
 
     try:
         return store.update(change)
@@ -125,8 +115,7 @@ def forget(place):
 
     def change(progress):
         moved.append(_set_aside(place))
-        if place in _entries(progress):
-            progress[_SECTION] = {name: entry for name, entry in _entries(progress).items() if name != place}
+        _seals(progress).pop(place, None)
 
     trouble = "" if folder() is None else store.update(change)
     return (moved[0] if moved else None), trouble
@@ -159,17 +148,14 @@ def _set_aside(place):
     return file.rename(earlier / f"{place}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.py")
 
 
-def _entries(progress):
-    entries = progress.get(_SECTION)
-    return entries if isinstance(entries, dict) else {}
+def _seals(progress):
+    """{place: seal}, whatever may stand there."""
+    seals = progress.get(_SECTION)
+    return seals if isinstance(seals, dict) else {}
 
 
-def _sha256(text):
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
-
-
-def _seal(place, exercise_id, text, key):
-    return hmac.new(key, "\0".join((place, exercise_id, text)).encode("utf-8"), "sha256").hexdigest()
+def _seal(place, text, key):
+    return hmac.new(key, f"{place}\0{text}".encode(), "sha256").hexdigest()
 
 
 def _key():

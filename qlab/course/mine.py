@@ -13,19 +13,12 @@ To edit a function, load its file into a cell with %load, change it, run it and 
 """
 
 from qlab.course import checking, kept, lessons, places
+from qlab.course.show import GOOD, WAITING, Shown, box, rich, strong
 from qlab.course.verdict import ALMOST, PASSED, Verdict
-from qlab.course.whose import Line, Table
 
-_COMES_IN = {  # what the course promises, until its lesson is there
-    "choose_qparams": "01",
-    "quantize": "01",
-    "dequantize": "01",
-    "quantize_blocks": "04",
-    "Observer": "05",
-    "matmul_integer": "06",
-    "requantize": "06",
-    "write_qdq": "08",
-}
+# What the course promises, until its lesson is there.
+_COMES_IN = {"Observer": "05", "matmul_integer": "06", "requantize": "06", "write_qdq": "08"}
+_HEADS = ("place", "whose", "file")
 _said = {}  # place -> the line last shown in this kernel
 
 
@@ -38,7 +31,7 @@ def __getattr__(name):
     found = places.standing(name, exercise)
     if _said.get(name) != found.whose:
         _said[name] = found.whose
-        Line(f"mine.{name}: {found.whose}").show()
+        _Line(f"mine.{name}: {found.whose}").show()
     return found.function
 
 
@@ -47,7 +40,7 @@ def __dir__():
 
 
 def _ipython_display_():
-    Table([places.standing(name, exercise) for name, exercise in lessons.places().items()]).show()
+    _Table([places.standing(name, exercise) for name, exercise in lessons.places().items()]).show()
 
 
 def adopt(place):
@@ -58,7 +51,7 @@ def adopt(place):
     """
     exercise = _exercise(place)
     found = kept.look(place)
-    if kept.folder() is None or found.state in (kept.NONE, kept.GONE):
+    if found.state in (kept.NONE, kept.GONE):
         raise FileNotFoundError(f"there is no file to adopt for mine.{place}: it is written when {exercise.id} passes")
     if found.state == kept.UNREADABLE:
         return Verdict(exercise.id, ALMOST, f"{places.shown(place)} cannot be read: {found.why}").show()
@@ -71,9 +64,7 @@ def adopt(place):
     answers = {name: places.standing(name, exercise).function for name in exercise.places} | {place: function}
     verdict = checking.judge(exercise.id, tuple(answers.values()) if len(answers) > 1 else function)
     if verdict.status == PASSED:
-        trouble = kept.keep(place, exercise.id, found.text)
-        places.adopted(place)
-        verdict.add(trouble or f"`mine.{place}` is yours: {places.shown(place)} as it is now")
+        verdict.add(places.serve(place, function, found.text))
     return checking.record(verdict).show()
 
 
@@ -85,7 +76,7 @@ def reset(place=None):
     for name in lessons.places() if place is None else [place]:
         found = places.standing(name, _exercise(name))
         if found.yours or found.note or place is not None:
-            Line(places.leave(name)).show()
+            _Line(places.leave(name)).show()
         _said.pop(name, None)
 
 
@@ -97,6 +88,54 @@ def _exercise(place):
 
 
 def _no_such(name):
-    exercises = lessons.places()
     comes = f"comes in notebook {_COMES_IN[name]}" if name in _COMES_IN else "is not one of the places"
-    return f"mine.{name} {comes}; " + (f"there are {', '.join(exercises)}" if exercises else "there are none yet")
+    return f"mine.{name} {comes}; there are {', '.join(lessons.places())}"
+
+
+class _Line(Shown):
+    """One line that does not ask for attention."""
+
+    def __init__(self, said):
+        self.said = said
+
+    def text(self):
+        return self.said
+
+    def html(self):
+        return f'<span style="color: {WAITING}">{rich(self.said)}</span>'
+
+
+class _Table(Shown):
+    """Every place of the reader's quantizer: whose function stands there, and in which file."""
+
+    def __init__(self, standings):
+        self.standings = standings
+
+    def text(self):
+        rows = [_HEADS, *map(_row, self.standings)]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADS))]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        return "\n".join([self._title(), *lines])
+
+    def html(self):
+        rows = [_cells("th", _HEADS)]
+        for standing in self.standings:
+            place, whose, file = _row(standing)
+            whose = strong(GOOD, whose) if standing.yours else rich(whose)
+            rows.append(
+                _cells("td", (f"<code>{rich(place)}</code>", whose, f"<code>{rich(file)}</code>" if file else ""))
+            )
+        return box(GOOD, f"{rich(self._title())}<table>{''.join(rows)}</table>")
+
+    def _title(self):
+        yours = sum(standing.yours for standing in self.standings)
+        return f"your own quantizer: {yours} of {len(self.standings)} functions are yours"
+
+
+def _cells(tag, cells):
+    return "<tr>" + "".join(f'<{tag} style="text-align: left">{cell}</{tag}>' for cell in cells) + "</tr>"
+
+
+def _row(standing):
+    there = kept.look(standing.place).state not in (kept.NONE, kept.GONE)
+    return f"mine.{standing.place}", standing.whose, places.shown(standing.place) if there else ""

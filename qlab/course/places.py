@@ -22,8 +22,7 @@ _HEAD = """\
 _NOTES = {
     kept.NONE: "",
     kept.GONE: "its file {file} is gone",
-    kept.EDITED: '{file} was edited since it passed; mine.adopt("{place}") checks it and takes it',
-    kept.FOREIGN: '{file} is not run, for it is not known to have passed here; read it, then mine.adopt("{place}")',
+    kept.OTHER: '{file} is not run, for it is not as it passed here; read it, then mine.adopt("{place}")',
     kept.UNREADABLE: "{file} cannot be read: {why}",
 }
 _here = {}  # place -> (function, its kept text or None): passed in this kernel
@@ -76,34 +75,40 @@ def take(exercise, answer):
     """
     said = []
     for place, function in exercise.parts(answer).items():
-        trouble, text = _keep(place, exercise.id, function)
-        _here[place] = function, text
-        if text:
-            said.append(f"`mine.{place}` is yours from now on, kept in {shown(place)}")
-        elif trouble:
-            later = "; later notebooks have the one kept before" if kept.look(place).state == kept.KEPT else ""
-            said.append(f"`mine.{place}` is yours in this kernel only: {trouble}{later}")
-        else:
-            said.append(f"`mine.{place}` is yours from now on")
+        text, trouble = _written(place, exercise.id, function)
+        said.append(serve(place, function, text, trouble))
     return "\n".join(said)
 
 
-def _keep(place, exercise_id, function):
-    """-> (trouble, the text as it is kept now or None)"""
+def serve(place, function, text, trouble=""):
+    """The function stands in the place from now on; its text, if there is one, is kept. -> what to say about it"""
+    if text is not None:
+        trouble = kept.keep(place, text)
+        if kept.look(place) != (kept.KEPT, text, ""):
+            text = None
+    _here[place] = function, text
+    said = f"`mine.{place}` is yours"
+    if text is not None:
+        return f"{said} from now on, kept in {shown(place)}" + (f" ({trouble})" if trouble else "")
+    if not trouble:
+        return f"{said} from now on"
+    later = "; later notebooks have the one kept before" if kept.look(place).state == kept.KEPT else ""
+    return f"{said} in this kernel only: {trouble}{later}"
+
+
+def _written(place, exercise_id, function):
+    """-> (the function's text as its file will have it, or None; why there is none)"""
     if kept.folder() is None:
-        return "", None
+        return None, ""
     try:
         text = _HEAD.format(place=place, exercise=exercise_id) + standalone(function, place)
-        made = kept.run(place, text)
-        if kind(made) != kind(function):
+        if kind(kept.run(place, text)) != kind(function):
             raise NotKept("its text gives something else")
-        trouble = kept.keep(place, exercise_id, text)
+        return text, ""
     except NotKept as error:
-        return str(error), None
+        return None, str(error)
     except Exception as error:  # whatever hostile things the answer holds
-        return error_text(error), None
-    found = kept.look(place)
-    return trouble, text if found == (kept.KEPT, text, "") else None
+        return None, error_text(error)
 
 
 def leave(place):
@@ -112,11 +117,6 @@ def leave(place):
     moved, trouble = kept.forget(place)
     said = f"mine.{place}: qlab's again" + (f"; your text is set aside as {_relative(moved)}" if moved else "")
     return f"{said} ({trouble})" if trouble else said
-
-
-def adopted(place):
-    """The file counts from now on, not what passed in this kernel before."""
-    _here.pop(place, None)
 
 
 def shown(place):

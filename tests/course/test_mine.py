@@ -120,7 +120,7 @@ def test_an_edited_file_is_not_run_until_it_is_adopted(capsys, monkeypatch, file
     if new_kernel:
         another_kernel(monkeypatch)
     said, function = line(capsys)
-    assert 'bump.py was edited since it passed; mine.adopt("bump") checks it and takes it' in said
+    assert 'bump.py is not run, for it is not as it passed here; read it, then mine.adopt("bump")' in said
     assert said.startswith("mine.bump: qlab's; " if new_kernel else "mine.bump: yours, from exercise 99.1; ")
     assert function is (qlabs if new_kernel else answer)
     assert not builtins.ran_unasked
@@ -182,22 +182,38 @@ def test_an_adopted_file_counts_from_then_on_not_what_passed_before_in_this_kern
     assert mine.bump.__name__ == "bump"
 
 
+def test_what_was_adopted_serves_in_this_kernel_where_its_seal_cannot_be_kept(monkeypatch, file):
+    passed()
+    file.write_text("def bump(x):\n    return 1 + x\n", encoding="utf-8")
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "update", lambda change: "the disk is full")
+        verdict = mine.adopt("bump")
+    assert verdict.message.startswith("`mine.bump` is yours in this kernel only: the disk is full")
+    assert mine.bump.__name__ == "bump"
+
+
+def test_a_progress_file_that_had_to_be_set_aside_is_spoken_of_though_the_function_is_kept(progress_file):
+    progress_file.write_text("{")
+    assert "(the progress file was unreadable: it is kept as progress.unreadable-" in passed().message
+    assert mine.bump is not qlabs
+
+
 def test_a_file_that_came_with_a_clone_is_not_run(capsys, file):
     file.parent.mkdir()
     file.write_text(f"{RAN}def bump(x):\n    return x + 1\n", encoding="utf-8")
     said, function = line(capsys)
-    assert "bump.py is not run, for it is not known to have passed here; read it, then" in said
+    assert "bump.py is not run, for it is not as it passed here; read it, then" in said
     assert function is qlabs
     assert not builtins.ran_unasked
 
 
-def test_a_file_is_not_run_though_the_progress_file_beside_it_knows_its_hash(capsys, monkeypatch, tmp_path):
+def test_a_file_is_not_run_though_the_progress_file_beside_it_has_somebodys_seal_of_it(capsys, monkeypatch, tmp_path):
     passed(RAN + RIGHT)
     builtins.ran_unasked = False
     monkeypatch.setenv("QLAB_CACHE", str(tmp_path / "cache of somebody else"))
     another_kernel(monkeypatch)
     said, function = line(capsys)
-    assert "it is not known to have passed here" in said
+    assert "it is not as it passed here" in said
     assert function is qlabs
     assert not builtins.ran_unasked
     assert mine.adopt("bump").status == "passed"
@@ -219,8 +235,8 @@ def test_a_text_that_passed_for_one_place_is_not_run_in_another(register, monkey
 def test_a_seal_made_without_a_key_is_worth_nothing(monkeypatch, tmp_path, file, progress_file):
     passed()
     progress = json.loads(progress_file.read_text())
-    sealed = "\0".join(("bump", "99.1", file.read_text(encoding="utf-8"))).encode()
-    progress["mine"]["bump"]["seal"] = hmac.new(b"", sealed, "sha256").hexdigest()
+    sealed = f"bump\0{file.read_text(encoding='utf-8')}".encode()
+    progress["mine"]["bump"] = hmac.new(b"", sealed, "sha256").hexdigest()
     progress_file.write_text(json.dumps(progress))
     (tmp_path / "cache" / "mine.key").unlink()
     another_kernel(monkeypatch)
@@ -273,11 +289,11 @@ def test_a_folder_in_the_files_place_stops_nothing(capsys, file):
     assert file.is_file()
 
 
-@pytest.mark.parametrize("entry", [3, None, {}, {"seal": 1}, {"exercise": "99.1", "sha256": "é", "seal": "é"}, []])
-def test_a_bad_entry_in_the_progress_file_makes_nothing_run(monkeypatch, progress_file, entry):
+@pytest.mark.parametrize("seal", [3, None, {}, {"seal": 1}, "", "é", "\ud800", []])
+def test_a_bad_seal_in_the_progress_file_makes_nothing_run(monkeypatch, progress_file, seal):
     passed()
     progress = json.loads(progress_file.read_text())
-    for broken in ({"bump": entry}, entry):
+    for broken in ({"bump": seal}, seal):
         progress_file.write_text(json.dumps({**progress, "mine": broken}))
         another_kernel(monkeypatch)
         assert mine.bump is qlabs
@@ -395,6 +411,8 @@ def test_two_functions_of_one_answer_have_a_place_each_and_one_of_them_can_be_ed
     assert mine.adopt("two").status == "passed"
     (file.parent / "two.py").write_text("def two(x):\n    return x + 3\n")
     assert mine.adopt("two").status == "almost"
+    assert (mine.one(1), mine.two(1)) == (2, 3)  # what passed in this kernel serves on
+    another_kernel(monkeypatch)
     assert (mine.one(1), mine.two) == (2, qlabs)
 
 
@@ -471,7 +489,7 @@ import sys
 from qlab.course import kept, store
 store._LOCK_WAIT_S = store._LOCK_STALE_S = {WAIT_LIMIT_S}  # a learner goes on after a second without the lock
 for k in range(20):
-    assert kept.keep("bump", "99.1", f"bump = lambda x: x + {{sys.argv[1]}} + {{k}}") == ""
+    assert kept.keep("bump", f"bump = lambda x: x + {{sys.argv[1]}} + {{k}}") == ""
 """
     kernels = [subprocess.Popen([sys.executable, "-c", code, name], cwd=ROOT) for name in ("1", "2")]
     assert [kernel.wait() for kernel in kernels] == [0, 0]
