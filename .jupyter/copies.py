@@ -56,7 +56,9 @@ def rescue(root, own):
     """Move what was changed in notebooks/ itself into `own`, and put the course's files back. -> sentences"""
     own.mkdir(parents=True, exist_ok=True)
     given, said = _read_record(own), []
-    listed = _git(root, "diff", "--name-only", "--relative", "-z", "HEAD", "--", "notebooks/*.ipynb")
+    # Not what was added, nor the new name of what was renamed: the course has no file to put back there.
+    which = ("--no-renames", "--diff-filter=a", "--name-only", "--relative", "-z")
+    listed = _git(root, "diff", *which, "HEAD", "--", "notebooks/*.ipynb")
     for name in filter(None, listed.split("\0")):
         changed = root / name
         if changed.exists():  # deleted ones only come back
@@ -71,7 +73,7 @@ def rescue(root, own):
 def update(root, own):
     """Pull the course's new version, then bring the copies up to date with it. -> exit status"""
     if not shutil.which("git") or not (root / ".git").exists():  # or it would pull a repository around this folder
-        advice = f"without them, unpack the course anew and move {own.name}/ and .qlab-progress.json there"
+        advice = f"without them, unpack the course anew and move {own.name}/, .qlab-progress.json and .qlab-mine/ there"
         print(f"copies: an update needs git, and a clone that it made; {advice}", file=sys.stderr)
         return 1
     _tell(rescue(root, own))

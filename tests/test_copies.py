@@ -188,6 +188,16 @@ def test_an_update_keeps_both_where_the_copy_was_changed_too(course, clone):
     assert git(clone, "status", "--porcelain") == ""
 
 
+def test_an_update_leaves_what_was_added_to_the_courses_own_folder_and_gives_back_what_was_renamed(course, clone):
+    (clone / "notebooks" / "notes.ipynb").write_text("my notes")
+    git(clone, "mv", f"notebooks/{NAME}", "notebooks/renamed.ipynb")
+    git(clone, "add", "notebooks")
+    done = run(clone, "update")
+    assert done.returncode == 0, done.stderr
+    kept = {"notes.ipynb": "my notes", "renamed.ipynb": "one"}
+    assert contents(clone / "notebooks") == {**contents(course), **kept}
+
+
 def test_an_update_that_git_refuses_loses_nothing_and_says_so(clone):
     (clone / "notebooks" / NAME).write_text("my answer")
     git(clone, "remote", "remove", "origin")
