@@ -11,6 +11,7 @@ import hmac
 import linecache
 import os
 import secrets
+import sys
 import types
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -124,10 +125,14 @@ def forget(place):
 def run(place, text):
     """Run the text of a place's file, and give what it calls by the place's name. Raises whatever the text raises."""
     file = str(file_of(place))
-    module = types.ModuleType(f"mine_{place}")
+    module = types.ModuleType(f"qlab.course.mine.{place}")
     module.__file__ = file
     linecache.checkcache(file)  # tracebacks show the file as it is now
-    exec(compile(text, file, "exec", dont_inherit=True), vars(module))
+    sys.modules[module.__name__] = module  # dataclasses look for it there, but for this moment only: nobody imports it
+    try:
+        exec(compile(text, file, "exec", dont_inherit=True), vars(module))
+    finally:
+        sys.modules.pop(module.__name__, None)
     if not callable(vars(module).get(place)):
         raise ValueError(f"the file defines no function or class `{place}`")
     return vars(module)[place]

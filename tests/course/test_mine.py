@@ -424,6 +424,15 @@ def test_a_class_has_a_place_as_well(register, monkeypatch):
     assert mine.Observer(4).top == 4
 
 
+def test_a_dataclass_is_kept_also_where_its_annotations_are_text(register, monkeypatch):
+    register(lambda answer: expect_equal(answer(3).top, 3), "99.2", place="Observer", otherwise=qlabs)
+    cell = "from dataclasses import dataclass\n@dataclass\nclass Observer:\n    top: 'int'\n"
+    cell += "    def range(self):\n        return 0, self.top"
+    assert check("99.2", run_cell(cell)["Observer"]).status == "passed"
+    another_kernel(monkeypatch)
+    assert mine.Observer(4).range() == (0, 4)
+
+
 def test_a_kept_function_may_call_another_place(monkeypatch, register):
     register(judge_increment, "99.2", place="dump", otherwise=qlabs)
     assert passed().status == "passed"
