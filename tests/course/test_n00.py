@@ -4,13 +4,13 @@ import dataclasses
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, save
+from onnx import TensorProto, helper, numpy_helper, save
 
 from qlab import machine, models
 from qlab.course import check
 from qlab.course.lessons import n00
 
-SOLUTION = {"model", "input shape", "cpu", "threads", "versions", "dtypes", "op types", "spread"}
+SOLUTION = {"model", "method", "input shape", "cpu", "threads", "versions", "dtypes", "op types", "spread"}
 OTHERS = set(n00.FACTS) - SOLUTION
 
 
@@ -28,7 +28,9 @@ def test_the_facts_are_listed_in_an_order_that_tells_nothing():
         dict.fromkeys(SOLUTION).keys(),
         dict.fromkeys(SOLUTION, "stated"),
         {fact: fact in SOLUTION for fact in n00.FACTS},
-        {fact: about for fact, about in n00.FACTS.items() if about["needed"]},
+        {fact: np.bool_(fact in SOLUTION) for fact in n00.FACTS},
+        {fact: int(fact in SOLUTION) for fact in n00.FACTS},
+        {fact: what for fact, what in n00.FACTS.items() if fact in SOLUTION},
         np.array(sorted(SOLUTION)),
         np.array(sorted(SOLUTION), dtype=object),
         {fact.replace(" ", "_") for fact in SOLUTION},
@@ -53,7 +55,7 @@ def test_00_1_blank_is_not_yet(answer):
 def test_00_1_names_the_fact_that_is_missing_and_why_it_matters(missing):
     verdict = check("00.1", SOLUTION - {missing})
     assert verdict.status == "almost"
-    assert verdict.message == f"{missing!r} is missing: {n00.FACTS[missing]['why']}"
+    assert verdict.message == f"{missing!r} is missing: {n00.words('00', 'facts')[missing]['why']}"
 
 
 @pytest.mark.parametrize("extra", sorted(OTHERS))
@@ -71,8 +73,9 @@ def test_00_1_names_the_fact_that_is_not_needed(extra):
         (n00.FACTS, "that is the whole list"),
         (OTHERS, "those are the facts that are *not* needed"),
         ({"cpu", "threads", "versions"}, "Missing is what ran on it"),
+        ({"cpu", "threads"}, "Missing is what ran on it"),
         ({"model", "input shape", "dtypes", "op types"}, "Missing is on what machine"),
-        ({"model", "cpu"}, "(5 more missing)"),
+        ({"model", "cpu"}, "(6 more missing)"),
         ("cpu", "expected a set of names"),
         (b"cpu", "expected a set of names"),
         (np.array("cpu"), "expected a set of names"),
@@ -82,6 +85,10 @@ def test_00_1_names_the_fact_that_is_not_needed(extra):
         ([["cpu", "model"]], "expected names in quotes, seen ['cpu', 'model']"),
         ({"cpu, model"}, 'give every name its own quotes, "cpu", "model"'),
         ({"cpus"}, "'cpus' is not in the list: do you mean 'cpu'?"),
+        ({"input"}, "'input' is not in the list: do you mean 'input shape'?"),
+        ({"operators"}, "do you mean 'op types'?"),
+        ({"runtime"}, "do you mean 'threads' or 'versions'?"),
+        ([n00.FACTS["spread"]], "tells what 'spread' is: give the name"),
         ({"weather"}, "'weather' is not in the list: accuracy, author"),
         ({"<b>"}, "'<b>' is not in the list"),
         (lambda: SOLUTION, "expected a set of names"),
@@ -123,7 +130,7 @@ def test_the_card_picture_says_what_saturates_what_has_no_kernel_and_whether_sig
     ]
     titles = [n00.draw_signs(one).get_suptitle() for one in (card, equal, lacking)]
     assert titles == [
-        "x86-avx2: u8 × s8 runs at 2.0 times float32, s8 × s8 at 0.33",
+        "x86-avx2: u8 × s8, which saturates, runs at 2.0 times float32, s8 × s8 at 0.33",
         "equal: every pair of signs runs at 3.5 times float32 or more",
         "lacking: each pair that has a kernel runs at 3.5 times float32 or more",
     ]
@@ -133,3 +140,14 @@ def test_the_schematic_names_every_operator_in_words_as_well():
     alt = n00.draw_layer().alt
     for operator in ("MatMulInteger", "DynamicQuantizeLinear", "DequantizeLinear", "QuantizeLinear", "Cast and Mul"):
         assert operator in alt
+
+
+def test_a_graph_without_signs_holds_the_same_real_numbers_in_as_many_bytes():
+    codes, scale = np.int8([[-128, 0], [5, 127]]), np.float32([0.5])
+    tensors = {"w": codes, "w_zero": np.int8(-3), "w_scale": scale}
+    before = [numpy_helper.from_array(np.asarray(value), name) for name, value in tensors.items()]
+    model = helper.make_model(helper.make_graph([], "signs", [], [], before))
+    after = {tensor.name: numpy_helper.to_array(tensor) for tensor in n00.without_signs(model).graph.initializer}
+    assert after["w"].dtype == after["w_zero"].dtype == np.uint8
+    np.testing.assert_array_equal(after["w"].astype(int) - after["w_zero"].astype(int), codes.astype(int) + 3)
+    np.testing.assert_array_equal(after["w_scale"], scale)

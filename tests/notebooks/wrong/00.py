@@ -9,17 +9,17 @@ WRONG_ANSWERS = {
         ),
         (
             "the signs of the integer types forgotten",
-            'facts = {"cpu", "threads", "versions", "model", "input shape", "op types", "spread"}',
+            'facts = {"cpu", "threads", "versions", "model", "method", "input shape", "op types", "spread"}',
             "'dtypes' is missing",
         ),
         (
             "one timing taken for the truth",
-            'facts = {"cpu", "threads", "versions", "model", "input shape", "op types", "dtypes"}',
+            'facts = {"cpu", "threads", "versions", "model", "method", "input shape", "op types", "dtypes"}',
             "'spread' is missing",
         ),
         (
             "accuracy taken for a condition of speed",
-            'facts = "accuracy cpu threads versions model dtypes spread".split() + ["input shape", "op types"]',
+            'facts = "accuracy cpu threads versions model method dtypes spread".split() + ["input shape", "op types"]',
             "'accuracy' is not needed",
         ),
         (
@@ -39,12 +39,12 @@ WRONG_ANSWERS = {
         ),
         (
             "the networks alone",
-            'facts = {"model", "dtypes", "op types", "input shape"}',
+            'facts = {"model", "method", "dtypes", "op types", "input shape"}',
             "Missing is on what machine",
         ),
         (
             "the date for the versions",
-            'facts = {"cpu", "threads", "date", "model", "input shape", "op types", "dtypes", "spread"}',
+            'facts = {"cpu", "threads", "date", "model", "method", "input shape", "op types", "dtypes", "spread"}',
             "'date' is not needed",
         ),
         (
@@ -54,7 +54,7 @@ WRONG_ANSWERS = {
         ),
         (
             "which operators were quantized taken for part of the model",
-            'facts = {"cpu", "threads", "versions", "model", "input shape", "dtypes", "spread"}',
+            'facts = {"cpu", "threads", "versions", "model", "method", "input shape", "dtypes", "spread"}',
             "'op types' is missing",
         ),
         (
@@ -64,12 +64,12 @@ WRONG_ANSWERS = {
         ),
         (
             "threads taken for part of the CPU",
-            'facts = {"cpu", "versions", "model", "input shape", "op types", "dtypes", "spread"}',
+            'facts = {"cpu", "versions", "model", "method", "input shape", "op types", "dtypes", "spread"}',
             "'threads' is missing",
         ),
         (
             "versions forgotten",
-            'facts = {"cpu", "threads", "model", "input shape", "op types", "dtypes", "spread"}',
+            'facts = {"cpu", "threads", "model", "method", "input shape", "op types", "dtypes", "spread"}',
             "'versions' is missing",
         ),
         (
@@ -79,13 +79,38 @@ WRONG_ANSWERS = {
         ),
         (
             "several names in one pair of quotes",
-            'facts = {"cpu, threads, versions, model, input shape, op types, dtypes, spread"}',
+            'facts = {"cpu, threads, versions, model, method, input shape, op types, dtypes, spread"}',
             "give every name its own quotes",
         ),
         (
             "how many instead of which",
             "facts = 8",
             "expected a set of names",
+        ),
+        (
+            "dynamic and static taken for one method",
+            'facts = {"cpu", "threads", "versions", "model", "input shape", "op types", "dtypes", "spread"}',
+            "'method' is missing",
+        ),
+        (
+            "two facts, both about the machine",
+            'facts = {"cpu", "threads"}',
+            "Missing is what ran on it",
+        ),
+        (
+            "half a name",
+            'facts = "cpu threads versions model input shape op types dtypes spread method".split()',
+            "do you mean 'input shape'?",
+        ),
+        (
+            "another word for it",
+            'facts = {"cpu", "threads", "versions", "model", "input shape", "operators", "dtypes", "spread", "method"}',
+            "do you mean 'op types'?",
+        ),
+        (
+            "the description instead of the name",
+            "facts = {FACTS['spread']}",
+            "tells what 'spread' is",
         ),
         (
             "an empty set",
