@@ -2,6 +2,7 @@
 
 import logging
 import tempfile
+import time
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +20,8 @@ from qlab.course.expect import call, expect_array, expect_close, expect_equal, e
 from qlab.course.lessons import exercise
 from qlab.course.verdict import Almost
 from qlab.numerics.codebook import Codebook, normal_float, powers_of_two, uniform
+
+_PATIENCE_S = 2  # for a million numbers: an array's arithmetic needs a tenth, a loop over numbers five
 
 
 def nearest(x, levels):
@@ -38,13 +41,30 @@ def _(answer):
             _expect_nearest(answer, random.uniform(-reach, reach, shape).astype(np.float32), levels, f"{name}, {shape}")
     _expect_nearest(answer, uneven, uneven, "numbers that are levels themselves")
     halfway = np.float32([-2, -0.5, 0.25, 2.25])
+    beside = np.concatenate([halfway - 1e-4, halfway + 1e-4]).astype(np.float32)
+    _expect_nearest(answer, beside, uneven, "numbers close to halfway")
     codes = expect_array(call(answer, halfway, uneven, name="nearest"), "codes of numbers halfway")
     expect_equal(codes, [0, 1, 2, 3], "codes of numbers halfway", hint="between two levels the lower one is chosen")
-    return "even or uneven levels, inside and far outside, arrays of one and of two axes"
+    return f"even or uneven levels, inside and far outside, arrays of one and of two axes{_slowness(answer)}"
+
+
+def _slowness(answer):
+    """What a reader whose version goes number by number is told: later cells call it with many millions."""
+    few = np.linspace(-1, 1, 2_000, dtype=np.float32)
+    start = time.perf_counter()
+    answer(few, normal_float(4).levels)
+    seconds = (time.perf_counter() - start) / few.size * 1e6
+    if seconds < _PATIENCE_S:
+        return ""
+    return (
+        f"; {seconds:.0f} s for a million numbers, and the cells below ask for some 40 million: the solution takes all "
+        "of them at once"
+    )
 
 
 def _expect_nearest(answer, x, levels, what):
     codes = expect_array(call(answer, x, levels, name="nearest"), f"the codes ({what})")
+    _expect_shape_of_codes(codes, x, levels, what)
     distance = np.abs(x[..., None] - levels)
     reference = distance.argmin(axis=-1)
     above = np.searchsorted(levels, x)
@@ -52,6 +72,7 @@ def _expect_nearest(answer, x, levels, what):
     step = (levels[-1] - levels[0]) / (levels.size - 1)
     evenly = np.clip(np.rint((x - levels[0]) / step), 0, levels.size - 1)
     mistakes = {
+        "x was rounded to float16 first, which moves numbers across a border": nearest(np.float16(x), levels),
         "these are the levels: what is asked for is their index, the code": levels[reference],
         "these count from 1, and an index counts from 0": reference + 1,
         "these are the indices of the *furthest* level: argmin finds the smallest distance": distance.argmax(axis=-1),
@@ -68,10 +89,37 @@ def _expect_nearest(answer, x, levels, what):
         "x was scaled first: the levels are given as they stand, in the unit of x": nearest(
             x / np.abs(x).max(), levels
         ),
+        "x was clipped to -1 ... 1 first: levels may lie further out": nearest(np.clip(x, -1, 1), levels),
+        "the distances were divided by the level: near is meant on the number line": _nearest_relatively(x, levels),
+        "the distances are those of logarithms: near is meant on the number line": _nearest_by_logarithm(x, levels),
     }
     expect_equal(codes, reference, f"the codes ({what})", mistakes=mistakes)
     if codes.dtype.kind not in "iu":
         raise Almost(f"the codes ({what}) are {codes.dtype}: an index is a whole number, of an integer dtype")
+
+
+def _expect_shape_of_codes(codes, x, levels, what):
+    if codes.shape == x.shape:
+        return
+    reasons = {
+        (): "one code for each number is asked for: argmin without `axis` gives one for all",
+        (*x.shape, 1): "one axis too many: argmin with keepdims keeps the levels' axis",
+        (*x.shape[1:], levels.size): "argmin along the first axis asks for each *level* which number is nearest; the "
+        "levels' axis is the last one",
+        (x.size,): "the shape of x is lost",
+    }
+    reason = reasons.get(codes.shape, "a code for each number is asked for, in x's shape")
+    raise Almost(f"the codes ({what}): expected shape {x.shape}, seen {codes.shape}: {reason}")
+
+
+def _nearest_relatively(x, levels):
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return (np.abs(x[..., None] - levels) / np.abs(levels)).argmin(axis=-1)
+
+
+def _nearest_by_logarithm(x, levels):
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.abs(np.log(np.abs(x[..., None] / levels))).argmin(axis=-1)
 
 
 @exercise("03.2", "a log2 quantizer")
@@ -88,8 +136,11 @@ def _expect_powers(answer, x, bits, what):
     seen = expect_array(call(answer, x, bits, name="log2_quantize"), what)
     if not np.isfinite(seen.astype(np.float64)).all():
         raise Almost(f"{what}: NaN or infinity came out: log2(0) is -infinity and 0 / 0 is NaN, so zeros need care")
-    powers = _magnitudes(bits)
+    powers, largest = _magnitudes(bits), np.abs(x).max()
+    descending = largest * np.array([*-powers, 0, *powers])
     mistakes = {
+        "the result was rounded to float16": lambda: powers_of_two(bits).fake_quantize(x).astype(np.float16),
+        "small numbers became 0: their m is small too, and only m = 0 needs care": np.zeros_like(x),
         "rounded in the exponent: 1.45 lies nearer to 1 than to 2, although log2(1.45) rounds to 1": _by_exponent(
             x, bits, np.rint
         ),
@@ -132,6 +183,19 @@ def _expect_powers(answer, x, bits, what):
         "too few levels: `bits` bits number 2**bits codes, and so 2**(bits - 1) - 1 powers": _nearest_of(
             x, 0.5 ** np.arange(bits - 1)
         ),
+        "the distances were divided by the level: near is meant on the number line": lambda: np.sort(descending)[
+            _nearest_relatively(x, np.sort(descending))
+        ],
+        "16 levels, one negative power more than positive ones: each power takes two codes, + and -": lambda: (
+            _nearest_level(x, largest * np.sort([*-powers, 0, *powers, -powers[-1] / 2]))
+        ),
+        "the levels are not in ascending order, and a search among borders needs that": lambda: descending[
+            nearest(x, descending)
+        ],
+        "m is rounded up to a power of two: it is the largest magnitude itself": lambda: _nearest_level(
+            x, 2.0 ** np.ceil(np.log2(largest or 1)) * np.sort(descending) / (largest or 1)
+        ),
+        **_m_kept_off_zero(x, powers),
         "evenly spaced levels: the magnitudes are m, m/2, m/4 ...": lambda: uniform(bits).fake_quantize(x),
         "the greatest level is 1 here, not the largest magnitude in x": lambda: Codebook(
             "", powers_of_two(bits).levels, unit=None
@@ -170,6 +234,17 @@ def _nearest_of(x, magnitudes, zero=True):
 
 def _nearest_level(x, levels):
     return levels[np.abs(x[..., None] - levels).argmin(axis=-1)]
+
+
+def _m_kept_off_zero(x, powers):
+    """{mistake: result} where m is kept off 0 by more than tiny numbers bear."""
+    levels, largest = np.sort([*-powers, 0, *powers]), np.abs(x).max()
+    why = "tiny numbers have a tiny m, and only m = 0 needs care"
+    results = {}
+    for least in 10.0 ** np.arange(-7, -1):
+        results[f"m is {least:g} too large: {why}"] = _nearest_level(x, (largest + least) * levels)
+        results[f"m is never less than {least:g} here: {why}"] = _nearest_level(x, max(largest, least) * levels)
+    return results
 
 
 def _zero_by_exponent(x, bits):
@@ -231,7 +306,7 @@ def _(answer):
     found = []
     for name, x, sizes in _crossing_tensors():
         found.append((name, _expect_crossing(answer, x, sizes, name)))
-    said = [f"{name}: {first or 'never'}" for name, first in found[1:]]
+    said = [f"{name}: {first or 'never'}" for name, first in found[2:]]
     return f"NF4 leads from this block size on: {', '.join(said)}"
 
 
@@ -240,12 +315,18 @@ def _crossing_tensors():
     random, count = np.random.default_rng(33), 2**14
     return (
         ("Gaussian numbers in large blocks first", random.normal(size=count).astype(np.float32), (256, 8)),
+        ("a few Gaussian numbers", _a_narrow_lead(), (8, 64, 128, 256)),
         ("Gaussian numbers", random.normal(size=count).astype(np.float32), _SIZES),
         ("Laplace numbers", random.laplace(size=(4, count // 4)).astype(np.float32), _SIZES),
         ("uniform numbers", random.uniform(-1, 1, count).astype(np.float32), _SIZES),
         ("positive numbers", np.abs(random.normal(size=count)).astype(np.float32) + 1, (8, 32)),
         ("a part of the conv2d weight", _conv2d()[:48], _SIZES),
     )
+
+
+def _a_narrow_lead():
+    """Numbers of which NF4 keeps 0.05 dB more in blocks of 64: rounded to a tenth, both keep the same."""
+    return np.random.default_rng(17).normal(size=2**11).astype(np.float32)
 
 
 @cache
@@ -289,15 +370,28 @@ def _expect_curve(seen, x, sizes, what, expected, other, right, misfits):
     mistakes["x is cut in another order: neighbours in memory share a block, x.reshape(-1, block_size)"] = lambda: [
         sqnr_db(b, right(b)) for b in (np.asarray(x).T.reshape(-1, size) for size in sizes)
     ]
+    for mistake, measured in _OTHER_RATIOS.items():
+        mistakes[mistake] = lambda measured=measured: [20 * np.log10(measured(b, right(b))) for b in cut.values()]
     mistakes["this is the mean of the blocks' own decibels: SQNR is that of all numbers together"] = lambda: [
         np.mean([sqnr_db(*pair) for pair in zip(b, right(b), strict=True)]) for b in cut.values()
     ]
     expect_close(expect_array(seen, what), expected, what, rtol=0, atol=_SAME_DB, mistakes=mistakes)
 
 
+_OTHER_RATIOS = {
+    "a ratio of mean magnitudes: SQNR compares mean squares": lambda b, y: np.abs(b).mean() / np.abs(b - y).mean(),
+    "a ratio of variances: SQNR compares mean squares, with their means in them": lambda b, y: b.std() / (b - y).std(),
+    "a ratio of largest magnitudes: SQNR compares mean squares": lambda b, y: np.abs(b).max() / np.abs(b - y).max(),
+    "the largest magnitude over the error: SQNR compares mean squares": lambda b, y: (
+        np.abs(b).max() / np.sqrt(np.square(b - y).mean())
+    ),
+}
+
+
 def _misread_decibels(expected):
     power = np.asarray(expected)
     return {
+        "a natural logarithm: decibels are 20 log10 of the ratio": power * np.log(10),
         "half of the decibels: 20 log10 of a ratio of sizes, or 10 log10 of one of squares": power / 2,
         "twice the decibels: 10 log10 of a ratio of squares, or 20 log10 of one of sizes": power * 2,
         "error over numbers: SQNR is the numbers over the error, and positive here": -power,
@@ -317,6 +411,20 @@ def _evenly(blocks, steps=15, from_zero=True, whole=True, clipped=True):
         zero_point = np.clip(zero_point, 0, steps)
     codes = np.rint(blocks / scale + zero_point) if not whole else np.rint(blocks / scale) + zero_point
     return (np.clip(codes, 0, min(steps, 15) if steps < 255 else steps) - zero_point) * scale
+
+
+def _roughly(to_code=np.rint, to_zero_point=np.rint, from_low=False, wrap=False):
+    """int4 with a zero point, rounded in another way than asked for. -> function blocks -> blocks"""
+
+    def approximate(blocks):
+        low, high = np.minimum(blocks.min(1, keepdims=True), 0), np.maximum(blocks.max(1, keepdims=True), 0)
+        scale = (high - low) / 15
+        zero_point = to_zero_point(-low / scale)
+        codes = to_code((blocks - low) / scale) if from_low else to_code(blocks / scale) + zero_point
+        codes = np.clip(codes, 0, 15)
+        return ((codes - zero_point) % 256 if wrap else codes - zero_point) * scale
+
+    return approximate
 
 
 def _signed_extreme(blocks):
@@ -339,6 +447,13 @@ _EVEN = {
     ),
     "scale is range / 16 here: 16 levels have 15 steps between them": lambda b: _evenly(b, steps=16),
     "scale is range / 14 here: with a zero point all 16 codes are there, and 15 steps": lambda b: _evenly(b, steps=14),
+    "the zero point is cut, not rounded: np.rint before it becomes an integer": _roughly(to_zero_point=np.floor),
+    "x / scale is rounded down: np.rint gives the nearest code": _roughly(to_code=np.floor),
+    "x / scale is cut towards 0: np.rint gives the nearest code": _roughly(to_code=np.trunc),
+    "x - low is rounded here, and the rounded zero point taken off: rint(x / scale) + zero_point is asked for": (
+        _roughly(from_low=True)
+    ),
+    "codes minus zero point wrap around 256: both are unsigned integers": _roughly(wrap=True),
     "these are 8 bits: int4 has 15 steps": lambda b: _evenly(b, steps=255),
 }
 
@@ -387,6 +502,10 @@ def _expect_first(seen, even, uneven, sizes, what):
             "that is where *int4* keeps more: the comparison is turned round",
         ),
         (seen == sizes[0], "NF4 from the first size on, you say: it does not lead there"),
+        (
+            seen == _first_ahead(np.round(even, 1), np.round(uneven, 1), sizes),
+            "the decibels were rounded before they were compared: a smaller lead counts too",
+        ),
         (seen == max(ahead, default=None), "that is the *last* size at which NF4 leads"),
         (first in sizes and seen == sizes.index(first), "that is its index in the list, not the size itself"),
         (True, "the first size at which NF4's decibels are the higher ones is asked for"),
@@ -400,7 +519,7 @@ def _expect_first(seen, even, uneven, sizes, what):
 def _(answer):
     bytes_ = np.arange(256, dtype=np.uint8)
     reference = bytes_.view(ml_dtypes.float8_e4m3fn).astype(np.float64)
-    seen = np.array([expect_number(call(answer, int(byte), name="decode_e4m3"), _bits(byte)) for byte in bytes_])
+    seen = np.array([_decoded(answer, int(byte)) for byte in bytes_])
     apart = ~_same(seen, reference)
     if not apart.any():
         return "all 256 bytes, the 14 subnormal numbers, both zeros and both NaN among them"
@@ -408,6 +527,20 @@ def _(answer):
         if _same(values, seen).all():
             raise Almost(f"{_first_difference(seen, reference)}: {mistake}")
     raise Almost(f"{_first_difference(seen, reference)}: look at {_most_common_kind(np.flatnonzero(apart))}")
+
+
+def _decoded(answer, byte):
+    """The number that the answer reads, or Almost; None in the place of NaN has a message of its own."""
+    missing = object()
+
+    def decode_e4m3(byte):
+        value = answer(byte)
+        return missing if value is None and byte & 127 == 127 else value
+
+    value = call(decode_e4m3 if callable(answer) else answer, byte, name="decode_e4m3")
+    if value is missing:
+        raise Almost(f'{_bits(byte)}: expected nan, seen None: NaN is a value of the type float, `float("nan")`')
+    return expect_number(value, _bits(byte))
 
 
 def _same(seen, reference):
@@ -465,6 +598,10 @@ def _misread(byte):
     e5m2 = (
         "this reads an E5M2 byte: five exponent bits with bias 15 and two of mantissa; E4M3 has four and three, bias 7"
     )
+    reversed_mantissa = byte & 248 | (byte & 1) << 2 | byte & 2 | byte >> 2 & 1
+    turned = byte >> 1 | (byte & 1) << 7
+    exponent = (byte >> 3 & 15) - 16 * (byte >> 6 & 1)
+    three = (1 + (byte & 15) / 16) * 2.0 ** ((byte >> 4 & 7) - 3)
     sign_bit = "the first bit is the sign, and the other seven stay as they are: no two's complement"
     zeros = np.where(byte >> 7 == 1, -0.0, 0.0)
     bias = "the exponent's bias is 7, so that 0111 means 2**0"
@@ -484,6 +621,23 @@ def _misread(byte):
         (f"{subnormal}, and not all of them 0", np.where(byte & 120 == 0, zeros, read())),
         ("the three mantissa bits count eighths, not tenths", read(eighths=10)),
         ("the three mantissa bits count eighths, not sevenths", read(eighths=7)),
+        ("the three mantissa bits count eighths: quarters are E5M2's, which has two", read(eighths=4)),
+        ("the three mantissa bits count eighths, not quarters", read(eighths=4, subnormal=False, nan=False)),
+        (
+            "the exponent field comes first, behind the sign, and the mantissa last",
+            read()[byte & 128 | (byte & 15) << 3 | byte >> 4 & 7],
+        ),
+        ("the mantissa's bits are read from the wrong end: its first one counts a half", read()[reversed_mantissa]),
+        ("the sign is the first bit, not the last", read()[turned]),
+        *(
+            ("the exponent field is unsigned, with a bias of 7, not a two's complement", value)
+            for value in _with_exponent(exponent, byte, read())
+        ),
+        ("the exponent has four bits and the mantissa three, not three and four", np.where(byte > 127, -three, three)),
+        (
+            "that is another fp8, E4M3FNUZ: its bias is 8, and its one NaN stands where -0.0 does here",
+            byte.astype(np.uint8).view(ml_dtypes.float8_e4m3fnuz).astype(np.float64),
+        ),
         ("the mantissa has three bits, byte & 7: these are more", read(eighths=16, below=15)),
         ("the first bit is the sign", read(signed=False)),
         (ieee, read(ieee=True)),
@@ -500,6 +654,13 @@ def _misread(byte):
         (f"this is the byte as a signed integer; {sign_bit}", np.where(byte > 127, byte - 256.0, byte)),
         (sign_bit, np.where(byte > 127, -read()[(256 - byte) & 127], read())),
     )
+
+
+def _with_exponent(exponent, byte, right):
+    """Readings with this exponent: the exceptions read rightly, only NaN, or none of them."""
+    value = np.where(byte > 127, -1.0, 1.0) * (1 + (byte & 7) / 8) * 2.0**exponent
+    nan = byte & 127 == 127
+    return np.where(nan | (byte & 120 == 0), right, value), np.where(nan, right, value), value
 
 
 @exercise("03.5", "4 bits by onnxruntime")
@@ -535,21 +696,29 @@ def matmul_model(weight):
 
 
 _BLOCK_SIZES = (16, 32, 64, 128)
+_OUT_OF_REACH_DB = 100  # of 8 bits as well
 
 
 class _Version(NamedTuple):
-    """One 4-bit version of a model: its bytes, (block size, symmetric), and the dB that its output keeps."""
+    """One 4-bit version of a model: its bytes, (block size, symmetric), and the dB that its output keeps.
+
+    Beside it, what a reader may have measured instead: the weight's dB, and those of the output's largest magnitudes.
+    """
 
     size: int
     setting: tuple[int, bool]
     kept: float
+    of_weight: float
+    of_peaks: float
 
 
 def _tried(path, x):
     """Every 4-bit version of a model, in the order of two loops. -> list of _Version"""
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer  # a second to import
 
-    (reference,) = _run(path.read_bytes(), x)
+    model = path.read_bytes()
+    every_input = np.eye(x.shape[1], dtype=np.float32)  # its product is the weight
+    (reference,), (weight,) = _run(model, x), _run(model, every_input)
     versions, quiet = [], logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -558,7 +727,10 @@ def _tried(path, x):
                 quantizer = MatMulNBitsQuantizer(onnx.load(path), block_size=block_size, is_symmetric=symmetric)
                 quantizer.process()
                 data = quantizer.model.model.SerializeToString()
-                versions.append(_Version(len(data), (block_size, symmetric), float(sqnr_db(reference, *_run(data, x)))))
+                (y,), (made) = _run(data, x), _run(data, every_input)
+                peaks = 20 * np.log10(np.abs(reference).max() / np.abs(reference - y).max())
+                decibels = (sqnr_db(reference, y), sqnr_db(weight, *made), peaks)
+                versions.append(_Version(len(data), (block_size, symmetric), *map(float, decibels)))
     finally:
         logging.disable(quiet)
     return versions
@@ -569,10 +741,10 @@ def _run(model, x):
 
 
 def _limits(tried):
-    """Decibels between those of the versions, so that no limit is met by a hair; the last is out of reach."""
+    """Decibels between those of the versions, so that no limit is met by a hair; the last two are out of reach."""
     kept = sorted(version.kept for version in tried)
     apart = [(low + high) / 2 for low, high in pairwise(kept) if high - low > 0.1]
-    return [kept[0] - 1, *apart, kept[-1] + 1]
+    return [kept[0] - 1, *apart, kept[-1] + 1, _OUT_OF_REACH_DB]
 
 
 def _returned(answer, *arguments):
@@ -620,6 +792,18 @@ def _of_enough(choose):
     return lambda tried, limit: _chosen(tried, limit, choose)
 
 
+def _of_measured(measured):
+    """The smallest version of those of which `measured` is at least the limit."""
+    return lambda tried, limit: min((version for version in tried if measured(version) >= limit), default=_NONE).setting
+
+
+def _without(block_size):
+    return lambda tried, limit: _chosen([one for one in tried if one.setting[0] != block_size], limit, min)
+
+
+_NONE = _Version(0, None, 0, 0, 0)
+
+
 def _only(symmetric):
     return lambda tried, limit: _chosen([one for one in tried if one.setting[1] == symmetric], limit, min)
 
@@ -641,6 +825,17 @@ _MISCHOSEN = {
     "that is the largest block, and not always the smallest file: rows are padded to whole blocks": _of_enough(
         lambda enough: max(enough, key=lambda version: version.setting)
     ),
+    "the decibels are cut to whole ones before they are compared": _of_measured(lambda version: int(version.kept)),
+    "the decibels are rounded to whole ones before they are compared": _of_measured(
+        lambda version: round(version.kept)
+    ),
+    "those are the weight's decibels: what the output y keeps is asked for": _of_measured(
+        lambda version: version.of_weight
+    ),
+    "those are decibels of largest magnitudes: SQNR compares mean squares": _of_measured(
+        lambda version: version.of_peaks
+    ),
+    **{f"no version of block size {size} was tried": _without(size) for size in _BLOCK_SIZES},
     "only symmetric versions were tried: a zero point costs half a byte a block, and keeps more": _only(True),
     "only versions with a zero point were tried: symmetric ones are smaller": _only(False),
     "these keep *less* than the limit: the comparison is turned round": lambda tried, limit: next(
@@ -652,6 +847,11 @@ _MISCHOSEN = {
 def _why_not(seen, index, limits, tried):
     one, limit = seen[index], limits[index]
     kept = {version.setting: version.kept for version in tried}
+    if seen[-2] and not seen[-1]:
+        return (
+            f"no 4-bit version keeps {limits[-2]:.1f} dB: are these 4 bits? "
+            "MatMulNBitsQuantizer makes them unless `bits` says otherwise"
+        )
     if len({setting for setting in seen if setting}) == 1:
         return (
             "whatever the limit, it is one and the same version: does onnx.load stand before the loops? process() "
@@ -661,4 +861,9 @@ def _why_not(seen, index, limits, tried):
         return "there is a version that keeps enough"
     if kept[one] < limit:
         return f"that version's output keeps {kept[one]:.1f} dB: measure y against the float model's y"
-    return "another version that keeps enough is a smaller file: len(model.SerializeToString()) tells its bytes"
+    size = {version.setting: version.size for version in tried}
+    smaller = _chosen(tried, limit, min)
+    return (
+        f"{smaller} keeps {kept[smaller]:.1f} dB as well, in {size[smaller]:,} bytes instead of {size[one]:,}: "
+        "len(model.SerializeToString()) tells them"
+    )

@@ -30,6 +30,7 @@ def thresholds(levels, x):
             page.text(at(middle), y + 0.33, f"code {code}" if np.diff(at(edges))[code] > 0.9 else code, size=9)
         nearest_one = row[np.abs(row - x).argmin()]
         page.axes.plot([at(x)], [y], "o", color=palette.WEIGHTS, markersize=8, zorder=5)
+        page.arrow((at(x), y), (at(nearest_one), y), kind="weights", bend=0.25 if nearest_one > x else -0.25)
         page.text(at(x), y - 0.62, f"{x:g} becomes {nearest_one:.3g}", kind="weights", size=9)
     return page.figure
 
@@ -37,22 +38,19 @@ def thresholds(levels, x):
 def bit_fields(rows):
     """One number's bits in several float types, cut into fields. rows: [(name, bits, exponent bits)] -> Figure"""
     page = Schematic(
-        10, 0.55 + 0.85 * len(rows), title="The exponent's bits buy range, the mantissa's precision",
+        10, 0.55 + 0.85 * len(rows), title="One weight, rounded to four types: sign, exponent and mantissa",
         alt="; ".join(f"{name}: 1 sign bit, {e} of exponent, {len(b) - 1 - e} of mantissa" for name, b, e in rows),
     )  # fmt: skip
-    size = 0.25
+    size, room_for_name = 0.25, 0.95
     for index, (name, bits, exponent) in enumerate(rows):
         y = 0.85 * (len(rows) - index) - 0.15
         page.text(0.05, y, name, align="left", bold=True)
-        start = 1.35
-        for field, count in (("", 1), ("exponent", exponent), ("mantissa", len(bits) - 1 - exponent)):
-            first = 0 if not field else 1 if field == "exponent" else 1 + exponent
-            page.cells(
-                start, y, bits[first : first + count], kind=None if field == "exponent" else "weights", size=size
-            )
-            below = f"{field} {count}" if count * size > 1 else f"{count}"
-            page.text(start + count * size / 2, y - 0.31, "sign" if not field else below, size=9)
-            start += count * size + (0.3 if not field else 0.12)
+        start, first = 1.35, 0
+        for field, count in (("sign", 1), ("exponent", exponent), ("mantissa", len(bits) - 1 - exponent)):
+            page.cells(start, y, bits[first : first + count], size=size)
+            page.text(start, y - 0.31, field if count == 1 else f"{field} {count}", align="left", size=9)
+            first += count
+            start += max(count * size, 0.3 if count == 1 else room_for_name) + 0.15
     return page.figure
 
 
@@ -98,7 +96,7 @@ def stretched(reach, kept, best, marked):
     for name, decibels in kept.items():
         line = "--" if "NF4" in name else "-"
         axes.plot(reach, decibels, line, color=palette.INTEGER, label=name)
-    axes.axhline(best, color=INK, linewidth=1.2, linestyle=":", label="Lloyd-Max, the optimum")
+    axes.axhline(best, color=INK, linewidth=1.2, linestyle=":", label="Lloyd-Max")
     for text, place in marked.items():
         axes.axvline(place, color=INK, linewidth=0.8)
         axes.annotate(text, (place, 0.04), (4, 0), xycoords=axes.get_xaxis_transform(), textcoords="offset points",
@@ -131,13 +129,16 @@ def crossings(block_sizes, curves, made_up=()):
 def eight_bits(points):
     """SQNR at 8 bits over reach. points: {(kind of tensor, codebook): (reach [n], dB [n])}. -> Figure"""
     figure, axes = palette.figure(height=4.0)
+    ends = {}
     for (sort, name), (reach, decibels) in points.items():
+        ends[name] = [min(decibels), max(decibels), *ends.get(name, [])]
         face = {"markerfacecolor": "white"} if name == "E4M3" else {}
         sign = "^" if name == "E4M3" else "o"
         axes.plot(reach, decibels, sign, color=palette.COLOURS[sort], label=f"{name}, {sort}", markersize=6, **face)
     axes.set(xlabel="largest magnitude / root mean square", ylabel="SQNR in dB at 8 bits", xscale="log")
     _plain_ticks(axes, [3, 4, 6, 8, 12, 16, 24])
-    axes.set_title("E4M3 keeps the same of every tensor; int8 more, where the tail is short")
+    said = [f"{name} keeps {min(decibels):.0f} to {max(decibels):.0f} dB" for name, decibels in ends.items()]
+    axes.set_title(f"Over these tensors {', '.join(said)}")
     axes.legend(loc="upper right", ncols=2)
     return figure
 
@@ -180,7 +181,7 @@ class CodebookPicture:
             figure.subplots_adjust(left=0.09, right=0.98, top=0.92, bottom=0.11, hspace=0.52)
             title = f"{method}, {bits} bits, one scale for {shared_by}: {quality:.1f} dB"
             label = "weight / largest magnitude that shares its scale"
-            plots.histogram(scaled, title=title, label=label, levels=book.levels, view=(-1.02, 1.02), axes=above)
+            plots.histogram(scaled, title=title, label=label, levels=book.levels, view=(-1, 1), axes=above)
             above.set(ylabel="% of weights")
             _draw_usage(below, used)
         return figure

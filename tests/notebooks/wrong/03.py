@@ -5,6 +5,11 @@ def _nearest(body):
     return f"def nearest(x, levels):\n    return {body}\n"
 
 
+def _quietly(head, result, *before):
+    lines = [head, *before, "with np.errstate(divide='ignore', invalid='ignore'):", f"    return {result}"]
+    return "\n    ".join(lines)
+
+
 def _log2_quantize(*lines):
     return "\n    ".join(["def log2_quantize(x, bits):", *lines])
 
@@ -121,6 +126,11 @@ def four_bits(path, x, at_least):
 """
 
 
+WEIGHT_MEASURED = _four_bits(
+    before="rows = {'x': np.eye(x.shape[1], dtype=np.float32)}; "
+    "(weight,) = onnxruntime.InferenceSession(path).run(None, rows)",
+    enough="sqnr_db(weight, onnxruntime.InferenceSession(data).run(None, rows)[0]) >= at_least",
+)
 POWERS = "2 ** (bits - 1) - 1"
 EVEN = "np.arange(2 ** (bits - 1) - 1, 0, -1) / (2 ** (bits - 1) - 1)"
 
@@ -167,7 +177,22 @@ WRONG_ANSWERS = {
             "x was scaled first",
         ),
         ("floats", _nearest("np.abs(x[..., None] - levels).argmin(-1).astype(float)"), "an index is a whole number"),
-        ("one code for all", _nearest("np.abs(x[..., None] - levels).argmin()"), "expected shape"),
+        ("one code for all", _nearest("np.abs(x[..., None] - levels).argmin()"), "argmin without `axis`"),
+        ("the axis kept", _nearest("np.abs(x[..., None] - levels).argmin(-1, keepdims=True)"), "keepdims"),
+        ("along the numbers", _nearest("np.abs(x[..., None] - levels).argmin(0)"), "along the first axis"),
+        ("flattened", _nearest("np.abs(x.ravel()[:, None] - levels).argmin(-1)"), "the shape of x is lost"),
+        ("clipped first", _nearest("np.abs(np.clip(x, -1, 1)[..., None] - levels).argmin(-1)"), "was clipped to -1"),
+        ("in float16", _nearest("np.abs(np.float16(x)[..., None] - levels).argmin(-1)"), "rounded to float16"),
+        (
+            "relative to the level",
+            _quietly("def nearest(x, levels):", "(np.abs(x[..., None] - levels) / np.abs(levels)).argmin(-1)"),
+            "divided by the level",
+        ),
+        (
+            "in the logarithm",
+            _quietly("def nearest(x, levels):", "np.abs(np.log(np.abs(x[..., None] / levels))).argmin(-1)"),
+            "those of logarithms",
+        ),
     ],
     "03.2": [
         ("rounded in the exponent", _by_exponent("rint"), "rounded in the exponent"),
@@ -282,6 +307,52 @@ WRONG_ANSWERS = {
         ),
         ("m missing", _with_levels("1, 2 ** (bits - 1)"), "m itself is missing"),
         ("a power for each bit", _with_levels("bits"), "a power for each *code*"),
+        (
+            "small tensors to zeros",
+            _with_levels(POWERS).replace(
+                "    powers = ", "    if np.abs(x).max() < 1e-3:\n        return np.zeros_like(x)\n    powers = ", 1
+            ),
+            "small numbers became 0",
+        ),
+        (
+            "relative to the level",
+            _quietly(
+                "def log2_quantize(x, bits):",
+                "levels[(np.abs(x[..., None] - levels) / np.abs(levels)).argmin(axis=-1)]",
+                "powers = 0.5 ** np.arange(2 ** (bits - 1) - 1)",
+                "levels = np.abs(x).max() * np.concatenate([-powers, [0], powers[::-1]])",
+            ),
+            "divided by the level",
+        ),
+        (
+            "16 levels",
+            _with_levels(POWERS, levels="[-powers, [-powers[-1] / 2, 0], powers[::-1]]"),
+            "one negative power more",
+        ),
+        (
+            "levels out of order",
+            _log2_quantize(
+                "powers = 0.5 ** np.arange(2 ** (bits - 1) - 1)",
+                "levels = np.abs(x).max() * np.concatenate([-powers, [0], powers])",
+                "return levels[np.searchsorted((levels[1:] + levels[:-1]) / 2, x)]",
+            ),
+            "not in ascending order",
+        ),
+        (
+            "m a power of two",
+            _with_levels(POWERS).replace("np.abs(x).max()", "2 ** np.ceil(np.log2(np.abs(x).max() or 1))"),
+            "rounded up to a power of two",
+        ),
+        (
+            "m and a little",
+            _with_levels(POWERS).replace("np.abs(x).max()", "(np.abs(x).max() + 1e-6)"),
+            "m is 1e-06 too large",
+        ),
+        (
+            "m at least a little",
+            _with_levels(POWERS).replace("np.abs(x).max()", "max(np.abs(x).max(), 1e-3)"),
+            "never less than 0.001",
+        ),
         ("even levels", _with_levels(POWERS).replace("0.5 ** np.arange(2 ** (bits - 1) - 1)", EVEN), "evenly spaced"),
     ],
     "03.3": [
@@ -359,6 +430,56 @@ WRONG_ANSWERS = {
             _crossing(decibels="20 * np.log10(np.linalg.norm(a - b) / np.linalg.norm(a))"),
             "error over numbers",
         ),
+        ("the zero point cut", _crossing(zero_point="(-low / scale).astype(int)"), "the zero point is cut"),
+        (
+            "rounded down",
+            _crossing(clip="np.clip(np.floor(blocks / scale) + zero_point, 0, 15)"),
+            "is rounded down",
+        ),
+        (
+            "cut towards 0",
+            _crossing(clip="np.clip((blocks / scale).astype(int) + zero_point, 0, 15)"),
+            "is cut towards 0",
+        ),
+        (
+            "unsigned codes",
+            _crossing(
+                zero_point="np.rint(-low / scale).astype(np.uint8)",
+                clip="np.clip(np.rint(blocks / scale) + zero_point, 0, 15).astype(np.uint8)",
+            ),
+            "wrap around 256",
+        ),
+        (
+            "rounded from the low end",
+            _crossing(clip="np.clip(np.rint((blocks - low) / scale), 0, 15)"),
+            "x - low is rounded here",
+        ),
+        (
+            "natural logarithm",
+            _crossing(decibels="20 * np.log(np.linalg.norm(a) / np.linalg.norm(a - b))"),
+            "a natural logarithm",
+        ),
+        (
+            "mean magnitudes",
+            _crossing(decibels="20 * np.log10(np.abs(a).mean() / np.abs(a - b).mean())"),
+            "a ratio of mean magnitudes",
+        ),
+        (
+            "variances",
+            _crossing(decibels="10 * np.log10(a.var() / (a - b).var())"),
+            "a ratio of variances",
+        ),
+        (
+            "peak over error",
+            _crossing(decibels="20 * np.log10(np.abs(a).max() / np.sqrt(np.square(a - b).mean()))"),
+            "the largest magnitude over the error",
+        ),
+        (
+            "largest magnitudes",
+            _crossing(decibels="20 * np.log10(np.abs(a).max() / np.abs(a - b).max())"),
+            "a ratio of largest magnitudes",
+        ),
+        ("compared in tenths", _crossing(ahead="round(other, 1) > round(one, 1)"), "were rounded before"),
         ("no logarithm", _crossing(decibels="np.linalg.norm(a) / np.linalg.norm(a - b)"), "this is the ratio itself"),
         (
             "mean of the blocks' decibels",
@@ -437,9 +558,66 @@ WRONG_ANSWERS = {
             _decode().replace("byte & 7", "byte & 15").replace("mantissa / 8", "mantissa / 16"),
             "the mantissa has three bits",
         ),
+        ("quarters", _decode(normal="1 + mantissa / 4").replace("mantissa / 8 *", "mantissa / 4 *"), "quarters"),
+        (
+            "quarters without exceptions",
+            "def decode_e4m3(byte):\n"
+            "    return (-1.0) ** (byte >> 7) * (1 + (byte & 7) / 4) * 2.0 ** ((byte >> 3 & 15) - 7)\n",
+            "not quarters",
+        ),
+        (
+            "mantissa from the wrong end",
+            _decode().replace("byte & 7\n", "int(f'{byte & 7:03b}'[::-1], 2)\n"),
+            "from the wrong end",
+        ),
+        (
+            "the sign last",
+            _decode(more="byte = byte >> 1 | (byte & 1) << 7; exponent, mantissa = byte >> 3 & 15, byte & 7").replace(
+                "-1.0 if byte >> 7", "-1.0 if byte & 1"
+            ),
+            "the sign is the first bit",
+        ),
+        (
+            "mantissa first",
+            _decode().replace("byte >> 3 & 15, byte & 7", "byte & 15, byte >> 4 & 7"),
+            "the exponent field comes first",
+        ),
+        (
+            "FNUZ",
+            "import ml_dtypes\n\n\ndef decode_e4m3(byte):\n"
+            "    return float(np.uint8(byte).view(ml_dtypes.float8_e4m3fnuz))\n",
+            "E4M3FNUZ",
+        ),
+        (
+            "the exponent in two's complement",
+            _decode(bias=0)
+            .replace("if byte & 127 == 127", "exponent -= 16 * (exponent > 7)\n    if byte & 127 == 127")
+            .replace("(1 - 0)", "-6")
+            .replace("if exponent == 0", "if byte & 120 == 0"),
+            "not a two's complement",
+        ),
+        (
+            "three exponent bits",
+            "def decode_e4m3(byte):\n"
+            "    return (-1.0) ** (byte >> 7) * (1 + (byte & 15) / 16) * 2.0 ** ((byte >> 4 & 7) - 3)\n",
+            "not three and four",
+        ),
+        ("None for NaN", _decode().replace("float('nan')", "None"), "expected nan, seen None"),
         ("no fraction", _decode(normal="1 + mantissa // 8"), "look at the ordinary numbers"),
     ],
     "03.5": [
+        ("8 bits", _four_bits().replace("block_size=block", "bits=8, block_size=block"), "are these 4 bits?"),
+        ("16 left out", _four_bits().replace("(16, 32", "(32"), "no version of block size 16"),
+        ("32 left out", _four_bits().replace("16, 32", "16"), "no version of block size 32"),
+        ("128 left out", _four_bits().replace(", 128", ""), "no version of block size 128"),
+        ("whole decibels", _four_bits(enough="int(kept) >= at_least"), "are cut to whole ones"),
+        ("rounded decibels", _four_bits(enough="round(kept) >= at_least"), "are rounded to whole ones"),
+        (
+            "largest magnitudes",
+            _four_bits(enough="20 * np.log10(np.abs(reference).max() / np.abs(reference - y).max()) >= at_least"),
+            "decibels of largest magnitudes",
+        ),
+        ("the weight", WEIGHT_MEASURED, "the weight's decibels"),
         ("the most exact", _four_bits(pick="max(enough, key=lambda e: e[3])"), "the most exact version"),
         ("the smallest of all", _four_bits(enough="True"), "the smallest version of all"),
         ("the first", _four_bits(pick="enough[0]"), "the first version that keeps enough"),
