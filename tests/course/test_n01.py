@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qlab.course import check
-from qlab.course.lessons import find, n01, n01_codes, n01_pair, n01_pictures, n01_range
+from qlab.course.lessons import find, n01
+from qlab.course.plots import lesson01
 from qlab.machine.runtime import run_operator
 from qlab.numerics.affine import fake_quantize, qparams_from_range
 
@@ -37,7 +38,7 @@ def test_the_places_of_the_lesson_are_those_that_later_notebooks_call():
     assert places == ["choose_qparams", "quantize", "dequantize", "error_bound", "qdq_model", "run_model"]
 
 
-@pytest.mark.parametrize("scale", n01_codes.AWKWARD_SCALES)
+@pytest.mark.parametrize("scale", n01.AWKWARD_SCALES)
 def test_where_every_quotient_is_a_tie_division_is_exact_in_float32_and_in_float64(scale):
     x = np.float32(scale) * np.arange(-100.5, 154, dtype=np.float32)
     ties = np.arange(-100.5, 154)
@@ -47,7 +48,7 @@ def test_where_every_quotient_is_a_tie_division_is_exact_in_float32_and_in_float
 
 def test_products_with_one_over_an_awkward_scale_miss_ties():
     missed = []
-    for scale in n01_codes.AWKWARD_SCALES:
+    for scale in n01.AWKWARD_SCALES:
         x = np.float32(scale) * np.arange(-100.5, 154, dtype=np.float32)
         right = np.rint(x / np.float32(scale))
         single = np.rint(x * (1 / np.float32(scale)))
@@ -65,27 +66,27 @@ def test_a_mirrored_search_stays_within_the_tolerance_that_the_text_states():
         a = min(np.linspace(0.02, 1, 60) * np.abs(x).max(), key=error)
         return -a, a
 
-    lost = {name: n01_range.decibels_lost(name, mirrored(n01_range.with_target(name)[0])) for name in n01_range.SAMPLES}
-    assert max(lost.values()) < n01_range.TOLERANCE_DB
-    assert n01_range.TOLERANCE_DB == 0.5  # as the notebook says
+    lost = {name: n01.decibels_lost(name, mirrored(n01.with_target(name)[0])) for name in n01.SAMPLES}
+    assert max(lost.values()) < n01.TOLERANCE_DB
+    assert n01.TOLERANCE_DB == 0.5  # as the notebook says
 
 
 def test_the_qdq_pair_of_the_check_is_valid_onnx_and_gives_what_both_operators_give():
-    model = n01_pair.qdq_model(0.02, 120)
+    model = n01.qdq_model(0.02, 120)
     onnx.checker.check_model(model, full_check=True)
-    codes = run_operator("QuantizeLinear", n01_pair.EXAMPLE, np.float32(0.02), np.uint8(120))
+    codes = run_operator("QuantizeLinear", n01.EXAMPLE, np.float32(0.02), np.uint8(120))
     expected = run_operator("DequantizeLinear", codes, np.float32(0.02), np.uint8(120))
-    assert np.array_equal(n01_pair.run_model(model, n01_pair.EXAMPLE), expected)
+    assert np.array_equal(n01.run_model(model, n01.EXAMPLE), expected)
 
 
 @pytest.mark.parametrize(
     ("name", "answer", "says"),
     [
         ("01.3", n01.dequantize, "expected two functions, (to_real, error_bound)"),
-        ("01.5", n01_pair.qdq_model, "expected two functions, (qdq_model, run_model)"),
+        ("01.5", n01.qdq_model, "expected two functions, (qdq_model, run_model)"),
         ("01.1", lambda *_: {"scale": 1, "zero_point": 0}, "expected (scale, zero_point)"),
-        ("01.5", (lambda *_: "nowhere.onnx", n01_pair.run_model), "expected an onnx model"),
-        ("01.5", (n01_pair.qdq_model, lambda *_: np.zeros(3)), "expected shape"),
+        ("01.5", (lambda *_: "nowhere.onnx", n01.run_model), "expected an onnx model"),
+        ("01.5", (n01.qdq_model, lambda *_: np.zeros(3)), "expected shape"),
     ],
 )
 def test_an_answer_of_another_form_is_told_what_was_expected(name, answer, says):
@@ -94,6 +95,6 @@ def test_an_answer_of_another_form_is_told_what_was_expected(name, answer, says)
 
 
 def test_the_schematics_say_what_they_show():
-    drawn = [n01_pictures.draw_grid(), n01_pictures.draw_bits(0.1, 183, (11, 9)), n01_pictures.draw_pair()]
+    drawn = [lesson01.draw_grid(), lesson01.draw_bits(0.1, 183, (11, 9)), lesson01.draw_pair()]
     assert all(len(figure.alt) > 80 for figure in drawn)
     assert all(figure.png().startswith(b"\x89PNG") for figure in drawn)

@@ -14,27 +14,28 @@ from onnxruntime.quantization.quant_utils import (
 )
 
 from qlab.course import check
-from qlab.course.lessons import n02, n02_dynamic, n02_pictures, n02_schemes, n02_symmetric
+from qlab.course.lessons import n02
+from qlab.course.plots import lesson02
 from qlab.machine.runtime import run_operator
 
 
 @pytest.mark.slow
 def test_the_least_total_is_the_least_of_all_choices_and_what_is_not_as_good_is_clearly_worse():
-    for _, given, allowed in n02_schemes.budgets():
-        found = n02_schemes.all_measured(tuple(given))
+    for _, given, allowed in n02.budgets():
+        found = n02.all_measured(tuple(given))
         totals = []
-        for choice in itertools.product(n02_schemes.SCHEMES, repeat=len(given)):
+        for choice in itertools.product(n02.SCHEMES, repeat=len(given)):
             rows = [found[name][scheme] for name, scheme in zip(given, choice, strict=True)]
             if sum(bool(zero_point) for _, zero_point, _ in rows) <= allowed:
                 totals.append(sum(error for error, *_ in rows))
-        least = n02_schemes.least_total(found, allowed)
+        least = n02.least_total(found, allowed)
         assert min(totals) == pytest.approx(least)
         assert not [total for total in totals if 1.0001 * least < total < 1.01 * least]
 
 
 @pytest.mark.slow
 def test_symmetric_int8_has_the_error_1_on_every_tensor():
-    assert all(n02_schemes.measured(x)["symmetric int8"][0] == 1 for x in n02.eight_tensors().values())
+    assert all(n02.measured(x)["symmetric int8"][0] == 1 for x in n02.eight_tensors().values())
 
 
 @pytest.mark.parametrize("answer", ["asymmetric uint8", {"ReLU": "symmetric int8"}, 8])
@@ -76,22 +77,22 @@ def test_a_zero_point_that_is_left_out_leaves_the_type_to_output_dtype_and_to_ui
 
 
 def test_qlabs_own_answers_pass():
-    assert check("02.1", n02_symmetric.symmetric_qparams).status == "passed"
-    assert check("02.4", n02_dynamic.quantize_for).status == "passed"
+    assert check("02.1", n02.symmetric_qparams).status == "passed"
+    assert check("02.4", n02.quantize_for).status == "passed"
 
 
 def test_the_products_of_a_model_are_told_in_a_line(tmp_path):
     source, target = tmp_path / "source.onnx", tmp_path / "target.onnx"
-    source.write_bytes(n02_dynamic.feed_forward())
+    source.write_bytes(n02.feed_forward())
     assert n02.products_in(target).startswith("Nothing was written")
-    saturating, exact = n02_dynamic.cards()[1], n02_dynamic.cards()[0]
-    n02_dynamic.quantize_for(saturating, source, target)
+    saturating, exact = n02.cards()[1], n02.cards()[0]
+    n02.quantize_for(saturating, source, target)
     assert n02.products_in(target).startswith("2 products u8 x s8, weights with codes -64 to 64")
-    n02_dynamic.quantize_for(exact, source, target)
+    n02.quantize_for(exact, source, target)
     assert n02.products_in(target).startswith("2 products u8 x s8, weights with codes -127 to 127")
     assert not any(node.op_type == "MatMul" for node in onnx.load(target).graph.node)
 
 
-@pytest.mark.parametrize("draw", [n02_pictures.two_grids, n02_pictures.four_scales, n02_pictures.dynamic_product])
+@pytest.mark.parametrize("draw", [lesson02.two_grids, lesson02.four_scales, lesson02.dynamic_product])
 def test_a_schematic_says_in_words_what_it_shows(draw):
     assert len(draw().alt) > 80

@@ -9,7 +9,8 @@ from onnx.reference import ReferenceEvaluator
 
 from qlab import PerAxis, PerBlock, PerTensor, choose_qparams, quantize, sqnr_db
 from qlab.course.checking import judge
-from qlab.course.lessons import n04, n04_blocks, n04_budget, n04_graphs, n04_pictures
+from qlab.course.lessons import n04
+from qlab.course.plots import lesson04
 from qlab.machine.runtime import run_operator
 
 LINEAR = "(float[a, b] x, float[b, c] w) => (float[a, c] y) { y = MatMul(x, w) }"
@@ -56,9 +57,9 @@ def test_every_scale_of_exercise_04_4_is_tried_above():
 
 
 def test_the_reference_of_block_codes_is_qlabs_own_quantizer_too():
-    for _, x, block_size in n04_blocks.matrices():
+    for _, x, block_size in n04.matrices():
         qparams = choose_qparams(x, "int8", symmetric=True, granularity=PerBlock(1, block_size))
-        scales = n04_blocks.block_scales(x, block_size)
+        scales = n04.block_scales(x, block_size)
         np.testing.assert_allclose(scales, qparams.scale, rtol=1e-6)
         np.testing.assert_array_equal(
             run_operator("QuantizeLinear", x, scales, axis=1, block_size=block_size, output_dtype=3),
@@ -67,15 +68,15 @@ def test_the_reference_of_block_codes_is_qlabs_own_quantizer_too():
 
 
 def test_every_habit_errs_in_some_question_of_04_3_and_no_two_habits_err_alike():
-    asked = list(n04_budget.cases())
-    chosen = {said: [n04_budget.best_by(wanted, case) for case in asked] for said, wanted in n04_budget.HABITS}
-    chosen["right"] = [n04_budget.best_by(n04_budget.quality, case) for case in asked]
+    asked = list(n04.cases())
+    chosen = {said: [n04.best_by(wanted, case) for case in asked] for said, wanted in n04.HABITS}
+    chosen["right"] = [n04.best_by(n04.quality, case) for case in asked]
     assert [(a, b) for a, b in itertools.combinations(chosen, 2) if chosen[a] == chosen[b]] == []
 
 
 def test_a_budget_that_the_best_choice_costs_exactly_is_among_the_questions_of_04_3():
-    best = [(case, n04_budget.best_by(n04_budget.quality, case)) for case in n04_budget.cases()]
-    assert any(n04_budget.cost(case.x, *choice) == case.budget for case, choice in best)
+    best = [(case, n04.best_by(n04.quality, case)) for case in n04.cases()]
+    assert any(n04.cost(case.x, *choice) == case.budget for case, choice in best)
 
 
 def random_product(inputs, outputs):
@@ -96,13 +97,13 @@ def test_the_reading_of_an_optimized_graph_names_the_types_and_scales_that_were_
 
 def test_a_product_per_output_channel_is_right_with_the_precise_instruction():
     x, w = random_product(144, 144)
-    y, _ = n04_graphs.optimized(n04.qdq_model(x, w, PerTensor(), PerAxis(1)), x, x64quantprecision="1")
+    y, _ = n04.optimized(n04.qdq_model(x, w, PerTensor(), PerAxis(1)), x, x64quantprecision="1")
     assert sqnr_db(x @ w, y) > 30
 
 
 def test_a_saved_graph_with_int8_activations_is_read_as_such_on_any_machine():
     x, w = random_product(32, 48)
-    assert n04.reading(n04_graphs.saved_int8(x, w)) == ("MatMulIntegerToFloat", "int8", "int8", (48,))
+    assert n04.reading(n04.saved_int8(x, w)) == ("MatMulIntegerToFloat", "int8", "int8", (48,))
 
 
 @pytest.mark.parametrize("tokens", [32, 16])
@@ -117,12 +118,12 @@ def test_scales_per_token_without_a_zero_point_run_and_are_wrong_where_there_are
     model.graph.initializer.extend(held)
     (right,) = ReferenceEvaluator(model).run(None, {"x": x})
     if tokens == w.shape[1]:
-        y, graph = n04_graphs.optimized(model, x, x64quantprecision="1")
+        y, graph = n04.optimized(model, x, x64quantprecision="1")
         assert "MatMulIntegerToFloat" in [node.op_type for node in graph.node]
         assert sqnr_db(right, y) < 25
     else:
         with pytest.raises(Exception, match="broadcast"):
-            n04_graphs.optimized(model, x)
+            n04.optimized(model, x)
 
 
 def effective_bits(shape, bits, granularity, scale_bits=16):
@@ -142,10 +143,10 @@ def test_the_first_of_two_functions_can_be_checked_alone_and_passes_nothing(exer
 
 @pytest.mark.parametrize("picture", ["who_shares", "the_sum"])
 def test_a_schematic_says_in_words_what_it_shows(picture):
-    assert len(getattr(n04_pictures, picture)().alt) > 100
+    assert len(getattr(lesson04, picture)().alt) > 100
 
 
 def test_every_fate_has_a_look_of_its_own():
-    assert len(set(n04_pictures.LOOKS.values())) == len(n04_pictures.LOOKS)
-    ran = {("float32", said): said for said in n04_pictures.LOOKS}
+    assert len(set(lesson04.LOOKS.values())) == len(lesson04.LOOKS)
+    ran = {("float32", said): said for said in lesson04.LOOKS}
     assert n04.fates(ran, title="a cell each").alt
