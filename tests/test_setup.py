@@ -72,3 +72,12 @@ def test_the_links_of_the_readme_lead_somewhere():
     links = re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_readme_states_the_minutes_that_each_notebook_states():
+    rows = re.findall(r"\]\((notebooks/\S+\.ipynb)\) \| (\d+) \|", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert [path for path, _ in rows] == sorted(
+        f"notebooks/{path.name}" for path in (ROOT / "notebooks").glob("*.ipynb")
+    )
+    stated = {path: re.search(r"\*(\d+) minutes", (ROOT / path).read_text(encoding="utf-8"))[1] for path, _ in rows}
+    assert dict(rows) == stated
