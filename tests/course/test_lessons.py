@@ -1,5 +1,8 @@
 """The registry of exercises."""
 
+import subprocess
+import sys
+
 import pytest
 
 from qlab.course import lessons
@@ -89,3 +92,14 @@ def test_an_answer_has_a_function_for_each_place_or_for_none(register):
 def test_what_stands_in_every_place_of_the_course_can_be_called():
     for name, exercise in lessons.places().items():
         assert callable(exercise.places[name])
+
+
+def test_neither_the_board_nor_a_place_loads_the_lessons_that_it_does_not_need():
+    code = """if True:
+        import sys
+        from qlab.course import lessons, mine
+        lessons.ids()
+        mine.quantize
+        print(sorted(name for name in sys.modules if name.startswith("qlab.course.lessons.n")))"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "['qlab.course.lessons.n01']"

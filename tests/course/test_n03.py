@@ -11,7 +11,8 @@ from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
 from qlab import PerAxis, choose_qparams, fake_quantize, sqnr_db
 from qlab.course import check
-from qlab.course.lessons import n03, n03_pictures
+from qlab.course.lessons import n03
+from qlab.course.plots import lesson03
 from qlab.course.widgets import ends
 from qlab.numerics.codebook import Codebook, normal_float, powers_of_two
 
@@ -84,16 +85,16 @@ def test_03_4_names_the_kind_of_byte_of_which_most_are_read_wrongly():
 def test_the_widget_draws_at_the_ends_of_its_controls():
     from qlab.course import choice, slider
 
-    picture = n03_pictures.CodebookPicture(np.random.default_rng(0).normal(size=(8, 64)))
+    picture = lesson03.CodebookPicture(np.random.default_rng(0).normal(size=(8, 64)))
     controls = {
-        "method": choice(n03_pictures.METHODS),
+        "method": choice(lesson03.METHODS),
         "bits": slider(2, 6, 4),
-        "shared_by": choice(n03_pictures.GROUPS),
+        "shared_by": choice(lesson03.GROUPS),
     }
     for values in ends(**controls):
         assert len(picture(**values).axes) == 2
 
 
 def test_the_borders_drawn_are_where_the_code_changes():
-    figure = n03_pictures.thresholds([-3, -1, 0, 0.5, 4], x=1.8)
+    figure = lesson03.thresholds([-3, -1, 0, 0.5, 4], x=1.8)
     assert "1.8 becomes 0.5" in [text.get_text() for text in figure.axes[0].texts]

@@ -31,6 +31,7 @@ __all__ = ["Exercise", "exercise", "find", "ids", "places", "questions", "with_p
 _ID = re.compile(r"(\d\d)\.(\d+)")
 _PLACE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _TAKEN = {"adopt", "reset"}  # what `mine` itself offers
+_WRITTEN = re.compile(r'^@exercise\(\s*"([\d.]+)"', re.MULTILINE)
 _REGISTRY = {}
 
 
@@ -108,21 +109,28 @@ def find(exercise_id):
 
 
 def ids(notebook=None):
-    """Every exercise id, in reading order; of one notebook ("04") if it is named."""
-    for number in [notebook] if notebook else _notebooks():
-        _module(number)
-    chosen = [name for name in _REGISTRY if notebook in (None, name[:2])]
+    """Every exercise id, in reading order; of one notebook ("04") if it is named.
+
+    Read from the lessons' text: a notebook's outputs then do not depend on the code of every other lesson.
+    """
+    written = {
+        name for number in _notebooks() for name in re.findall(r'^@exercise\(\s*"([\d.]+)"', _text(number), re.M)
+    }
+    chosen = [name for name in written | _REGISTRY.keys() if notebook in (None, name[:2])]
     return tuple(sorted(chosen, key=lambda name: tuple(map(int, name.split(".")))))
 
 
 def places():
     """{name in `mine`: the exercise whose answer takes that place}, in reading order."""
-    return {name: _REGISTRY[exercise_id] for exercise_id in ids() for name in _REGISTRY[exercise_id].places}
+    return {name: find(exercise_id) for exercise_id in ids() for name in find(exercise_id).places}
 
 
 def with_place(name):
     """The exercise whose answer takes that place in `mine`, or None."""
-    return next((found for found in _REGISTRY.values() if name in found.places), None) or places().get(name)
+    for number in _notebooks():
+        if re.search(rf'place=[^=]*"{re.escape(name)}"', _text(number)):
+            _module(number)
+    return next((found for found in _REGISTRY.values() if name in found.places), None)
 
 
 def questions(notebook):
@@ -142,6 +150,11 @@ def _data(file):
 
 def _notebooks():
     return [found.name[1:] for found in pkgutil.iter_modules(__path__) if re.fullmatch(r"n\d\d", found.name)]
+
+
+@cache
+def _text(notebook):
+    return (Path(__file__).parent / f"n{notebook}.py").read_text(encoding="utf-8")
 
 
 def _is_of_a_notebook(module):
