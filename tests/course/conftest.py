@@ -15,7 +15,7 @@ def progress_file(tmp_path, monkeypatch):
 @pytest.fixture
 def register(monkeypatch):
     """Registers a function as the check of exercise 99.1 for the time of this test."""
-    lessons.places()  # loads all: a lesson first loaded during this test would be forgotten with it, and never loaded again
+    lessons.places()  # loads all: one first loaded during this test would be forgotten with it, and never loaded again
     monkeypatch.setattr(lessons, "_REGISTRY", dict(lessons._REGISTRY))
 
     def with_checker(checker, exercise_id="99.1", **places):
