@@ -72,7 +72,7 @@ def kernel(tmp_path):
     """A client of a kernel that the server of `make lab` started, in a home of its own: tmp_path / "home"."""
     (tmp_path / "home").mkdir()
     around = silence.environment_of_its_own(tmp_path / "home")
-    process, lab = server.start(server.copy_of_notebooks(tmp_path / "served"), tmp_path / "jupyter", around)
+    process, lab = server.start(tmp_path / "served", tmp_path / "jupyter", around)
     asked = urllib.request.Request(
         f"{lab.url}api/kernels", b'{"name": "python3"}', {"Authorization": f"token {lab.token}"}
     )

@@ -168,6 +168,7 @@ class CodebookPicture:
         for name, granularity in GROUPS.items():
             scale = granularity.spread(absmax_scale(self._tensor, 1.0, granularity), self._tensor.shape)
             self._scaled[name] = self._tensor / scale, scale
+            self._codebook("k-means", 4, name)  # the first fit loads scikit-learn, for which a slider is not to wait
 
     def __call__(self, method, bits, shared_by):
         """-> Figure: histogram with levels, and the share of the values that each level stands for."""

@@ -11,6 +11,7 @@ _DRAWN = 80  # more levels than this are a wall: every k-th is drawn
 _NUMBERED = 16  # so many codes have room for their number
 _GRID = 1_400  # points of an error curve: two a pixel
 _LEAST = 1e-3  # % of the values: where a log axis begins
+_GROUND = {"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.85}  # words that stand on bars or lines
 
 
 @styled
@@ -86,7 +87,7 @@ def _draw_clipped(axes, values, levels, view, step):
     if beyond:
         clipped = 100 * float(((values < first) | (values > last)).mean())
         said += f"\nred: here a number clips ({clipped:.2g} % of the values)"
-    axes.text(0.99, 0.95, said, transform=axes.transAxes, ha="right", va="top", color=INK)
+    axes.text(0.99, 0.95, said, transform=axes.transAxes, ha="right", va="top", color=INK, bbox=_GROUND)
 
 
 def _number_codes(axes, codes, levels, view, zero_point):
@@ -110,6 +111,5 @@ def _draw_error(axes, qparams, view, top):
     half = float(qparams.scale) / 2
     axes.plot(grid, np.abs(grid - fake_quantize(grid, qparams)), color=palette.ERROR, linewidth=1)
     axes.axhline(half, color=INK, linewidth=1, linestyle="--")
-    ground = {"facecolor": "white", "edgecolor": "none", "pad": 1}
-    axes.text(0.99, 0.93, "dashed: scale / 2", transform=axes.transAxes, ha="right", va="top", color=INK, bbox=ground)
+    axes.text(0.99, 0.93, "dashed: scale / 2", transform=axes.transAxes, ha="right", va="top", color=INK, bbox=_GROUND)
     axes.set(ylim=(0, top or 4 * half), ylabel="|error|")
