@@ -105,16 +105,6 @@ def expect_equal(seen, expected, what="the codes", *, mistakes=None, hint=""):
     return expect_close(seen, expected, what, rtol=0, atol=0, mistakes=mistakes, hint=hint)
 
 
-def expect_choice(seen, right, wrong, what="your choice"):
-    """`seen` is the option `right`; wrong: {option: why it is not the one}."""
-    options = [right, *wrong]
-    if not isinstance(seen, str) or seen not in options:
-        raise Almost(f"{what}: expected one of {', '.join(map(repr, options))}, seen {brief(seen)}")
-    if seen != right:
-        raise Almost(f"{what} is {seen!r}: {wrong[seen]}")
-    return seen
-
-
 def tensors(seed=0):
     """Named float32 tensors that find mistakes: ordinary ones, then edges. -> iterator of (name, array)"""
     random = np.random.default_rng(seed)

@@ -81,14 +81,6 @@ def test_a_wrong_shape_is_told():
     assert refusal(expect.expect_close, [1, 2], [1], "the scales") == "the scales: expected shape (1,), seen (2,)"
 
 
-def test_a_choice_is_refused_with_its_own_reason():
-    wrong = {"int8": "the sign bit is idle", "fp8": "no such kernel"}
-    assert expect.expect_choice("uint8", "uint8", wrong) == "uint8"
-    for option, reason in wrong.items():
-        assert reason in refusal(expect.expect_choice, option, "uint8", wrong)
-    assert "expected one of 'uint8', 'int8', 'fp8', seen 8" in refusal(expect.expect_choice, 8, "uint8", wrong)
-
-
 def test_tensors_are_the_same_each_time_and_hold_the_edges():
     first, second = dict(expect.tensors(1)), dict(expect.tensors(1))
     assert all(np.array_equal(first[name], second[name]) for name in first)

@@ -26,13 +26,6 @@ HERE = {
     "CNN, static": (1.03, 0.99, 1.06),
     "Transformer, dynamic QInt8": (0.68, 0.66, 0.70),
 }
-POINTS = {
-    "tensor": (4.0, 7.0),
-    "axis": (4.03, 12.0),
-    "axis 1": (4.1, 11.8),
-    "block 32": (4.5, 20.2),
-    "block 16": (5, 21.9),
-}
 
 
 def figures():
@@ -61,17 +54,9 @@ def figures():
         "digits": plots.digits(
             RANDOM.random((12, 1, 8, 8)), seen=range(12), truth=[0, 2, *range(2, 12)], title="11 of 12"
         ),
-        "heat_map": plots.heat_map(
-            HEAVY[:600].reshape(20, 30),
-            HEAVY[:600].reshape(20, 30).round(2),
-            title="Rows",
-            rows="row",
-            columns="column",
-        ),
         "bars": plots.bars(
             {"int4": (7.0, 6.5, 7.4), "NF4": 11.8}, unit="SQNR in dB", title="NF4 wins", reference=(9, "goal")
         ),
-        "pareto": plots.pareto(POINTS, cost="bits per weight", quality="SQNR in dB", title="Blocks win"),
     }
 
 
@@ -83,9 +68,7 @@ NAMES = [
     "film_strip",
     "speech",
     "digits",
-    "heat_map",
     "bars",
-    "pareto",
 ]
 
 
@@ -204,7 +187,6 @@ def test_the_spectrogram_finds_a_tone_at_its_frequency():
         (lambda: plots.histogram([], label="w", title="t"), "expected finite numbers, got 0"),
         (lambda: plots.histogram([1, np.nan], label="w", title="t"), "got 2, 1 of them finite"),
         (lambda: plots.histogram([1, 2], label="w", title="t", kind="blue"), "expected one of fp32, weights"),
-        (lambda: plots.heat_map(np.zeros(3), title="t", rows="r", columns="c"), "expected two axes"),
         (lambda: plots.speech(np.zeros(10), title="t"), "expected at least 400"),
         (lambda: plots.slope_chart({"a": -1}, {}, title="t"), "expected positive speed-ups"),
     ],
@@ -218,7 +200,6 @@ def test_silence_and_constants_can_be_drawn():
     for figure in (
         plots.speech(np.zeros(800), title="silence"),
         plots.histogram(np.zeros(5), levels=[0.0], label="w", title="constant"),
-        plots.heat_map(np.zeros((3, 3)), np.zeros((3, 3)), title="zeros", rows="r", columns="c"),
     ):
         assert figure.png()
 
@@ -257,13 +238,6 @@ def test_a_schematic_shows_its_words_and_its_arrows_end_at_the_edges_of_boxes():
     assert left.toward(left.x, 9) == (left.x, 1.5 + left.height / 2)
     assert {"QuantizeLinear", "DequantizeLinear", "codes"} <= {text.get_text() for text in page.axes.texts}
     assert page.figure.alt == "x becomes codes, and codes x again"
-
-
-def test_bit_fields_have_a_cell_for_every_bit():
-    page = plots.Schematic(10, 2)
-    fields = page.bits(1, 1, [("sign", 1, "error"), ("exponent", 8, "activations"), ("mantissa", 7, "weights")])
-    assert len(page.axes.patches) == 16
-    assert [round(field.width / 0.3) for field in fields] == [1, 8, 7]
 
 
 def test_levels_stand_where_the_axis_says():

@@ -146,6 +146,7 @@ def _expect_powers(answer, x, bits, what):
         ),
         "the exponent is cut, not rounded: 1.9 lies nearer to 2 than to 1": _by_exponent(x, bits, np.floor),
         "the exponent is rounded *up*: 1.1 lies nearer to 1 than to 2": _by_exponent(x, bits, np.ceil),
+        **_without_zero_by_exponent(x, bits),
         "that is the *natural* logarithm, and powers of e: np.log2 gives powers of two": _by_exponent(
             x, bits, np.rint, base=np.e
         ),
@@ -261,15 +262,29 @@ def _zero_by_exponent(x, bits):
     }
 
 
-def _by_exponent(x, bits, to_whole, base=2.0):
-    """Powers chosen by their exponent, as one is tempted to: 0 only where half of the smallest is not reached."""
+def _without_zero_by_exponent(x, bits):
+    """{mistake: result} where small numbers, too, go to a power that is chosen by its exponent."""
+    both = "and small numbers stay at the smallest power, where 0 is nearer"
+    return {
+        f"rounded in the exponent (1.45 lies nearer to 1 than to 2), {both}": _by_exponent(
+            x, bits, np.rint, zero=False
+        ),
+        f"the exponent is cut (1.9 lies nearer to 2 than to 1), {both}": _by_exponent(x, bits, np.floor, zero=False),
+    }
+
+
+def _by_exponent(x, bits, to_whole, base=2.0, zero=True):
+    """Powers chosen by their exponent, as one is tempted to: 0 only where half of the smallest is not reached.
+
+    Without `zero` only 0 itself stays 0.
+    """
 
     def result():
         largest = np.abs(x).max() or np.float32(1)
         size = np.maximum(np.abs(x) / largest, 1e-30)
         lowest = 2 - 2 ** (bits - 1)
         power = base ** np.clip(to_whole(np.log(size) / np.log(base)), lowest, 0)
-        return np.sign(x) * largest * np.where(size <= base**lowest / 2, 0, power)
+        return np.sign(x) * largest * np.where(zero & (size <= base**lowest / 2), 0, power)
 
     return result
 
@@ -439,6 +454,9 @@ _EVEN = {
     ),
     "symmetric int4 from the signed extreme: here a zero point is asked for": _signed_extreme,
     "the zero point is not rounded: it is one of the 16 codes": lambda b: _evenly(b, whole=False),
+    "the zero point is not rounded, though x / scale is: it is one of the 16 codes": _roughly(
+        to_zero_point=np.positive
+    ),
     "the range leaves out 0, so that the zero point lies outside the codes: widen it to take in 0": lambda b: _evenly(
         b, from_zero=False, clipped=False
     ),

@@ -4,12 +4,11 @@ Each helper returns a new matplotlib Figure. Those with `axes=` draw into a pane
 and return the figure that the panel belongs to.
 """
 
-from qlab.course.plots.comparisons import bars, pareto, slope_chart
+from qlab.course.plots.comparisons import bars, slope_chart
 from qlab.course.plots.faces import Film, film_strip
 from qlab.course.plots.inputs import Sound, digits, speech
 from qlab.course.plots.levels import histogram, levels_and_error
 from qlab.course.plots.schematic import Schematic
-from qlab.course.plots.tensors import heat_map
 
 __all__ = [
     "Film",
@@ -18,10 +17,8 @@ __all__ = [
     "bars",
     "digits",
     "film_strip",
-    "heat_map",
     "histogram",
     "levels_and_error",
-    "pareto",
     "slope_chart",
     "speech",
 ]

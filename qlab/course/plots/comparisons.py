@@ -1,4 +1,4 @@
-"""Models and methods beside each other: slope chart, bars, Pareto."""
+"""Models and methods beside each other: a slope chart, bars."""
 
 import numpy as np
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
@@ -109,39 +109,3 @@ def bars(values, *, unit, title, kind="integer", kinds=None, reference=None, axe
     axes.set_xlabel(unit)
     axes.set_title(title)
     return axes.figure
-
-
-@styled
-def pareto(points, *, cost, quality, title, kind="weights", axes=None):
-    """Quality against cost: the choices that no other beats on both are filled and joined, the others hollow.
-
-    points: {name: (cost, quality)}, less cost and more quality being better. cost, quality: labels with
-    units.
-    """
-    axes = panel(axes, height=4.4)
-    names = sorted(points, key=lambda name: (points[name][0], -points[name][1]))
-    best, frontier = -np.inf, []
-    for name in names:
-        if points[name][1] > best:
-            frontier.append(name)
-            best = points[name][1]
-    fill = colour(kind)
-    axes.step(*zip(*(points[name] for name in frontier), strict=True), where="post", color=fill, linewidth=1.4)
-    for name in names:
-        face = fill if name in frontier else "white"
-        axes.plot(*points[name], "o", color=fill, markerfacecolor=face, markersize=8, zorder=4)
-    axes.margins(0.18, 0.14)
-    _name_points(axes, points, frontier)
-    axes.set(xlabel=cost, ylabel=quality)
-    axes.set_title(title)
-    return axes.figure
-
-
-def _name_points(axes, points, frontier):
-    """Names of choices: above and left of dots on the frontier, below and right of the others, where no line runs."""
-    for name, place in points.items():
-        best = name in frontier
-        axes.annotate(
-            name, place, (-5, 4) if best else (6, -4), textcoords="offset points", color=INK, fontsize=9.5,
-            ha="right" if best else "left", va="bottom" if best else "top", fontweight="bold" if best else "normal",
-        )  # fmt: skip

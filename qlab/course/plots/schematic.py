@@ -1,4 +1,4 @@
-"""Drawn schematics in one style: boxes, arrows, cells of memory, bit fields, axes with levels.
+"""Drawn schematics in one style: boxes, arrows, cells of memory or bits, axes with levels.
 
 >>> from qlab.course.plots import Schematic
 >>> s = Schematic(10, 3, title="What a Q/DQ pair does", alt="x goes through QuantizeLinear to codes and back")
@@ -105,20 +105,6 @@ class Schematic:
                     middle, y - height / 2 - 0.08, below[index], ha="center", va="top", fontsize=8, color=INK
                 )
             places.append(Place(middle, y, size, height))
-        return places
-
-    def bits(self, x, y, fields, *, size=0.3):
-        """Bit fields from the left edge x, the highest bit first. -> list of Place, one a field
-
-        fields: [(name, count of bits, kind), ...].
-        """
-        places = []
-        for name, count, kind in fields:
-            row = self.cells(x, y, [""] * count, kind=kind, size=size)
-            place = Place(x + count * size / 2, y, count * size, size)
-            self.text(place.x, y - size / 2 - 0.2, f"{name} {count}" if name else str(count), size=SMALL)
-            places.append(place)
-            x += len(row) * size
         return places
 
     def levels(self, x0, x1, y, values, *, kind="integer", labels=None, low=None, high=None):

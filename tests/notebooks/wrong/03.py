@@ -196,6 +196,16 @@ WRONG_ANSWERS = {
     ],
     "03.2": [
         ("rounded in the exponent", _by_exponent("rint"), "rounded in the exponent"),
+        (
+            "rounded in the exponent, small numbers too",
+            _log2_quantize(
+                "m = np.abs(x).max() or 1",
+                "lowest = 2 - 2 ** (bits - 1)",
+                "exponent = np.clip(np.rint(np.log2(np.maximum(np.abs(x) / m, 1e-30))), lowest, 0)",
+                "return np.sign(x) * m * 2.0**exponent",
+            ),
+            "and small numbers stay at the smallest power",
+        ),
         ("exponent cut off", _by_exponent("floor"), "the exponent is cut"),
         (
             "powers without end",
@@ -358,6 +368,11 @@ WRONG_ANSWERS = {
     "03.3": [
         ("NF4 always", _crossing(first="block_sizes[0]"), "NF4 from the first size on, you say"),
         ("never", _crossing(first="None"), "never, you say"),
+        (
+            "a zero point between two codes",
+            _crossing(zero_point="-low / scale"),
+            "the zero point is not rounded, though",
+        ),
         ("the last size", _crossing(first="ahead[-1] if ahead else None"), "the *last* size"),
         ("turned round", _crossing(ahead="one > other"), "the comparison is turned round"),
         (
