@@ -17,7 +17,7 @@ Numbers and tensors, here at the front door:
 
 `PerTensor()`, `PerAxis(axis)`, `PerToken()` and `PerBlock(axis, block_size)` say how many numbers share a scale.
 
-Models, one floor above the other; `from qlab import recipes` and so on:
+Models, one floor above the other; `from qlab import recipes`, or `qlab.recipes`, which is loaded when it is first used:
 
     numerics       the mathematics: affine, granularity, clipping, codebook, kernels, saturation, metrics
     machine        the machine card: which integer products are fast here, and which saturate
@@ -32,11 +32,17 @@ off, so in a program of your own let it stand before `import onnxruntime`; after
 ORT_DISABLE_TELEMETRY=0 in the environment the telemetry stays on.
 """
 
+import importlib
 import os
+from typing import TYPE_CHECKING, Any
 
 from qlab.numerics.affine import QParams, choose_qparams, dequantize, fake_quantize, quantize
 from qlab.numerics.granularity import PerAxis, PerBlock, PerTensor, PerToken
 from qlab.numerics.metrics import sqnr_db
+
+__version__ = "0.1.0"
+
+_PARTS = ("calibration", "course", "graph", "machine", "measure", "models", "numerics", "palette", "recipes")
 
 __all__ = [
     "PerAxis",
@@ -55,3 +61,25 @@ __all__ = [
 # Only an explicit 0 has it back: an empty value, or one that onnxruntime does not know, would let it send unasked.
 if os.environ.get("ORT_DISABLE_TELEMETRY") != "0":
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+if TYPE_CHECKING:
+    from qlab import calibration as calibration
+    from qlab import course as course
+    from qlab import graph as graph
+    from qlab import machine as machine
+    from qlab import measure as measure
+    from qlab import models as models
+    from qlab import numerics as numerics
+    from qlab import palette as palette
+    from qlab import recipes as recipes
+
+
+def __getattr__(name: str) -> Any:
+    """A part of qlab, loaded now: `import qlab` alone stays quick."""
+    if name in _PARTS:
+        return importlib.import_module(f"qlab.{name}")
+    raise AttributeError(f"module 'qlab' has no attribute {name!r}; it has: {', '.join((*__all__, *_PARTS))}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PARTS})

@@ -1,14 +1,16 @@
-"""The command line: `python -m qlab doctor model.onnx`."""
+"""The command line: `qlab doctor model.onnx`, or `python -m qlab doctor model.onnx`."""
 
 import argparse
 import sys
 
+from qlab import __version__
 from qlab.measure import doctor
 
 
 def main(argv=None):
     """Run the command in `argv` (the process's own arguments if None) and return its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m qlab", description="Quantize neural networks, and measure it.")
+    parser = argparse.ArgumentParser(prog="qlab", description="Quantize neural networks, and measure it.")
+    parser.add_argument("--version", action="version", version=f"qlab {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="command", dest="command")
     doctor.add_command(commands)
     arguments = parser.parse_args(argv)

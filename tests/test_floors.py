@@ -14,13 +14,15 @@ import qlab
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = (
+    {"types"},
     {"numerics", "machine", "palette"},
     {"graph"},
     {"models", "calibration"},
     {"recipes"},
     {"measure"},
     {"course"},
-    {"__init__", "__main__"},
+    {"__init__"},
+    {"__main__"},
 )
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 IMPORTED_AS = {"scikit-learn": "sklearn", "kaldi-native-fbank": "kaldi_native_fbank"}
@@ -71,7 +73,7 @@ def upward(imports):
     for found in imports:
         name, _, rest = found.target.partition(".")
         other = rest.split(".")[0]
-        other = "numerics" if other in qlab.__all__ else other
+        other = "numerics" if other in qlab.__all__ else "__init__" if other in ("", "__version__") else other
         if name == "qlab" and other != found.part and FLOOR_OF.get(other, len(FLOORS)) >= FLOOR_OF[found.part]:
             yield found
 

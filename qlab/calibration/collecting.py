@@ -14,11 +14,21 @@ from qlab.calibration.ranges import Ranges
 from qlab.calibration.watching import WatchedModel
 from qlab.graph.feeds import iterate_feeds
 from qlab.machine.bars import bar
+from qlab.types import DType, Method, ModelPath, Reader
 
 METHODS = ("minmax", "moving_average", "percentile", "mse", "entropy")
 
 
-def collect(model, reader, *, method="minmax", dtype="uint8", symmetric=False, percentile=99.99, bins=2048):
+def collect(
+    model: ModelPath,
+    reader: Reader,
+    *,
+    method: Method = "minmax",
+    dtype: DType = "uint8",
+    symmetric: bool = False,
+    percentile: float = 99.99,
+    bins: int = 2048,
+) -> Ranges:
     """Run the model file `model` on every feed of `reader`, and choose a range for each float tensor in it.
 
     >>> ranges = collect("model.onnx", feeds, method="percentile")  # doctest: +SKIP

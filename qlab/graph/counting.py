@@ -3,12 +3,13 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from onnx import TensorProto
+from onnx import ModelProto, NodeProto, TensorProto
 
 from qlab.graph.files import load
 from qlab.graph.inferring import CODES, FLOATS, element_types
 from qlab.graph.optimizing import optimized as optimized_graph
 from qlab.graph.walking import graphs
+from qlab.types import ModelPath
 
 BOUNDARY = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Cast"}
 INTEGER = {
@@ -40,7 +41,7 @@ class Census:
         return "\n".join(line for line in lines if line)
 
 
-def census(path, *, optimized=True):
+def census(path: ModelPath, *, optimized: bool = True) -> Census:
     """Count the nodes of the model file `path`, those in subgraphs included, by where they compute.
 
     optimized  count the graph that onnxruntime makes of it and runs on this CPU; False: the file as it is
@@ -49,7 +50,7 @@ def census(path, *, optimized=True):
     return count(optimized_graph(path) if optimized else load(path))
 
 
-def count(model):
+def count(model: ModelProto) -> Census:
     """The Census of a ModelProto."""
     counters = {kind: Counter() for kind in ("integer", "float", "boundary", "other")}
     types = element_types(model)
@@ -89,7 +90,7 @@ def kind_of(node, types):
     return "float" if (inputs | outputs) & (FLOATS | {TensorProto.UNDEFINED}) else "other"
 
 
-def is_quantized(node):
+def is_quantized(node: NodeProto) -> bool:
     """Whether `node` is one that a quantizer writes: it computes on integers, or stands at the boundary to them."""
     return node.op_type in INTEGER | (BOUNDARY - {"Cast"}) | {"MatMulNBits"} or node.op_type.startswith("QLinear")
 

@@ -4,12 +4,13 @@ from collections import Counter
 from dataclasses import dataclass
 
 import onnx
-from onnx import AttributeProto, numpy_helper
+from onnx import AttributeProto, ModelProto, numpy_helper
 from onnx.external_data_helper import uses_external_data
 
 from qlab.graph.counting import operator_label
 from qlab.graph.matching import match
 from qlab.graph.wiring import wire
+from qlab.types import ModelPath
 
 NEUTRAL = {"pads": 0, "strides": 1, "dilations": 1}  # values that some exporters write out and others leave away
 LONGEST = 40  # characters of an attribute's value
@@ -77,7 +78,7 @@ class Diff:
         return "\n".join(line for line in lines if line)
 
 
-def diff(before, after):
+def diff(before: ModelPath | ModelProto, after: ModelPath | ModelProto) -> Diff:
     """Which nodes are only in `before`, only in `after`, or changed in their place. Either is a path or a ModelProto.
 
     >>> graph.diff(models.path("digits"), graph.optimized(models.path("digits")))

@@ -2,12 +2,16 @@
 
 from collections import Counter
 
+from matplotlib.figure import Figure
+from onnx import ModelProto
+
 from qlab.graph.composing import MARGIN, PAGE, compose
 from qlab.graph.folding import Folding
 from qlab.graph.labelling import fit, measure, printable
 from qlab.graph.neighbourhood import around as neighbourhood
 from qlab.graph.painting import paint
 from qlab.graph.wiring import wire
+from qlab.types import ModelPath
 
 TALLEST = 1320.0  # pixels below the heading: a figure that still fits a screen or two
 FEW = 12  # boxes that have room for names
@@ -21,7 +25,7 @@ DOES = {
 }
 
 
-def draw(model, *, around=None, depth=2, max_nodes=40):
+def draw(model: ModelPath | ModelProto, *, around: str | None = None, depth: int = 2, max_nodes: int = 40) -> Figure:
     """A figure of `model`, a path or a ModelProto: top to bottom, at most `max_nodes` boxes.
 
     >>> graph.draw(recipes.static(model, "int8.onnx", reader))  # the file: Q and DQ everywhere

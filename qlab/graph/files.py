@@ -4,12 +4,14 @@ from pathlib import Path, PureWindowsPath
 
 import onnx
 from google.protobuf.message import DecodeError
+from onnx import ModelProto
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
 from qlab.graph.walking import tensors
+from qlab.types import ModelPath
 
 
-def load(path):
+def load(path: ModelPath) -> ModelProto:
     """The ModelProto in the file `path`. Weights that are stored outside it are checked, and stay outside.
 
     Raises FileNotFoundError if the file or its external data are not there. Raises ValueError if the file is truncated

@@ -7,6 +7,7 @@ import numpy as np
 from qlab.graph.files import load
 from qlab.graph.guessing import guessed_size, guessed_values, inputs_of, meaning
 from qlab.machine.runtime import open_session
+from qlab.types import Array, ModelPath
 
 OTHER_SIZES = (64, 32, 16, 8, 128, 256, 1)  # tried, for all symbols alike, where the guesses do not run
 LENGTH_FACTORS = (1, 0.5, 1.5, 0.75, 1.25)  # of 128: multiples of 32, which networks that halve the length like
@@ -14,7 +15,7 @@ MEANING, ONES, ZEROS = "meaning", "ones", "zeros"
 MOST_NUMBERS = 50_000_000  # in one input
 
 
-def invented_feeds(path, *, count=8, seed=0):
+def invented_feeds(path: ModelPath, *, count: int = 8, seed: int = 0) -> list[dict[str, Array]]:
     """`count` feeds for the model file `path`, made from the sizes, types and names of its inputs alone.
 
     >>> [feed["speech"].shape for feed in invented_feeds(models.path("conformer"), count=3)]  # doctest: +SKIP

@@ -4,14 +4,16 @@ import tempfile
 from pathlib import Path
 
 import onnx
+from onnx import ModelProto
 
 from qlab.graph.files import load
 from qlab.machine.runtime import open_session
+from qlab.types import ModelPath
 
 FILE = "optimized.onnx"
 
 
-def optimized(path):
+def optimized(path: ModelPath) -> ModelProto:
     """The ModelProto of the graph that onnxruntime runs for the model file `path` on this CPU, without its weights.
 
     "Did it really run on integers?" is answered here, not by the file that a quantizer wrote: onnxruntime decides at

@@ -1,9 +1,11 @@
 """Everything in a model, wherever it hides: in the branches of If, the bodies of Loop and Scan, in functions."""
 
-from onnx import AttributeProto
+from collections.abc import Iterator
+
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 
-def graphs(model):
+def graphs(model: ModelProto) -> Iterator[GraphProto]:
     """Every graph of `model`: its own first, then those inside If, Loop and Scan, at any depth, functions' too."""
     yield from _with_subgraphs(model.graph)
     for function in model.functions:
@@ -11,7 +13,7 @@ def graphs(model):
             yield from _inside(node)
 
 
-def nodes(model):
+def nodes(model: ModelProto) -> Iterator[NodeProto]:
     """Every node of `model`, those of subgraphs and functions included."""
     for graph in graphs(model):
         yield from graph.node
@@ -19,7 +21,7 @@ def nodes(model):
         yield from function.node
 
 
-def tensors(model):
+def tensors(model: ModelProto) -> Iterator[TensorProto]:
     """Every stored tensor of `model`: initializers, sparse ones too, and tensors in attributes (Constant)."""
     for graph in graphs(model):
         yield from graph.initializer
@@ -32,13 +34,13 @@ def tensors(model):
             yield from attribute.tensors
 
 
-def bodies(node):
+def bodies(node: NodeProto) -> Iterator[GraphProto]:
     """The graphs inside one node: the branches of an If, the body of a Loop or Scan."""
     for attribute in node.attribute:
         yield from [attribute.g] if attribute.type == AttributeProto.GRAPH else attribute.graphs
 
 
-def reads(node):
+def reads(node: NodeProto) -> Iterator[str]:
     """Every name that `node` reads: its inputs, and what the nodes of its bodies read, at any depth."""
     yield from (name for name in node.input if name)
     for body in bodies(node):

@@ -25,7 +25,7 @@ __all__ = ["SIGN_PAIRS", "Card", "cache_folder", "card", "reference_cards"]
 REFERENCE_FOLDER = Path(__file__).resolve().parents[2] / "data" / "machines"
 
 
-def card(name=None):
+def card(name: str | Card | None = None) -> Card:
     """The machine card of this machine, or the reference card called `name`; a Card is returned as it is.
 
     Without a name: measured in under 5 s the first time, then read from `cache_folder()`. A cached card belongs to one
@@ -49,12 +49,12 @@ def card(name=None):
     return measured
 
 
-def reference_cards():
+def reference_cards() -> list[str]:
     """Names of the reference cards, which `card` takes."""
     return sorted(file.stem for file in REFERENCE_FOLDER.glob("*.json"))
 
 
-def cache_folder():
+def cache_folder() -> Path:
     """The one folder, created if need be, where qlab keeps what is costly to make: cards, filled models, int8 models.
 
     `QLAB_CACHE` names it; otherwise it is "quantization-lab" in the platform's own cache folder for this user.

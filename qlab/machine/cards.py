@@ -3,7 +3,7 @@
 import json
 import math
 from dataclasses import asdict, dataclass, fields
-from typing import ClassVar
+from typing import ClassVar, Self
 
 SIGN_PAIRS = ("u8s8", "u8u8", "s8s8", "s8u8")  # activations x weights
 
@@ -42,7 +42,7 @@ class Card:
             raise ValueError(f"a machine card's speeds are positive, relative to float32; this one has {wrong}")
 
     @property
-    def fastest(self):
+    def fastest(self) -> str:
         """The fastest sign pair whose products are exact here, such as "u8s8".
 
         Where u8 x s8 saturates it does not count, however fast: it needs 7-bit weights (reduce_range) to be right.
@@ -66,12 +66,12 @@ class Card:
         speed = "no kernel" if self.speed[pair] is None else f"{self.speed[pair]:5.2f}x"
         return f"{speed}  <- fastest exact" if pair == self.fastest else speed
 
-    def to_json(self):
+    def to_json(self) -> str:
         """The card as text; `Card.from_json` gives it back."""
         return json.dumps({"format": self.FORMAT, **asdict(self)}, indent=2) + "\n"
 
     @classmethod
-    def from_json(cls, text):
+    def from_json(cls, text: str) -> Self:
         """The card that `to_json` wrote. Raises ValueError for anything else, saying what it found."""
         try:
             entries = json.loads(text)

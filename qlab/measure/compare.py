@@ -12,9 +12,10 @@ from qlab.measure.files import RANDOM_WEIGHTS, has_random_weights, size_mb
 from qlab.measure.latency import rounds_here, time_models
 from qlab.measure.outputs import check_outputs, output_quality
 from qlab.measure.verdict import judge, speedup_interval
+from qlab.types import Feeds, ModelPath
 
 
-def compare(models, feed, *, threads=1, rounds=30):
+def compare(models: Mapping[str, ModelPath], feed: Feeds, *, threads: int = 1, rounds: int = 30) -> Comparison:
     """Latency, size and closeness of several ONNX models that do the same; the first is the reference.
 
     >>> measure.compare({"fp32": "model.onnx", "int8": "model.int8.onnx"}, {"x": x})  # doctest: +SKIP

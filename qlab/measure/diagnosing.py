@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 
+from qlab.machine import Card
 from qlab.measure import causes
 from qlab.measure.bill import Bill
-from qlab.measure.examining import examine
+from qlab.measure.examining import Examination, examine
 from qlab.measure.finding import Findings
+from qlab.types import Feeds, ModelPath
 
 CODES = {
     "too-small": "the products take too little of the time for integers to gain",
@@ -32,7 +34,7 @@ CODES = {
 DOMINANT = 0.1  # of a run: what makes a model slow that is too small to gain
 
 
-def diagnose(fp32, quantized, feed, *, card=None):
+def diagnose(fp32: ModelPath, quantized: ModelPath, feed: Feeds, *, card: str | Card | None = None) -> Findings:
     """Name what makes the model file `quantized` slow or inexact, compared to `fp32` that it was made from.
 
     >>> measure.diagnose("model.onnx", "model.int8.onnx", {"x": x})  # doctest: +SKIP
@@ -52,7 +54,7 @@ def diagnose(fp32, quantized, feed, *, card=None):
     return findings_of(examine(fp32, quantized, feed, card=card))
 
 
-def findings_of(examination):
+def findings_of(examination: Examination) -> Findings:
     """The Findings of an Examination."""
     found = [*_of_time(examination), *causes.saturation(examination), *causes.quantized_at_load(examination)]
     ranges = list(causes.calibration_ranges(examination))

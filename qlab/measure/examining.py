@@ -17,6 +17,7 @@ from qlab.measure.profiles import Profile
 from qlab.measure.profiling import ROUNDS, profile_models
 from qlab.measure.yardstick import Yardstick
 from qlab.recipes.choosing import Choice, choose
+from qlab.types import Feeds, ModelPath
 
 DEAREST_START_MS = 0.005  # a larger tensor's time is work
 NOTABLY = 1.1  # two profiles of one model differ by some percent
@@ -102,7 +103,15 @@ class Examination:
         return milliseconds > share * self.quantized.total_ms
 
 
-def examine(fp32, quantized, feed, *, card=None, rounds=ROUNDS, threads=1):
+def examine(
+    fp32: ModelPath,
+    quantized: ModelPath,
+    feed: Feeds,
+    *,
+    card: str | Card | None = None,
+    rounds: int = ROUNDS,
+    threads: int = 1,
+) -> Examination:
     """The Examination of the model file `quantized`, made from the file `fp32`, on `feed`.
 
     card, and what is raised, as in `diagnose`; rounds and threads as in `profile`

@@ -13,11 +13,12 @@ from qlab.measure.matching import moved
 from qlab.measure.network import Network
 from qlab.measure.pooled import PooledError
 from qlab.recipes.fates import PRODUCTS
+from qlab.types import Feeds, ModelPath
 
 LOCAL, ACCUMULATED = "local", "accumulated"
 
 
-def layer_errors(fp32, quantized, feed):
+def layer_errors(fp32: ModelPath, quantized: ModelPath, feed: Feeds) -> LayerErrors:
     """SQNR of every float tensor that two versions of a model share, in graph order: local and accumulated.
 
     >>> measure.layer_errors("model.onnx", "model.int8.onnx", {"x": x})  # doctest: +SKIP

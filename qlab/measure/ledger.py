@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qlab import palette
+from qlab.measure.profiles import Profile
 from qlab.measure.tables import aligned
 
 NOTHING = 1e-4  # of a run
@@ -88,7 +89,7 @@ class Ledger:
         return figure
 
 
-def ledger(fp32, quantized):
+def ledger(fp32: Profile, quantized: Profile) -> Ledger:
     """The Ledger of two Profiles, taken in turns: of what the quantized model gains and loses, and where."""
     return ledger_of(by_family(fp32, quantized))
 

@@ -4,12 +4,14 @@ import math
 from dataclasses import dataclass, replace
 
 from qlab import graph, machine
+from qlab.machine import Card
 from qlab.measure.ledger import Ledger, by_family, ledger_of
 from qlab.measure.profiling import ROUNDS, profile
 from qlab.measure.yardstick import LAYOUT, PRODUCT_FAMILIES, integer_speed
 from qlab.recipes.choosing import choose
 from qlab.recipes.fates import NO_INTEGER_KERNEL
 from qlab.recipes.static import DEFAULT_OP_TYPES
+from qlab.types import Feeds, ModelPath
 
 RECIPES = ("dynamic", "static", "hybrid")
 BETWEEN_CONVOLUTIONS = ("Relu", "Clip")  # what hybrid keeps in codes besides
@@ -48,7 +50,9 @@ class Prediction:
         )
 
 
-def predict(fp32, feed, recipe="hybrid", *, card=None, rounds=ROUNDS):
+def predict(
+    fp32: ModelPath, feed: Feeds, recipe: str = "hybrid", *, card: str | Card | None = None, rounds: int = ROUNDS
+) -> Prediction:
     """The Prediction of what `recipes.<recipe>` would gain on the model file `fp32` for this feed.
 
     >>> measure.predict("model.onnx", {"x": x}, "dynamic")  # doctest: +SKIP

@@ -15,12 +15,13 @@ from qlab.measure.events import read_runs
 from qlab.measure.joining import node_times
 from qlab.measure.latency import rounds_here
 from qlab.measure.profiles import Profile
+from qlab.types import Feeds, ModelPath
 
 ROUNDS = 20
 MOST_EVENTS = 900_000  # the profiler stops writing at a million
 
 
-def profile(path, feed, *, rounds=ROUNDS, threads=1):
+def profile(path: ModelPath, feed: Feeds, *, rounds: int = ROUNDS, threads: int = 1) -> Profile:
     """Time of every node of the graph that onnxruntime makes of the model file `path`, and what it computes on.
 
     >>> measure.profile("model.int8.onnx", {"x": x})  # doctest: +SKIP

@@ -8,6 +8,8 @@ Trained: "conformer" (speech to words), "digits", and "face" (speech and half a 
 size, random weights, latency only: "conformer_full" and "face_unet_full".
 """
 
+from pathlib import Path
+
 from qlab.models.catalog import checked
 from qlab.models.digits import digit_split
 from qlab.models.face import Frame, face_frames, mouth_opening, mouth_psnr
@@ -24,7 +26,7 @@ FULL_SIZE = ("conformer_full", "face_unet_full")
 NAMES = TRAINED + FULL_SIZE
 
 
-def path(name):
+def path(name: str) -> Path:
     """Path of the .onnx called `name`, one of `NAMES`: its sha256 verified; a full-size one filled from its seed.
 
     Raises ValueError for another name or an altered file, FileNotFoundError for a missing one.

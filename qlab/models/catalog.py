@@ -12,10 +12,15 @@ def checked(name):
 
     Raises FileNotFoundError if the file is missing and ValueError if it was altered; both say how to restore it.
     """
+    if not DATA.is_dir():
+        raise FileNotFoundError(
+            f"data/{name} is not here: the course's models and recordings lie in its repository, not in an installed "
+            "wheel. Clone the repository and `pip install -e .` there; qlab on your own models needs none of them"
+        )
     path = DATA / name
     restore = f"restore it with `git checkout -- data/{name}`, or clone the course again"
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: {restore}. The data come with the repository, not with a wheel")
+        raise FileNotFoundError(f"{path} is missing: {restore}")
     expected = _checksums().get(name)
     if expected is None:
         raise ValueError(f"data/{name} is not listed in data/SHA256SUMS: {restore} together with data/SHA256SUMS")

@@ -2,8 +2,10 @@
 
 import numpy as np
 
+from qlab.types import Array
 
-def digit_split():
+
+def digit_split() -> tuple[Array, Array, Array, Array]:
     """(x_train, y_train, x_test, y_test): x float32 [n, 1, 8, 8] in 0..1, y int64 [n]; 1198 digits and 599.
 
     Every third picture is held out, always the same ones. People wrote the digits in blocks, so that both parts hold

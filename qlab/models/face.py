@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from qlab.machine.bars import bar
 from qlab.machine.runtime import open_session
@@ -18,6 +19,7 @@ from qlab.models import heads
 from qlab.models.catalog import checked
 from qlab.models.kept import kept
 from qlab.models.speech import Utterance, feed, utterances
+from qlab.types import Array
 
 SPLITS = ("calibration", "test")
 VECTORS = 16  # of the conformer's output, around a moment: 0.64 s
@@ -76,7 +78,7 @@ def masked(reference, picture):
     return np.concatenate([reference, hidden], axis=1)
 
 
-def face_frames(split):
+def face_frames(split: str) -> list[Frame]:
     """The moments of "calibration" (16 people, every fourth vector) or "test" (24 others, every vector), in order.
 
     Nobody and no sentence stands in two sets, and the network was trained on none of either. In "test" the first twelve
@@ -146,7 +148,7 @@ def _drawn(people):
     return file.getvalue()
 
 
-def mouth_psnr(truth, picture):
+def mouth_psnr(truth: npt.ArrayLike, picture: npt.ArrayLike) -> float:
     """How near the painted mouth is to the true one, in dB: peak signal-to-noise ratio over MOUTH, larger is better.
 
     truth, picture  float [..., 3, 96, 96] in 0..1; errors of all are pooled. 10 log10(1 / mean squared error); infinite
@@ -160,7 +162,7 @@ def mouth_psnr(truth, picture):
     return float("inf") if error == 0 else -10 * float(np.log10(error))
 
 
-def mouth_opening(picture):
+def mouth_opening(picture: npt.ArrayLike) -> Array:
     """How far the mouth is open, lips included, in pixels: float [...] for [..., 3, 96, 96] in 0..1.
 
     The mean number of pixels, in each of the 24 columns in the middle of the face, that belong to a mouth: those redder

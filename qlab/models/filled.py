@@ -8,6 +8,7 @@ import onnx
 from qlab.models import skeletons
 from qlab.models.catalog import checked
 from qlab.models.kept import kept
+from qlab.types import Array
 
 SEED = 2024
 
@@ -28,7 +29,7 @@ def filled_path(name):
     return kept(f"{name}-{key}.onnx", make)
 
 
-def example_feed(name, *, frames=250):
+def example_feed(name: str, *, frames: int = 250) -> dict[str, Array]:
     """A feed of the right shapes for a full-size model, {input: array}: noise, the same every time.
 
     "conformer_full": speech [1, frames, 80], one frame every 10 ms. "face_unet_full": audio and face.

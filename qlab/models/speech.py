@@ -1,16 +1,19 @@
 """Speech in and words out: sentences, clean or in noise, Kaldi filter banks, greedy CTC decoding, word error rate."""
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from numbers import Real
 
 import numpy as np
+import numpy.typing as npt
 
 from qlab.machine.bars import bar
 from qlab.machine.runtime import open_session
 from qlab.models.catalog import checked
 from qlab.models.street import add_noise, street_noise
+from qlab.types import Array, Floats, ModelPath, Session
 
 SAMPLE_RATE = 16_000
 MEL_BINS = 80
@@ -35,7 +38,7 @@ class Utterance:
         return f"Utterance({self.text!r}, voice={self.voice!r}, {self.seconds:.1f} s)"
 
 
-def utterances(split, *, noise_db=None):
+def utterances(split: str, *, noise_db: float | None = None) -> list[Utterance]:
     """The spoken sentences of "calibration", "test" (known voices) or "unseen" (voices never trained on), in order.
 
     noise_db  signal-to-noise ratio in dB, -40 to 100: street noise is added, other noise to every sentence, the same at
@@ -94,7 +97,7 @@ def _frozen(samples):
     return samples
 
 
-def features(samples):
+def features(samples: npt.ArrayLike) -> Floats:
     """Log mel filter-bank energies, float32 [T, 80], of `samples`, float32 [n] at 16 kHz in -1..1.
 
     25 ms windows every 10 ms, so T = 1 + (n - 400) // 160; no dither. Samples are scaled to the int16 range first, as
@@ -121,13 +124,13 @@ def features(samples):
     return np.stack([bank.get_frame(i) for i in range(bank.num_frames_ready)])
 
 
-def feed(samples):
+def feed(samples: npt.ArrayLike) -> dict[str, Array]:
     """The conformer's inputs for one utterance alone: speech float32 [1, T, 80] and speech_lengths int64 [1]."""
     speech = features(samples)[None]
     return {"speech": speech, "speech_lengths": np.array([speech.shape[1]], np.int64)}
 
 
-def units():
+def units() -> tuple[str, ...]:
     """The words that the trained conformer can output, by token index; index 0 is the CTC blank."""
     lines = checked("models/conformer.units.txt").read_text(encoding="utf-8").splitlines()
     return tuple(line.split()[0] for line in lines)
@@ -142,7 +145,7 @@ def decode(log_probs):
     return " ".join(words[token] for token in kept if token != 0)
 
 
-def transcribe(model, utterances):
+def transcribe(model: ModelPath | Session, utterances: Sequence[Utterance]) -> list[str]:
     """The transcript of each utterance: `model` is a path or an onnxruntime session of the conformer.
 
     Each is fed alone, as at run time. Shows its progress where it takes more than 3 s.
@@ -152,7 +155,7 @@ def transcribe(model, utterances):
     return [decode(session.run(["ctc_log_probs"], feed(utterance.samples))[0][0]) for utterance in counted]
 
 
-def wer(texts, transcripts):
+def wer(texts: Sequence[str], transcripts: Sequence[str]) -> float:
     """Word error rate, a fraction: substituted, missing and superfluous words over the words of `texts`.
 
     Raises ValueError if the two lists differ in length or are empty.
@@ -166,7 +169,7 @@ def wer(texts, transcripts):
     return jiwer.wer(list(texts), list(transcripts))
 
 
-def word_errors(texts, transcripts):
+def word_errors(texts: Sequence[str], transcripts: Sequence[str]) -> tuple[Array, Array]:
     """(errors, words), int64 [n] each: of every sentence, for a paired bootstrap (`wer` is their ratio of sums)."""
     import jiwer
 

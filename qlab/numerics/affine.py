@@ -6,15 +6,26 @@ ONNX and onnxruntime.
 """
 
 import numpy as np
+import numpy.typing as npt
 
 from qlab.numerics.dtypes import code_range, finite_float32, storage_dtype
+from qlab.numerics.granularity import Granularity
 from qlab.numerics.qparams import PER_TENSOR, QParams
+from qlab.types import Array, DType, Floats
 
 LARGEST = np.finfo(np.float32).max
 SMALLEST_SCALE = np.finfo(np.float32).tiny  # below it float32 loses digits, and a scale would be a coarse guess
 
 
-def choose_qparams(x, dtype="int8", *, symmetric=False, granularity=PER_TENSOR, narrow_range=False, reduce_range=False):
+def choose_qparams(
+    x: npt.ArrayLike,
+    dtype: DType = "int8",
+    *,
+    symmetric: bool = False,
+    granularity: Granularity = PER_TENSOR,
+    narrow_range: bool = False,
+    reduce_range: bool = False,
+) -> QParams:
     """Scale and zero point that map the range of `x` onto the codes of `dtype`.
 
     >>> choose_qparams(np.float32([-1, 0, 3]), "uint8")
@@ -55,8 +66,15 @@ def value_range(x, granularity=PER_TENSOR):
 
 
 def qparams_from_range(
-    low, high, dtype="int8", *, symmetric=False, granularity=PER_TENSOR, narrow_range=False, reduce_range=False
-):
+    low: npt.ArrayLike,
+    high: npt.ArrayLike,
+    dtype: DType = "int8",
+    *,
+    symmetric: bool = False,
+    granularity: Granularity = PER_TENSOR,
+    narrow_range: bool = False,
+    reduce_range: bool = False,
+) -> QParams:
     """Scale and zero point for real numbers between `low` and `high`: scalars, or arrays of the scale's shape.
 
     >>> qparams_from_range(-1.0, 3.0, "int8", symmetric=True)
@@ -85,7 +103,7 @@ def qparams_from_range(
     return QParams(scale, zero_point, dtype, granularity, narrow_range, reduce_range)
 
 
-def quantize(x, qparams):
+def quantize(x: npt.ArrayLike, qparams: QParams) -> Array:
     """Codes of `x`: divide by scale, round half to even, add zero_point, saturate.
 
     >>> quantize([-1.0, 0.0, 0.5, 1.5, 99.0], QParams(scale=1.0, zero_point=2, dtype="uint4"))
@@ -113,7 +131,7 @@ def round_and_saturate(quotient, zero_point, quant_min, quant_max):
     return np.clip(quotient, quant_min, quant_max, out=quotient)
 
 
-def dequantize(q, qparams):
+def dequantize(q: npt.ArrayLike, qparams: QParams) -> Floats:
     """Real numbers of the codes `q`: scale * (q - zero_point), float32.
 
     >>> dequantize(np.uint8([0, 64, 255]), QParams(scale=0.5, zero_point=64, dtype="uint8"))
@@ -136,7 +154,7 @@ def dequantize(q, qparams):
     return np.clip(real, -LARGEST, LARGEST, out=real)
 
 
-def fake_quantize(x, qparams):
+def fake_quantize(x: npt.ArrayLike, qparams: QParams) -> Floats:
     """`x` as its codes tell it: dequantize(quantize(x)), float32.
 
     >>> x = np.float32([-1.0, 0.3, 3.0])

@@ -117,6 +117,9 @@ class PerBlock:
         return repeated[(slice(None),) * axis + (slice(shape[axis]),)]  # cuts the short last block to its length
 
 
+Granularity = PerTensor | PerAxis | PerToken | PerBlock
+
+
 def checked_axis(granularity, axis, shape):
     """`axis` counted from 0; ValueError if an x of this shape has no such axis, or nothing along it."""
     if not shape:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from math import inf, log10, sqrt
 
 import numpy as np
+import numpy.typing as npt
 
 
-def sqnr_db(reference, approximation):
+def sqnr_db(reference: npt.ArrayLike, approximation: npt.ArrayLike) -> float:
     """Signal to quantization noise: 20 log10(|reference| / |reference - approximation|), in dB.
 
     >>> sqnr_db([3.0, 4.0], [3.0, 4.5])

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qlab.numerics.dtypes import code_range, integer_name, positive_scale, storage_dtype
-from qlab.numerics.granularity import PerAxis, PerBlock, PerTensor, PerToken
+from qlab.numerics.granularity import Granularity, PerAxis, PerTensor
 
 PER_TENSOR = PerTensor()
 
@@ -24,7 +24,7 @@ class QParams:
     scale: np.ndarray
     zero_point: np.ndarray
     dtype: str = "int8"
-    granularity: PerTensor | PerAxis | PerToken | PerBlock = PER_TENSOR
+    granularity: Granularity = PER_TENSOR
     narrow_range: bool = False
     reduce_range: bool = False
 

@@ -3,14 +3,26 @@
 from onnxruntime.quantization.registry import IntegerOpsRegistry
 
 from qlab import machine
+from qlab.machine import Card
 from qlab.recipes.choosing import choose
 from qlab.recipes.job import job
+from qlab.recipes.quantized import Quantized
 from qlab.recipes.quantizing import quantized_dynamically
+from qlab.types import CodeType, ModelPath, Names
 
 OP_TYPES = {*IntegerOpsRegistry, "Gemm"}
 
 
-def dynamic(model, output, *, op_types=("MatMul",), weight_dtype=None, per_channel=True, reduce_range=None, card=None):
+def dynamic(
+    model: ModelPath,
+    output: ModelPath,
+    *,
+    op_types: Names = ("MatMul",),
+    weight_dtype: CodeType | None = None,
+    per_channel: bool = True,
+    reduce_range: bool | None = None,
+    card: str | Card | None = None,
+) -> Quantized:
     """Quantize the weights of `model`, and its activations at run time, to uint8. Writes `output`; needs no data.
 
     model, output  paths; `model` is never touched, `output` appears whole or not at all

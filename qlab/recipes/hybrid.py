@@ -4,19 +4,31 @@ accuracy where the range of the activations moves with the input."""
 import onnx
 
 from qlab import graph
+from qlab.machine import Card
 from qlab.recipes.calibrating import check_request, ranges_for
 from qlab.recipes.choosing import choose
 from qlab.recipes.excluding import excluded, without_range
 from qlab.recipes.files import write, writing
 from qlab.recipes.job import job
 from qlab.recipes.pointwise import as_products
+from qlab.recipes.quantized import Quantized
 from qlab.recipes.quantizing import quantized_dynamically, quantized_statically
+from qlab.types import Method, ModelPath, Names, RangesOf, Reader
 
 # With a convolution go the activations that its codes' range can stand for: [0, max] with zero point 0 is a ReLU.
 STATIC, DYNAMIC = {"Conv", "Relu", "Clip"}, {"MatMul"}
 
 
-def hybrid(model, output, reader=None, *, ranges=None, method="minmax", exclude=(), card=None):
+def hybrid(
+    model: ModelPath,
+    output: ModelPath,
+    reader: Reader | None = None,
+    *,
+    ranges: RangesOf | None = None,
+    method: Method = "minmax",
+    exclude: Names = (),
+    card: str | Card | None = None,
+) -> Quantized:
     """Quantize the convolutions of `model` statically, its matrix products dynamically, weights per output channel.
 
     Pointwise convolutions over time (conformers have two in each block) are matrix products, and treated as such.

@@ -10,12 +10,13 @@ from qlab import graph
 from qlab.machine.runtime import open_session
 from qlab.recipes.files import LARGE, check_output, publish, stored_bytes, workshop, write, writing
 from qlab.recipes.logs import captured_logs
+from qlab.types import ModelPath
 
 OLDEST_OPSET = 13  # QuantizeLinear and DequantizeLinear have an axis since then
 DONE = ("onnx.quant.pre_process", "onnxruntime.quant")  # without this mark onnxruntime's quantizers complain
 
 
-def prepare(model, output):
+def prepare(model: ModelPath, output: ModelPath) -> Path:
     """Write the model that the recipes really quantize: `model` fused and folded, with its shapes. Returns the path.
 
     Collect ranges on this one if several recipes are to share them: fusing drops and renames tensors.

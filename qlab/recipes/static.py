@@ -2,11 +2,14 @@
 
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
+from qlab.machine import Card
 from qlab.recipes.calibrating import check_request, ranges_for
 from qlab.recipes.choosing import choose
 from qlab.recipes.excluding import around_masks, excluded, without_range
 from qlab.recipes.job import job
+from qlab.recipes.quantized import Quantized
 from qlab.recipes.quantizing import quantized_statically
+from qlab.types import CodeType, Method, ModelPath, Names, RangesOf, Reader
 
 # Q/DQ around these makes a slower and less exact float operator: onnxruntime's CPU has no integer kernel for them.
 WITHOUT_KERNEL = {
@@ -19,20 +22,20 @@ SHOWN = 5  # names in a note
 
 
 def static(
-    model,
-    output,
-    reader=None,
+    model: ModelPath,
+    output: ModelPath,
+    reader: Reader | None = None,
     *,
-    ranges=None,
-    activation_dtype=None,
-    weight_dtype=None,
-    per_channel=True,
-    reduce_range=None,
-    method="minmax",
-    op_types=None,
-    exclude=(),
-    card=None,
-):
+    ranges: RangesOf | None = None,
+    activation_dtype: CodeType | None = None,
+    weight_dtype: CodeType | None = None,
+    per_channel: bool = True,
+    reduce_range: bool | None = None,
+    method: Method = "minmax",
+    op_types: Names | None = None,
+    exclude: Names = (),
+    card: str | Card | None = None,
+) -> Quantized:
     """Quantize weights and activations of `model` ahead of time, with Q/DQ nodes that onnxruntime fuses at load.
 
     model, output     paths; `model` is never touched, `output` appears whole or not at all

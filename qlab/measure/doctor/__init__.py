@@ -1,4 +1,4 @@
-"""`python -m qlab doctor`: why an int8 model is slow or inexact, or which recipe would make a good one.
+"""`qlab doctor`: why an int8 model is slow or inexact, or which recipe would make a good one.
 
 A visit goes through these, in order:
 

@@ -23,9 +23,9 @@ feeds
   Without the option feeds are invented: times are then real, ranges and SQNR those of noise.
 
 examples
-  python -m qlab doctor model.onnx                                which recipe is worth it here?
-  python -m qlab doctor model.onnx --calibration feeds.npz --save model.int8.onnx
-  python -m qlab doctor model.onnx model.int8.onnx --html report.html      why is this one slow?
+  qlab doctor model.onnx                                          which recipe is worth it here?
+  qlab doctor model.onnx --calibration feeds.npz --save model.int8.onnx
+  qlab doctor model.onnx model.int8.onnx --html report.html   why is this one slow?
 
 exit code
   0 healthy: no findings that something mends, and not slower than fp32; or a recipe to recommend

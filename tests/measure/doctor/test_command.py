@@ -32,7 +32,7 @@ def test_help_says_what_there_is(arguments, capsys):
     assert "doctor" in out
     if len(arguments) == 2:
         assert 'np.savez("feeds.npz", **{"speech": x' in out
-        assert "python -m qlab doctor model.onnx" in out
+        assert "qlab doctor model.onnx" in out
         assert max(map(len, out.splitlines())) <= 100
 
 
