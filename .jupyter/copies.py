@@ -21,8 +21,9 @@ RECORD = ".as-given.json"  # in the reader's folder: {file: sha256 of the course
 
 
 def folder():
-    """Where the reader's copies lie."""
-    return Path(os.environ.get("QLAB_NOTEBOOKS") or ROOT / "my-notebooks").expanduser().absolute()
+    """Where the reader's copies lie: in the course's folder, or in the reader's home where they cannot write it."""
+    beside = ROOT if os.access(ROOT, os.W_OK) else Path.home() / "quantization-lab"
+    return Path(os.environ.get("QLAB_NOTEBOOKS") or beside / "my-notebooks").expanduser().absolute()
 
 
 def bring(course, own):
@@ -72,6 +73,9 @@ def rescue(root, own):
 
 def update(root, own):
     """Pull the course's new version, then bring the copies up to date with it. -> exit status"""
+    if not os.access(root, os.W_OK):
+        print(f"copies: {root} belongs to somebody else, who updates it; make lab renews your copies", file=sys.stderr)
+        return 1
     if not shutil.which("git") or not (root / ".git").exists():  # or it would pull a repository around this folder
         advice = f"without them, unpack the course anew and move {own.name}/, .qlab-progress.json and .qlab-mine/ there"
         print(f"copies: an update needs git, and a clone that it made; {advice}", file=sys.stderr)

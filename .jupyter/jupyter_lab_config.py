@@ -8,9 +8,9 @@ c = get_config()  # noqa: F821 - Jupyter defines it
 c.ServerApp.ip = "127.0.0.1"  # only this machine; the token stays on, as is the default
 c.ServerApp.allow_root = hasattr(os, "geteuid") and os.geteuid() == 0  # containers often have no other user
 
-# The reader's own copies, which copies.py beside this file makes, with the whole course around them.
-own = Path(os.environ.get("QLAB_NOTEBOOKS") or Path(__file__).resolve().parents[1] / "my-notebooks").expanduser()
-c.ServerApp.root_dir = str(own.absolute().parent)
+# The reader's own copies, of which lab.py beside this file tells where they are, with the whole course around them.
+own = Path(os.environ["QLAB_NOTEBOOKS"])
+c.ServerApp.root_dir = str(own.parent)
 c.LabApp.default_url = f"/lab/tree/{own.name}/00_the_puzzle.ipynb"
 
 # Pictures of outputs get their alt texts, which JupyterLab itself shows nowhere.

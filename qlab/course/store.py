@@ -1,8 +1,9 @@
 """The learner's progress as one small JSON file.
 
 `QLAB_PROGRESS` names the file; otherwise it is .qlab-progress.json beside the course's notebooks folder (git ignores
-it), or in the home folder where qlab was installed without the notebooks. With `QLAB_TEST` set and no `QLAB_PROGRESS`,
-nothing is written: a test cannot touch a learner's file by forgetting to name its own.
+it), or in ~/quantization-lab where that cannot be written, or qlab was installed without the notebooks. With
+`QLAB_TEST` set and no `QLAB_PROGRESS`, nothing is written: a test cannot touch a learner's file by forgetting to name
+its own.
 
 Losing progress is a nuisance, stopping a lesson is worse: nothing here raises for a file that cannot be read or
 written, and none is written over that could not be read. What went wrong is returned as a sentence, or "".
@@ -28,7 +29,8 @@ def path():
     if os.environ.get("QLAB_TEST"):
         return None
     repository = Path(__file__).resolve().parents[2]
-    return (repository if (repository / "notebooks").is_dir() else Path.home()) / NAME
+    is_ones_own = (repository / "notebooks").is_dir() and os.access(repository, os.W_OK)
+    return (repository if is_ones_own else Path.home() / "quantization-lab") / NAME
 
 
 def read():

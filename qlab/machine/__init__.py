@@ -13,14 +13,13 @@ saturates.
 import hashlib
 import json
 import os
-import sys
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 from qlab.machine.cards import SIGN_PAIRS, Card
 
-__all__ = ["SIGN_PAIRS", "Card", "cache_folder", "card", "reference_cards"]
+__all__ = ["SIGN_PAIRS", "Card", "cache_folder", "cached", "card", "reference_cards"]
 
 REFERENCE_FOLDER = Path(__file__).resolve().parents[2] / "data" / "machines"
 
@@ -40,12 +39,12 @@ def card(name: str | Card | None = None) -> Card:
         return _reference(name)
     if configured := os.environ.get("QLAB_CARD"):
         return _configured(configured)
-    path = _cached_path()
+    file = _cached_name()
     try:
-        return Card.from_json(path.read_text(encoding="utf-8"))
+        return Card.from_json(cached(file).read_text(encoding="utf-8"))
     except (OSError, ValueError):  # none yet, unreadable, or damaged: all three are mended by measuring
         measured = _measure()
-    _remember(measured, path)
+    _remember(measured, cache_folder() / file)
     return measured
 
 
@@ -57,24 +56,41 @@ def reference_cards() -> list[str]:
 def cache_folder() -> Path:
     """The one folder, created if need be, where qlab keeps what is costly to make: cards, filled models, int8 models.
 
-    `QLAB_CACHE` names it; otherwise it is "quantization-lab" in the platform's own cache folder for this user.
+    `QLAB_CACHE` names it; otherwise it is "quantization-lab" in the platform's own cache folder for this user. One that
+    belongs to somebody else serves what it holds, see `cached`; what is made here goes to the platform's own.
     """
-    if configured := os.environ.get("QLAB_CACHE"):
-        folder = Path(configured).expanduser()
-    elif sys.platform == "win32":
-        local = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-        folder = Path(local) / "quantization-lab" / "Cache"
-    elif sys.platform == "darwin":
-        folder = Path.home() / "Library" / "Caches" / "quantization-lab"
-    else:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "quantization-lab"
+    return _cache_folders()[-1]
+
+
+def cached(name: str) -> Path:
+    """Path of the cached file `name`: in a cache that another user shares, if it is there, else in one's own."""
+    paths = [folder / name for folder in _cache_folders()]
+    return next((path for path in paths if path.exists()), paths[-1])
+
+
+def _cache_folders():
+    """Where to look, the folder to write into last."""
+    configured = os.environ.get("QLAB_CACHE")
+    folder = Path(configured).expanduser() if configured else _platforms_own()
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if not _is_ones_own(folder):
+            _platforms_own().mkdir(parents=True, exist_ok=True)
+            return [folder, _platforms_own()]
     except OSError as error:
-        raise ValueError(
-            f"cannot make the cache folder {folder} ({error}); set QLAB_CACHE to one you may write"
-        ) from error
-    return folder
+        raise ValueError(f"cannot make the cache folder ({error}); set QLAB_CACHE to one you may write") from error
+    return [folder]
+
+
+def _platforms_own():
+    from platformdirs import user_cache_path
+
+    return user_cache_path("quantization-lab", appauthor=False)
+
+
+def _is_ones_own(folder):
+    """Whether this user owns it: what is written into another's folder could be changed by them."""
+    return not hasattr(os, "getuid") or folder.stat().st_uid == os.getuid()
 
 
 @cache  # also where the cache folder cannot be written: a card that changed between two calls would confuse
@@ -84,7 +100,7 @@ def _measure():
     return probes.measure()
 
 
-def _cached_path():
+def _cached_name():
     import numpy
     import onnxruntime
 
@@ -98,7 +114,7 @@ def _cached_path():
         "numpy": numpy.__version__,
     }
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-    return cache_folder() / f"machine-{digest[:16]}.json"
+    return f"machine-{digest[:16]}.json"
 
 
 def _remember(measured, path):

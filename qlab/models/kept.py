@@ -3,7 +3,7 @@
 import hashlib
 import os
 
-from qlab.machine import cache_folder
+from qlab.machine import cache_folder, cached
 
 
 def kept(name, make):
@@ -11,13 +11,21 @@ def kept(name, make):
 
     Whatever the bytes depend on belongs into the name. The file's sha256 stands beside it, and is verified.
     """
-    path = cache_folder() / name
-    note = path.with_suffix(".sha256")
-    if path.is_file() and note.is_file() and _digest(path) == note.read_text():
-        return path
-    _write(path, make())
-    _write(note, _digest(path).encode())
+    path = cached(name)
+    if not _is_whole(path):
+        path = cache_folder() / name
+    if not _is_whole(path):
+        _write(path, make())
+        _write(_note(path), _digest(path).encode())
     return path
+
+
+def _is_whole(path):
+    return path.is_file() and _note(path).is_file() and _digest(path) == _note(path).read_text()
+
+
+def _note(path):
+    return path.with_suffix(".sha256")
 
 
 def _write(path, content):

@@ -36,7 +36,7 @@ def test_where_there_are_no_notebooks_it_stands_in_the_home_folder(monkeypatch, 
     monkeypatch.delenv("QLAB_TEST")
     monkeypatch.setattr(store, "__file__", str(tmp_path / "site-packages" / "qlab" / "course" / "store.py"))
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
-    assert store.path() == tmp_path / ".qlab-progress.json"
+    assert store.path() == tmp_path / "quantization-lab" / ".qlab-progress.json"
 
 
 @pytest.mark.parametrize(
