@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
+
+import qlab
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -48,8 +51,8 @@ def test_the_lock_names_no_host():
 def test_conda_has_the_same_bounds_as_pyproject():
     (by_pip,) = [entry["pip"] for entry in CONDA if isinstance(entry, dict)]
     assert by_pip == [*map(str.strip, PROJECT["dependencies"]), "-e ."]
-    (python,) = [entry for entry in CONDA if isinstance(entry, str) and entry.startswith("python")]
-    assert python.startswith(f"python{PROJECT['requires-python']},<")
+    (python,) = [entry.removeprefix("python=") for entry in CONDA if isinstance(entry, str) and "python" in entry]
+    assert SpecifierSet(PROJECT["requires-python"]).contains(python)  # Binder takes one version, not a range
 
 
 @pytest.mark.skipif(Path(sys.prefix) != ROOT / ".venv", reason="conda's and other environments keep to the bounds")
@@ -81,3 +84,18 @@ def test_the_readme_states_the_minutes_that_each_notebook_states():
     )
     stated = {path: re.search(r"\*(\d+) minutes", (ROOT / path).read_text(encoding="utf-8"))[1] for path, _ in rows}
     assert dict(rows) == stated
+
+
+def test_who_cites_the_course_cites_this_version():
+    cited = yaml.safe_load((ROOT / ".github" / "CITATION.cff").read_text(encoding="utf-8"))
+    assert (cited["version"], cited["license"]) == (qlab.__version__, PROJECT["license"])
+
+
+@pytest.mark.parametrize(
+    "form", sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml")), ids=lambda form: form.stem
+)
+def test_an_issue_form_asks_for_something(form):
+    fields = yaml.safe_load(form.read_text(encoding="utf-8"))
+    assert fields["name"]
+    assert fields["description"]
+    assert any(field.get("validations", {}).get("required") for field in fields["body"])
