@@ -14,7 +14,8 @@ import qlab
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = (
-    {"types"},
+    {"types", "text"},
+    {"markup"},
     {"numerics", "machine", "palette"},
     {"graph"},
     {"models", "calibration"},

@@ -11,11 +11,9 @@ import sys
 from IPython import get_ipython
 from IPython.display import display
 
-# Each reads on JupyterLab's light and dark backgrounds (contrast 4 or more on both: tests/course/test_show.py).
-GOOD = "#238B4A"
-WAITING = "#757D86"
-NEARLY = "#AD6A00"
-BAD = "#D1453B"
+from qlab.markup import TONES
+
+GOOD, WAITING, NEARLY, BAD = (TONES[tone] for tone in ("good", "quiet", "watch", "bad"))
 
 
 # `code`, or *emphasis*: stars that touch a word on its outer sides, which those of 2*x*3 or f(*a, *b) do not.

@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 
 from onnx import ModelProto, NodeProto, TensorProto
 
+from qlab import markup
 from qlab.graph.files import load
 from qlab.graph.inferring import CODES, FLOATS, element_types
 from qlab.graph.optimizing import optimized as optimized_graph
 from qlab.graph.walking import graphs
+from qlab.text import listed
 from qlab.types import ModelPath
 
 BOUNDARY = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Cast"}
@@ -17,6 +19,7 @@ INTEGER = {
     "QAttention", "QEmbedLayerNormalization", "QGemm", "QMoE", "QOrderedMatMul",
 }  # fmt: skip
 NO_ARITHMETIC = {"If", "Loop", "Scan", "Constant", "Shape", "Size"}
+_TONES = {"integer": "good", "float": "quiet", "boundary": "watch"}
 BLOCKED_INT8_ACCURACY = 4  # MatMulNBits' accuracy_level that quantizes the activations to int8
 
 
@@ -36,9 +39,18 @@ class Census:
     other: Counter = field(default_factory=Counter)
 
     def __repr__(self):
-        kinds = ("integer", "float", "boundary", "other")
-        lines = [_line(kind, getattr(self, kind)) for kind in kinds]
-        return "\n".join(line for line in lines if line)
+        return "\n".join(map(line, self._rows()))
+
+    def _repr_html_(self) -> str:
+        rows = [["computes on", "nodes", "operators"], *self._rows()]
+        tones = {(place, 0): _TONES[kind] for place, (kind, *_) in enumerate(rows) if kind in _TONES}
+        return markup.table(rows, left=(0, 2), tones=tones)
+
+    def _rows(self):
+        for kind in ("integer", "float", "boundary", "other"):
+            if counter := getattr(self, kind):
+                labelled = {operator_label(*operator): number for operator, number in counter.items()}
+                yield counted(kind, Counter(labelled))
 
 
 def census(path: ModelPath, *, optimized: bool = True) -> Census:
@@ -95,9 +107,12 @@ def is_quantized(node: NodeProto) -> bool:
     return node.op_type in INTEGER | (BOUNDARY - {"Cast"}) | {"MatMulNBits"} or node.op_type.startswith("QLinear")
 
 
-def _line(kind, counter):
-    """ "float     12: 5 Add, 4 Mul, ..."; the empty string for an empty counter."""
-    if not counter:
-        return ""
-    counts = ", ".join(f"{number} {operator_label(*operator)}" for operator, number in counter.most_common())
-    return f"{kind:<9}{counter.total():>5}: {counts}"
+def counted(what, counter):
+    """A row of texts about a Counter of texts: what is counted, how many there are, which."""
+    return [what, str(counter.total()), listed(counter, most=None)]
+
+
+def line(row):
+    """ "float     12: 5 Add, 4 Mul, ..." of what `counted` gives."""
+    what, number, which = row
+    return f"{what:<9}{number:>5}" + (f": {which}" if which else "")

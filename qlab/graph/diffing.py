@@ -7,12 +7,14 @@ import onnx
 from onnx import AttributeProto, ModelProto, numpy_helper
 from onnx.external_data_helper import uses_external_data
 
-from qlab.graph.counting import operator_label
+from qlab import markup
+from qlab.graph.counting import counted, line, operator_label
 from qlab.graph.matching import match
 from qlab.graph.wiring import wire
 from qlab.types import ModelPath
 
 NEUTRAL = {"pads": 0, "strides": 1, "dilations": 1}  # values that some exporters write out and others leave away
+_TONES = {"gone": "bad", "come": "good", "changed": "watch"}
 LONGEST = 40  # characters of an attribute's value
 
 
@@ -69,13 +71,18 @@ class Diff:
     same: int = 0
 
     def __repr__(self):
-        lines = [
-            _line("gone", map(str, self.gone)),
-            _line("come", map(str, self.come)),
-            _line("changed", (change._what() for change in self.changed)),
-            f"same     {self.same:>5}",
-        ]
-        return "\n".join(line for line in lines if line)
+        return "\n".join(map(line, self._rows()))
+
+    def _repr_html_(self) -> str:
+        rows = [["", "nodes", "operators"], *self._rows()]
+        tones = {(place, 0): _TONES[what] for place, (what, *_) in enumerate(rows) if what in _TONES}
+        return markup.table(rows, left=(0, 2), tones=tones)
+
+    def _rows(self):
+        changes = [change._what() for change in self.changed]
+        kinds = {"gone": map(str, self.gone), "come": map(str, self.come), "changed": changes}
+        rows = [counted(what, Counter(texts)) for what, texts in kinds.items()]
+        return [*(row for row in rows if row[1] != "0"), ["same", str(self.same), ""]]
 
 
 def diff(before: ModelPath | ModelProto, after: ModelPath | ModelProto) -> Diff:
@@ -170,10 +177,3 @@ def _holds_graphs(attribute):
 def _short(value):
     text = "nothing" if value is None else str(list(value) if isinstance(value, tuple) else value)
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
-
-
-def _line(what, texts):
-    """ "come       298: 190 DequantizeLinear, 108 QuantizeLinear"; the empty string if there are none."""
-    counter = Counter(texts)
-    counts = ", ".join(f"{number} {text}" for text, number in counter.most_common())
-    return f"{what:<9}{counter.total():>5}: {counts}" if counter else ""

@@ -5,6 +5,9 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import ClassVar, Self
 
+from qlab import markup
+from qlab.text import plural
+
 SIGN_PAIRS = ("u8s8", "u8u8", "s8s8", "s8u8")  # activations x weights
 
 
@@ -51,20 +54,32 @@ class Card:
         return max(safe, key=lambda pair: self.speed[pair])
 
     def __repr__(self):
-        versions = ", ".join(f"{what} {version}" for what, version in self.versions.items())
-        lines = [
-            f"Machine card: {self.name} ({self.platform}, {self.cores} core{'s' if self.cores != 1 else ''})",
-            f"  {versions}",
-            f"  float32 product {self.float32_gflops:.0f} GFLOP/s, copying {self.copy_gb_per_s:.1f} GB/s, one thread",
-            "  integer product, activations x weights, against float32:",
-            *(f"    {pair[:2]} x {pair[2:]}  {self._speed_text(pair)}" for pair in SIGN_PAIRS),
-            f"  255*127 + 255*127 in u8 x s8: {'SATURATES to 32,767' if self.saturates else 'exact'}",
-        ]
-        return "\n".join([*lines, f"  {self.note}"] if self.note else lines)
+        arrows = ((pair, speed, f"  <- {remark}" if remark else "") for pair, speed, remark in self._speeds())
+        speeds = [f"  {pair}  {speed:>6}{arrow}" for pair, speed, arrow in arrows]
+        lines = [*self._machine(), "integer product, activations x weights, against float32:", *speeds, *self._sums()]
+        return "\n  ".join(lines)
 
-    def _speed_text(self, pair):
-        speed = "no kernel" if self.speed[pair] is None else f"{self.speed[pair]:5.2f}x"
-        return f"{speed}  <- fastest exact" if pair == self.fastest else speed
+    def _repr_html_(self) -> str:
+        tones = {(1 + SIGN_PAIRS.index(self.fastest), 1): "good"} | ({(1, 1): "bad"} if self.saturates else {})
+        rows = [["integer product, activations x weights", "against float32", ""], *self._speeds()]
+        return markup.table(rows, left=(0, 2), tones=tones, above=self._machine(), below=self._sums())
+
+    def _machine(self):
+        return [
+            f"Machine card: {self.name} ({self.platform}, {plural(self.cores, 'core')})",
+            ", ".join(f"{what} {version}" for what, version in self.versions.items()),
+            f"float32 product {self.float32_gflops:.0f} GFLOP/s, copying {self.copy_gb_per_s:.1f} GB/s, one thread",
+        ]
+
+    def _speeds(self):
+        for pair in SIGN_PAIRS:
+            speed = "no kernel" if self.speed[pair] is None else f"{self.speed[pair]:.2f}x"
+            yield [f"{pair[:2]} x {pair[2:]}", speed, "fastest exact" if pair == self.fastest else ""]
+
+    def _sums(self):
+        """What the sum of two large products comes to, and the note if there is one."""
+        sums = f"255*127 + 255*127 in u8 x s8: {'SATURATES to 32,767' if self.saturates else 'exact'}"
+        return [sums, self.note] if self.note else [sums]
 
     def to_json(self) -> str:
         """The card as text; `Card.from_json` gives it back."""

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from qlab import palette
+from qlab import markup, palette
 from qlab.measure.files import RANDOM_WEIGHTS
-from qlab.measure.tables import aligned
 from qlab.measure.verdict import MARGIN
+from qlab.text import aligned, decibels, plural, ratio
 
 _COLOURS = {"faster": palette.INTEGER, "slower": palette.ERROR, "cannot tell": palette.FP32}
+_TONES = {"faster": "good", "slower": "bad", "cannot tell": "quiet"}
+TEXT = (0, 6, 7)  # columns of the table that hold no numbers
 _TICKS = (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10, 20)
 
 
@@ -38,7 +40,7 @@ class Row:
     @property
     def interval(self):
         """The speed-up's 95 % interval as text."""
-        return f"{_ratio(self.speedup_low)} to {_ratio(self.speedup_high)}"
+        return f"{ratio(self.speedup_low)} to {ratio(self.speedup_high)}"
 
 
 @dataclass(frozen=True, repr=False)
@@ -56,11 +58,19 @@ class Comparison:
     feeds: int
 
     def __repr__(self):
-        table = self.table
-        if any(row.note for row in self.rows):
-            notes = ["note", *(row.note for row in self.rows)]
-            table = [[*cells, note] for cells, note in zip(table, notes, strict=True)]
-        return "\n".join([*aligned(table, left=(0, 6, 7)), self.method])
+        return "\n".join([*aligned(self._noted(), TEXT), self.method])
+
+    def _repr_html_(self) -> str:
+        judged = ((place, row) for place, row in enumerate(self.rows, 1) if not row.is_reference)
+        tones = {(place, 6): _TONES[row.verdict] for place, row in judged}
+        return markup.table(self._noted(), left=TEXT, tones=tones, below=[self.method])
+
+    def _noted(self):
+        """The table, with the notes if there are any."""
+        if not any(row.note for row in self.rows):
+            return self.table
+        notes = ["note", *(row.note for row in self.rows)]
+        return [[*cells, note] for cells, note in zip(self.table, notes, strict=True)]
 
     @property
     def table(self):
@@ -73,7 +83,7 @@ class Comparison:
         """How it was measured, in a line."""
         rounds = len(next(iter(self.times_ms.values())))
         counts = {"interleaved round": rounds, "feed": self.feeds, "thread": self.threads}
-        setting = ", ".join(f"{count} {what}{'s' if count != 1 else ''}" for what, count in counts.items())
+        setting = ", ".join(plural(count, what) for what, count in counts.items())
         margin = f"a verdict needs more than {100 * (MARGIN - 1):.0f} %"
         return f"medians of {setting}; SQNR of the worst float output; {margin}"
 
@@ -86,7 +96,7 @@ class Comparison:
             colour = palette.FP32 if row.is_reference else _COLOURS[row.verdict]
             reach = [[row.speedup - row.speedup_low], [row.speedup_high - row.speedup]]
             axes.errorbar(row.speedup, position, xerr=np.maximum(reach, 0), fmt="o", color=colour, capsize=4)
-            label = f"{row.median_ms:.3g} ms" if row.is_reference else f"{_ratio(row.speedup)}x, {row.median_ms:.3g} ms"
+            label = f"{row.median_ms:.3g} ms" if row.is_reference else f"{ratio(row.speedup)}x, {row.median_ms:.3g} ms"
             place = {"xytext": (8, 0), "textcoords": "offset points", "va": "center"}
             axes.annotate(label, (row.speedup_high, position), color=colour, **place)
         axes.axvline(1.0, color=palette.FP32, linewidth=1)
@@ -106,7 +116,7 @@ def _cells(row):
     cells = [row.name, f"{row.size_mb:.3g}" if row.size_mb < 10 else f"{row.size_mb:.1f}", f"{row.median_ms:.3g}"]
     if row.is_reference:
         return [*cells, "1.00", "", "", "reference"]
-    return [*cells, _ratio(row.speedup), row.interval, _decibels(row.sqnr_db), row.verdict]
+    return [*cells, ratio(row.speedup), row.interval, decibels(row.sqnr_db), row.verdict]
 
 
 def _finding(reference, others):
@@ -115,7 +125,7 @@ def _finding(reference, others):
     if not told:
         return f"Whether anything is faster than {reference.name}: cannot tell"
     row = max(told, key=lambda row: abs(math.log(row.speedup)))
-    return f"{row.name} is {row.verdict} than {reference.name}: {_ratio(row.speedup)}x ({row.interval})"
+    return f"{row.name} is {row.verdict} than {reference.name}: {ratio(row.speedup)}x ({row.interval})"
 
 
 def _axis_label(rows):
@@ -128,13 +138,3 @@ def _limits(rows):
     low = min(0.7, *(row.speedup_low / 1.2 for row in rows))
     high = max(1.4, *(row.speedup_high for row in rows))
     return low, high * (high / low) ** 0.3
-
-
-def _ratio(value):
-    return f"{value:.2f}" if value < 10 else f"{value:.1f}"
-
-
-def _decibels(value):
-    if math.isnan(value):
-        return "n/a"
-    return "exact" if value == math.inf else f"{value:.1f}"

@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 
+from qlab import markup
+
+NOTHING = "nothing found: none of the causes in measure.CODES"
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -34,8 +38,10 @@ class Finding:
         return f"{self.code}, about {self.cost_ms:.3g} ms a run" if self.cost_ms else self.code
 
     def __str__(self):
-        lines = [self.title, f"  {self.evidence}", f"  why: {self.why}", f"  mend: {self.remedy}"]
-        return "\n".join(lines)
+        return "\n  ".join([self.title, *self._lines()])
+
+    def _lines(self):
+        return [self.evidence, f"why: {self.why}", f"mend: {self.remedy}"]
 
 
 class Findings(list):
@@ -47,4 +53,12 @@ class Findings(list):
         return sum(finding.cost_ms or 0.0 for finding in self)
 
     def __repr__(self):
-        return "\n".join(map(str, self)) if self else "nothing found: none of the causes in measure.CODES"
+        return "\n".join(map(str, self)) if self else NOTHING
+
+    def _repr_html_(self) -> str:
+        if not self:
+            return markup.table([], above=[NOTHING])
+        rows = [["finding", "ms a run", "what was seen, why it costs, what mends it"]]
+        rows += [[one.code, f"{one.cost_ms:.3g}" if one.cost_ms else "", "\n".join(one._lines())] for one in self]
+        tones = {(place, 0): "quiet" if one.is_harmless else "watch" for place, one in enumerate(self, 1)}
+        return markup.table(rows, left=(0, 2), tones=tones | {(1, 0): "bad"})

@@ -3,10 +3,12 @@
 import math
 from dataclasses import dataclass
 
+from qlab import markup
 from qlab.measure.layer_map import draw
-from qlab.measure.tables import aligned
+from qlab.text import aligned, decibels, plural
 
 SHOWN = 10
+TEXT = (0, 1, 2, 5)  # columns that hold no numbers
 
 
 @dataclass(frozen=True)
@@ -55,32 +57,32 @@ class LayerErrors:
         return draw(self.rows, self.worst(), self.note)
 
     def __repr__(self):
+        table = self._table()
+        return "\n".join([*(aligned(table, TEXT) if len(table) > 1 else []), *self._summary(len(table) - 1)])
+
+    def _repr_html_(self) -> str:
+        table = self._table()
+        return markup.table(table, left=TEXT, tones={(1, 3): "bad"}, below=self._summary(len(table) - 1))
+
+    def _table(self):
+        """The worst layers as text, below their heads."""
         worst = self.worst()
         notes = any(row.note for row in worst)
         head = ["tensor", "layer", "node", "local dB", "accumulated dB"]
-        table = [head + ["note"] * notes, *(_cells(row) + [row.note] * notes for row in worst)]
-        return "\n".join([*(aligned(table, left=(0, 1, 2, 5)) if worst else []), *self._summary(len(worst))])
+        return [head + ["note"] * notes, *(_cells(row) + [row.note] * notes for row in worst)]
 
     def _summary(self, shown):
         exact = sum(row.local_db == math.inf for row in self.rows)
-        over = f"{self.feeds} feed{'s' if self.feeds != 1 else ''}"
         nothing = "adds no error of its own" if exact == 1 else "add no error of their own"
-        yield f"{shown} of {len(self.rows)} layers, the worst first, over {over}; {exact} {nothing}"
+        of = f"{shown} of {len(self.rows)} layers, the worst first"
+        yield f"{of}, over {plural(self.feeds, 'feed')}; {exact} {nothing}"
         at_outputs = [f"{row.name} {decibels(row.accumulated_db)}" for row in self.rows if row.name in self.outputs]
         if at_outputs:
             yield f"accumulated at the outputs, dB: {', '.join(at_outputs)}"
         if self.skipped:
-            tensors = "tensor" if len(self.skipped) == 1 else "tensors"
-            yield f"{len(self.skipped)} {tensors} could not be compared: .skipped says why"
+            yield f"{plural(len(self.skipped), 'tensor')} could not be compared: .skipped says why"
         if self.note:
             yield self.note
-
-
-def decibels(value):
-    """ "8.1", "exact" for infinity, "n/a" for NaN."""
-    if math.isnan(value):
-        return "n/a"
-    return "exact" if value == math.inf else f"{round(value, 1) + 0.0:.1f}"  # no "-0.0"
 
 
 def _badness(row):

@@ -6,7 +6,7 @@ import numpy as np
 
 from qlab import palette
 from qlab.measure.profiles import Profile
-from qlab.measure.tables import aligned
+from qlab.text import aligned
 
 NOTHING = 1e-4  # of a run
 FAMILIES = {

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import onnx
 
-from qlab import palette
+from qlab import markup, palette
 from qlab.graph.counting import operator_label
-from qlab.measure.tables import aligned
 from qlab.measure.work import CONVOLUTIONS, MATRIX_PRODUCTS, PRODUCTS
+from qlab.text import aligned
 
 SHOWN = 12  # operators in a table or figure
+TEXT = (0, 1)  # columns of the table that hold no numbers
 # The boundary is half float, half integer; the labels say it to those who do not see colours.
 BARS = {
     "integer": {"color": palette.INTEGER},
@@ -119,7 +120,12 @@ class Profile:
         return sum(n.ms for n in self.nodes if all(getattr(n, name) == value for name, value in wanted.items()))
 
     def __repr__(self):
-        return "\n".join([*aligned(self.table(), left=(0, 1)), self._method()])
+        return "\n".join([*aligned(self.table(), TEXT), self._method()])
+
+    def _repr_html_(self) -> str:
+        tones = {(place, 1): "good" for place, row in enumerate(self.rows[:SHOWN], 1) if row.kind == "integer"}
+        costliest = {(1, 0): "watch", (1, 4): "watch"}
+        return markup.table(self.table(), left=TEXT, tones=costliest | tones, below=[self._method()])
 
     def table(self, most=SHOWN):
         """The costliest operators as text, below their heads; what is left, in one row."""

@@ -7,12 +7,11 @@ from onnx import TensorProto, numpy_helper
 
 from qlab.measure.causes.graphs import constant_codes, producer
 from qlab.measure.finding import Finding
-from qlab.measure.layer_rows import decibels
 from qlab.measure.remedies import calibrated_kind, call
-from qlab.measure.words import plural
 from qlab.measure.work import factors, is_product
 from qlab.numerics.affine import choose_qparams, fake_quantize
 from qlab.numerics.metrics import sqnr_db
+from qlab.text import decibels, plural
 
 
 def quantized_at_load(examination):

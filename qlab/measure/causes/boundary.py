@@ -5,10 +5,10 @@ from collections import Counter
 from qlab.measure.causes.graphs import neighbours, reads_codes
 from qlab.measure.finding import Finding
 from qlab.measure.remedies import call, recipe_of_its_kind
-from qlab.measure.words import listed, plural
 from qlab.measure.work import QUANTIZERS
 from qlab.measure.yardstick import PRODUCT_FAMILIES
 from qlab.recipes.static import DEFAULT_OP_TYPES
+from qlab.text import listed, plural
 
 DYNAMIC_SHARE = 0.10  # a healthy dynamic model spends less than this on quantizing what moves
 LEAST_SHARE = 0.05  # what a quantizer's mistakes must cost

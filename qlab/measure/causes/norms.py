@@ -3,8 +3,8 @@
 from qlab.measure.causes.graphs import neighbours
 from qlab.measure.finding import Finding
 from qlab.measure.remedies import call, recipe_for
-from qlab.measure.words import plural
 from qlab.measure.work import QUANTIZERS
+from qlab.text import plural
 
 FOLDS = "BatchNormalization"
 LEAST_SHARE = 0.03

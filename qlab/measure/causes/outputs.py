@@ -2,8 +2,8 @@
 
 from qlab.measure.causes.graphs import to_exclude
 from qlab.measure.finding import Finding
-from qlab.measure.layer_rows import decibels
 from qlab.measure.remedies import calibrated_kind, call
+from qlab.text import decibels
 
 USELESS_DB = 15.0  # below, more than a sixth of the answer is error
 SHOWN = 3

@@ -6,10 +6,10 @@ from onnx import numpy_helper
 from qlab import graph
 from qlab.measure.exact_sums import OPTION, with_exact_sums
 from qlab.measure.finding import Finding
-from qlab.measure.layer_rows import decibels
 from qlab.measure.remedies import call, recipe_of_its_kind
 from qlab.measure.work import CONVOLUTIONS, factors
 from qlab.numerics.saturation import can_saturate
+from qlab.text import decibels
 
 HARMLESS_DB = 0.2
 

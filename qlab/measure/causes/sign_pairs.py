@@ -2,8 +2,8 @@
 
 from qlab.measure.finding import Finding
 from qlab.measure.remedies import STATIC, call, recipe_of_its_kind
-from qlab.measure.words import plural
 from qlab.recipes.choosing import choose
+from qlab.text import plural
 
 SLOW = 0.9  # of the best pair's speed; within it, two pairs differ by less than the card's own noise
 LEAST_SHARE = 0.03

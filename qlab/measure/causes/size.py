@@ -1,9 +1,9 @@
 """Models that integers cannot make faster, however they are quantized."""
 
 from qlab.measure.finding import Finding
-from qlab.measure.words import plural
 from qlab.measure.yardstick import PRODUCT_FAMILIES
 from qlab.recipes.static import DEFAULT_OP_TYPES
+from qlab.text import plural
 
 WORTH_WHILE = 1.15
 

@@ -3,7 +3,7 @@
 from qlab.measure.causes.graphs import constant_codes, reads_codes
 from qlab.measure.finding import Finding
 from qlab.measure.remedies import call, recipe_of_its_kind
-from qlab.measure.words import plural
+from qlab.text import plural
 
 LEAST_SHARE = 0.02
 FUSED, SLOWER = "MatMulNBits", 1.05

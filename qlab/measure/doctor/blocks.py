@@ -5,8 +5,7 @@ from collections import Counter
 from qlab import graph
 from qlab.measure.diagnosing import CODES
 from qlab.measure.doctor.document import Case, Picture, Table
-from qlab.measure.layer_rows import decibels
-from qlab.measure.words import plural
+from qlab.text import decibels, plural
 
 SHOWN = 8  # rows of a table of many
 

@@ -3,12 +3,12 @@
 import sys
 
 from qlab.measure.doctor.page import write_page
-from qlab.measure.doctor.printable import printable
 from qlab.measure.doctor.request import checked
 from qlab.measure.doctor.sections import report_of
 from qlab.measure.doctor.stages import stage, waiting
 from qlab.measure.doctor.text import as_text
 from qlab.measure.doctor.visit import visit
+from qlab.text import printable
 
 HEALTHY, FINDINGS, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 

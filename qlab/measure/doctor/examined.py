@@ -6,7 +6,7 @@ from qlab.measure.doctor.blocks import operators
 from qlab.measure.doctor.document import Facts, Paragraph
 from qlab.measure.doctor.visit import FP32, INT8
 from qlab.measure.files import size_mb
-from qlab.measure.words import listed, plural
+from qlab.text import listed, plural
 
 INVENTED = (
     "No feeds were given, so they were invented from the model's signature. Times are real. Ranges, SQNR and whatever "

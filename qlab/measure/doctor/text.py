@@ -3,8 +3,7 @@
 import textwrap
 
 from qlab.measure.doctor.document import Case, Code, Facts, Items, Paragraph, Picture, Table
-from qlab.measure.doctor.printable import printable
-from qlab.measure.tables import aligned
+from qlab.text import aligned, printable
 
 WIDTH = 98
 

@@ -4,8 +4,7 @@ import math
 
 from qlab.measure.doctor.recommending import AS_ACCURATE_DB, AS_FAST, accuracy, too_inexact
 from qlab.measure.doctor.visit import FP32, INT8, disagreement
-from qlab.measure.layer_rows import decibels
-from qlab.measure.words import plural
+from qlab.text import decibels, plural, ratio
 
 FAR = 0.2  # times that should agree
 
@@ -67,11 +66,6 @@ def _better(row, given):
     words = ["faster"] if AS_FAST * row.speedup > given.speedup else []
     words += ["more accurate"] if accuracy(row) > accuracy(given) + AS_ACCURATE_DB else []
     return " and ".join(words) or "better"
-
-
-def ratio(value):
-    """ "2.77", "12.3"."""
-    return f"{value:.2f}" if value < 10 else f"{value:.1f}"
 
 
 def _speed(row, visit):

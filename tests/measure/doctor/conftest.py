@@ -24,7 +24,7 @@ def card(own_card, tmp_path, monkeypatch):
     """That card where the machine's own is kept, for this process and for those it starts: none is measured."""
     folder = tmp_path / "cache"
     monkeypatch.setenv("QLAB_CACHE", str(folder))
-    machine._cached_path().write_text(own_card.to_json(), encoding="utf-8")
+    machine.cached(machine._cached_name()).write_text(own_card.to_json(), encoding="utf-8")
     return own_card
 
 
