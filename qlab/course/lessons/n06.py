@@ -220,6 +220,7 @@ def product_mistakes(a, b, a_zero_point, b_zero_point):
         "the sums wrapped around in int8: widen the codes before the product": narrow(right, np.int8),
         "the sums wrapped around in int16: int32 is wide enough": narrow(right, np.int16),
         "the raw codes were multiplied in their own type, and wrapped around: widen them first": a @ b,
+        "the zero points were left out, and the sums wrapped around in int16": narrow(raw, np.int16),
         "the zero points were subtracted from the sums, not from the codes": raw - Za - Zb,
         "the product of the zero points was subtracted from the sums; each code has its zero point taken off": (
             raw - Za * Zb
@@ -345,6 +346,7 @@ def code_mistakes(sums, multiplier, zero_point):
     return {
         "halves were rounded up; ONNX rounds half to even, as np.rint does": clip(np.floor(real + 0.5) + z),
         "halves were rounded away from 0; ONNX rounds half to even, as np.rint does": clip(away + z),
+        "0.5 was added and the rest cut, which rounds negative numbers up: np.rint": clip(np.trunc(real + 0.5) + z),
         "floor always goes down: round to the nearest code": clip(np.floor(real) + z),
         "a cast cuts towards 0: round first": clip(np.trunc(real) + z),
         "ceil always goes up: round to the nearest code": clip(np.ceil(real) + z),
@@ -364,6 +366,9 @@ def code_mistakes(sums, multiplier, zero_point):
         "saturated to -128..127, which are int8's codes": wrap(np.clip(even + z, -128, 127)),
         "saturated to -127..127; -128 is a code too": np.clip(even + z, -127, 127),
         "the multiplier was rounded to a whole number": clip(np.rint(sums * np.rint(multiplier)) + z),
+        "the rounded numbers were cast to 8 bits before the zero point was added, and wrapped around": (
+            wrap(np.rint(real).astype(np.int64).astype(np.int8) + np.int64(z))
+        ),
         "the sums were cut to 16 bits": clip(np.rint(sums.astype(np.int16) * np.float64(multiplier)) + z),
         "nothing was multiplied": clip(sums.astype(np.int64) + z),
         "these are the real numbers: round, add the zero point, saturate": np.float32(sums) * np.float32(multiplier),
@@ -479,6 +484,21 @@ def linear_mistakes(x_codes, x_scale, x_zero_point, w_codes, w_scale, bias, y_sc
         ),
         "the bias was divided by y_scale; it is added to the sums, whose scale is x_scale * w_scale": codes(
             (sums + np.rint(bias / y_scale)) * multiplier
+        ),
+        "the bias was divided by y_scale as well; the sums' scale is x_scale * w_scale": codes(
+            (sums + np.rint(bias / (scale * float(y_scale)))) * multiplier
+        ),
+        "the bias's codes were rounded down; round half to even": codes((sums + np.floor(bias / scale)) * multiplier),
+        "the bias was rounded to codes of y, and added after the requantization": np.clip(
+            codes(sums * multiplier) + np.rint(bias / np.float64(y_scale)), 0, 255
+        ),
+        "the bias was rounded to codes of y, and added after the requantization, in 8 bits": (
+            codes(sums * multiplier) + np.rint(bias / np.float64(y_scale))
+        )
+        % 256,
+        "w is symmetric: its zero point is 0, and not x's": codes(
+            ((x_codes.astype(np.int64) - x_zero_point) @ (w_codes.astype(np.int64) - x_zero_point) + bias_codes)
+            * multiplier
         ),
         "the bias was multiplied by its scale; divide": codes((sums + np.rint(bias * scale)) * multiplier),
         "the bias was subtracted": codes((sums - bias_codes) * multiplier),
@@ -747,10 +767,10 @@ def conv_of(x, x_scale, x_zero_point, w, w_scale, bias, y_scale, y_zero_point):
     return codes, (_conv_sums(x, w, int(x_zero_point)) + bias[:, None, None]) * multiplier[:, None, None]
 
 
-def _conv_sums(x, w, zero, fill=None, centre=True):
+def _conv_sums(x, w, zero, fill=None, centre=True, edge=(1, 1)):
     """Exact sums [N, M, H, W] over windows of x, padded with `fill` (the zero point, if not given)."""
-    edge = [(0, 0), (0, 0), (1, 1), (1, 1)]
-    padded = np.pad(x.astype(np.int64), edge, constant_values=zero if fill is None else fill) - (zero if centre else 0)
+    edges = [(0, 0), (0, 0), edge, edge]
+    padded = np.pad(x.astype(np.int64), edges, constant_values=zero if fill is None else fill) - (zero if centre else 0)
     windows = sliding_window_view(padded, (3, 3), axis=(2, 3))
     return np.einsum("nchwij,mcij->nmhw", windows, w.astype(np.int64))
 
@@ -773,6 +793,13 @@ def conv_mistakes(x, x_scale, x_zero_point, w, w_scale, bias, y_scale, y_zero_po
         "padding repeats the border; ONNX pads with a real 0": codes(
             (_edge_sums(x, w, zero) + b) * multiplier
         ),
+        "the border stands before each axis only: one pixel on each side": codes(
+            (_conv_sums(x, w, zero, edge=(2, 0)) + b) * multiplier
+        ),
+        "the border stands behind each axis only: one pixel on each side": codes(
+            (_conv_sums(x, w, zero, edge=(0, 2)) + b) * multiplier
+        ),
+        "y's zero point was taken off x; x has its own": codes((_conv_sums(x, w, z) + b) * multiplier),
         "the bias was left out": codes(sums * multiplier),
         "the bias was divided by its scale; here it comes as int32, in steps of x_scale * w_scale": codes(
             (sums + np.rint(b / (x_scale * w_scale)[:, None, None])) * multiplier

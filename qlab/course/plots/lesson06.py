@@ -93,7 +93,7 @@ def instructions():
     )
     y = 10.5
     for name, left, right, result, note, bad in (
-        ("vpmaddubsw\nx86, AVX2", ["u8"] * 2, ["s8"] * 2, "int16", "2 products a sum;\nit saturates", True),
+        ("vpmaddubsw\nx86 without VNNI", ["u8"] * 2, ["s8"] * 2, "int16", "2 products a sum;\nit saturates", True),
         ("vpdpbusd\nx86, VNNI", ["u8"] * 4, ["s8"] * 4, "int32", "4 products a sum", False),
         ("SDOT\nArm, dot product", ["s8"] * 4, ["s8"] * 4, "int32", "4 products a sum;\nUDOT: u8 × u8", False),
     ):
