@@ -10,7 +10,9 @@ from qlab.text import printable
 TONES = {"good": "#238B4A", "quiet": "#757D86", "watch": "#AD6A00", "bad": "#D1453B"}
 MOST_ROWS = 40
 LONGEST = 1200  # letters of a cell or a line
+SHORT = 24  # letters of a cell that stays in one line
 _MATH = re.compile(r"[$\\]")
+_BREAKS = re.compile(r"(?<=[/_])(?=\w)")  # where a long name goes on in the next line
 
 
 def element(tag, *inner, **attributes):
@@ -34,7 +36,8 @@ def literal(text):
     """
     rest = len(text) - LONGEST
     text = f"{text[:LONGEST]}... ({rest:,} more letters)" if rest > 0 else text
-    return _MATH.sub(lambda sign: f"<span>{sign[0]}</span>", escaped(text)).replace("\n", "<br>")
+    broken = _BREAKS.sub("<wbr>", escaped(text)).replace("\n", "<br>")
+    return _MATH.sub(lambda sign: f"<span>{sign[0]}</span>", broken)
 
 
 def table(rows, *, left=(0,), tones=None, above=(), below=()):
@@ -61,7 +64,9 @@ def _row(row, place, left, tones):
     cells = []
     for column, text in enumerate(row):
         side = "left" if column in left else "right"
-        style = f"text-align: {side}; vertical-align: top" + ("; white-space: nowrap" if side == "right" else "")
+        style = f"text-align: {side}; vertical-align: top"
+        if side == "right" or len(text) <= SHORT:
+            style += "; white-space: nowrap"
         if column == 0:
             style += f"; border-left: 4px solid {bar or 'transparent'}"
         inner = literal(text)

@@ -82,7 +82,7 @@ class Ledger:
         axes.set_yticks(places, [line.what for line in lines])
         axes.set_xlim(0, 1.2 * max(*quantized, *(line.fp32_ms for line in lines)))
         axes.set_xlabel("time in one run (ms)")
-        axes.legend(loc="lower right")
+        figure.legend(loc="outside lower right", ncols=2)  # inside it would hide what the lowest bars are labelled with
         axes.grid(axis="y", visible=False)
         most = max(self.lines, key=lambda line: abs(line.difference_ms))
         axes.set_title(f"{self.total.difference_ms:+.3g} ms in all, {most.difference_ms:+.3g} ms in {most.what}")

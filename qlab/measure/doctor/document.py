@@ -79,7 +79,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Report:
-    """A whole report. `verdict` is its first sentence, `advice` what to do about it."""
+    """A whole report. `verdict` is its first sentence, `advice` what to do about it, `units` how to read them."""
 
     title: str
     verdict: str
@@ -87,3 +87,4 @@ class Report:
     is_healthy: bool
     sections: list[Section] = field(default_factory=list)
     colophon: str = ""
+    units: str = ""

@@ -33,6 +33,7 @@ def as_page(report):
         element("style", STYLE),
     ]
     banner = [element("p", escaped(report.verdict), class_="verdict"), element("p", escaped(report.advice))]
+    banner += [element("p", escaped(report.units), class_="note")] if report.units else []
     body = [
         element("header", element("h1", escaped(report.title)), element("div", *banner, class_=f"banner {mood}")),
         element("main", *(_section(section) for section in report.sections)),

@@ -14,6 +14,7 @@ from qlab.measure.doctor.visit import FP32, INT8
 from qlab.measure.doctor.wording import advice, together, verdict
 from qlab.recipes.fates import summary
 
+DECIBELS = "dB: 20 log10 of signal over error. 20 dB: an error of 10 % of the signal's size; 40 dB: 1 %."
 READER = "; reader stands for feeds to calibrate on, such as qlab.measure.doctor.read_feeds('feeds.npz', 'model.onnx')"
 
 
@@ -35,6 +36,7 @@ def report_of(visit):
         advice=advice(visit),
         is_healthy=visit.is_healthy,
         sections=sections,
+        units=DECIBELS if visit.comparison is not None else "",
         colophon=f"{_command(request)}\non {datetime.now():%Y-%m-%d %H:%M}, onnxruntime {onnxruntime.__version__}",
     )
 

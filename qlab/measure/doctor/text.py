@@ -10,7 +10,7 @@ WIDTH = 98
 
 def as_text(report):
     """The Report as text; of pictures, what stands in their place."""
-    parts = [f"{report.title}\n{'=' * len(report.title)}", _filled(report.verdict), _filled(report.advice)]
+    parts = [f"{report.title}\n{'=' * len(report.title)}", *map(_filled, (report.verdict, report.advice, report.units))]
     for section in report.sections:
         blocks = [shown for shown in map(_block, section.blocks) if shown]
         parts += [f"{section.title}\n{'-' * len(section.title)}", *blocks] if blocks else []
