@@ -9,6 +9,7 @@ import pytest
 
 from qlab import graph, measure, recipes
 from qlab.measure.events import read_runs
+from qlab.measure.ledger import Ledger, Line
 from qlab.measure.profiling import profile_models
 from tests.measure import faults
 from tests.recipes import builders
@@ -191,3 +192,14 @@ def test_a_node_is_not_charged_for_what_it_ran_inside(tmp_path):
     own = [(one.name, one.self_us) for one in run]
     assert own == [("before", 10), ("deep", 5), ("deep", 5), ("inner", 5), ("beside", 4), ("outer", 11), ("after", 7)]
     assert sum(microseconds for _, microseconds in own) == 10 + 30 + 7
+
+
+def test_the_legend_of_a_ledger_hides_no_bar_and_no_label():
+    lines = (Line("convolution", 9.0, 3.0), Line("the rest", 2.0, 2.5), Line("between", 10.0, 12.5))
+    figure = Ledger(lines).plot()
+    figure.draw_without_rendering()
+    axes, (legend,) = figure.axes[0], figure.legends
+    labels = [*axes.texts, *axes.get_xticklabels(), *axes.get_yticklabels(), axes.xaxis.label]
+    taken = [part.get_window_extent() for part in [*labels, *axes.patches]]
+    assert legend.get_window_extent().count_overlaps(taken) == 0
+    assert figure.bbox.count_contains(legend.get_window_extent().get_points()) == 2

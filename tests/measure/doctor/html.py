@@ -2,7 +2,7 @@
 
 from html.parser import HTMLParser
 
-VOID = {"meta", "img"}
+VOID = {"meta", "img", "br", "wbr"}
 LOADING = {"src", "href", "srcset", "data", "poster", "action", "background"}
 
 

@@ -47,6 +47,16 @@ def test_a_healthy_model_gives_0_and_no_recipe_is_tried(doctor, fp32, int8, meas
     assert "Recommendation" not in out
 
 
+def test_what_a_decibel_is_in_per_cent_stands_by_the_first_of_them(doctor, fp32, int8, measured, tmp_path):
+    measured()
+    _, out, _ = doctor(fp32, int8, "--no-recipes", "--html", tmp_path / "r.html")
+    line = "dB: 20 log10 of signal over error. 20 dB: an error of 10 % of the signal's size; 40 dB: 1 %."
+    assert [one for one in out.splitlines() if " dB" in one or one.startswith("dB")][1] == line
+    banner = Page((tmp_path / "r.html").read_text(encoding="utf-8")).text.partition("What was examined")[0]
+    assert "SQNR 40.0 dB" in banner
+    assert line in banner
+
+
 @pytest.mark.parametrize(
     ("findings", "rows", "sentence"),
     [
