@@ -23,6 +23,7 @@ def paint(page, title, census):
     head = MARGIN + TITLE_LINE * len(title) + LEGEND_LINE * len(legend)
     height = head + page.height
     figure = palette.Figure(figsize=(PAGE / palette.DPI, height / palette.DPI), dpi=palette.DPI)
+    figure.alt = " ".join(title)  # it stands as text among the boxes, where Figure does not look for titles
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, PAGE), ylim=(height - head, -head))
     axes.set_axis_off()
     for number, line in enumerate(title):

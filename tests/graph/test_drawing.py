@@ -18,6 +18,11 @@ def test_a_figure_can_be_saved_for_a_paper(tmp_path):
     assert "<svg" in (tmp_path / "graph.svg").read_text(encoding="utf-8")
 
 
+def test_a_figure_says_its_title_to_those_who_do_not_see_it():
+    source = chain("Relu", "Abs", "Neg")
+    assert graph.draw(source, around="Relu_0", depth=1).alt == title(graph.draw(source, around="Relu_0", depth=1))
+
+
 def names_around(source, name, depth=2, **options):
     page = compose_model(wire(source), name, depth, **options)
     return {page.view.wiring.ops[box.ops[0]].name: box.hidden for box in page.view.boxes if box.ops}
