@@ -30,14 +30,19 @@ def escaped(text):
 
 
 def literal(text):
-    r"""Text as HTML that shows it in a notebook too, in lines; of what is very long, the beginning.
-
-    JupyterLab looks for formulas between $ and $, \( and \): alone in an element, a sign begins none.
-    """
+    """Text as HTML that shows it in a notebook too, in lines; of what is very long, the beginning."""
     rest = len(text) - LONGEST
     text = f"{text[:LONGEST]}... ({rest:,} more letters)" if rest > 0 else text
     broken = _BREAKS.sub("<wbr>", escaped(text)).replace("\n", "<br>")
-    return _MATH.sub(lambda sign: f"<span>{sign[0]}</span>", broken)
+    return without_formulas(broken)
+
+
+def without_formulas(markup):
+    r"""HTML in whose text JupyterLab finds no formula, which it looks for between $ and $ or \( and \).
+
+    A sign that is alone in an element begins none, and is copied with its neighbours all the same.
+    """
+    return _MATH.sub(lambda sign: f"<span>{sign[0]}</span>", markup)
 
 
 def table(rows, *, left=(0,), tones=None, above=(), below=()):

@@ -11,7 +11,7 @@ import sys
 from IPython import get_ipython
 from IPython.display import display
 
-from qlab.markup import TONES
+from qlab.markup import TONES, without_formulas
 
 GOOD, WAITING, NEARLY, BAD = (TONES[tone] for tone in ("good", "quiet", "watch", "bad"))
 
@@ -22,7 +22,7 @@ _MARKED = re.compile(r"`(?P<code>[^`\n]+)`|(?<![\w*])\*(?=[^\s*])(?P<stressed>[^
 
 def rich(text):
     """Plain text as HTML: escaped, `code` in backticks set as code, *emphasis* as such, lines kept."""
-    return _marked(html.escape(text, quote=True)).replace("\n", "<br>")
+    return without_formulas(_marked(html.escape(text, quote=True))).replace("\n", "<br>")
 
 
 def _marked(escaped):

@@ -29,6 +29,10 @@ def test_markup_in_text_is_escaped_and_backticks_become_code():
     assert show.rich('`a<b` & "c"\nd') == "<code>a&lt;b</code> &amp; &quot;c&quot;<br>d"
 
 
+def test_dollar_signs_of_a_learners_text_are_no_formula():
+    assert show.rich("$x$ `a$`") == "<span>$</span>x<span>$</span> <code>a<span>$</span></code>"
+
+
 def test_stars_around_words_are_emphasis_and_those_of_code_stay():
     assert show.rich("twice the *power*, *all of it*.") == "twice the <em>power</em>, <em>all of it</em>."
     for text in ("2*x*3", "x * y * z", "f(*a, *b, **c)", "**", "x**2 + y**2", "`a *b* c`"):
