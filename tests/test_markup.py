@@ -185,6 +185,11 @@ def test_every_tone_reads_on_light_and_dark_pages_and_on_the_stripes_of_their_ta
     assert contrast(markup.TONES[tone], stripe) >= 3.5  # WCAG asks 3 of graphics, and the words are bold
 
 
+def test_a_card_tells_the_fast_pair_that_saturates_from_the_exact_one_in_words_too():
+    rows = Cells(card(saturates=True)._repr_html_()).rows
+    assert rows[1:3] == [["u8 x s8", "3.47x", "saturates"], ["u8 x u8", "1.72x", "fastest exact"]]
+
+
 def test_what_is_empty_says_so_without_a_table():
     assert Page(Findings()._repr_html_()).text == repr(Findings())
     exact = LayerErrors([LayerError("t", "Transpose", "", math.inf, 3.0)], {}, (), 1)

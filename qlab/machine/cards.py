@@ -60,8 +60,10 @@ class Card:
         return "\n  ".join(lines)
 
     def _repr_html_(self) -> str:
-        tones = {(1 + SIGN_PAIRS.index(self.fastest), 1): "good"} | ({(1, 1): "bad"} if self.saturates else {})
+        tones = {(1 + SIGN_PAIRS.index(self.fastest), 1): "good"}
         rows = [["integer product, activations x weights", "against float32", ""], *self._speeds()]
+        if self.saturates:
+            tones[1, 1], rows[1][2] = "bad", "saturates"
         return markup.table(rows, left=(0, 2), tones=tones, above=self._machine(), below=self._sums())
 
     def _machine(self):
