@@ -156,7 +156,7 @@ def test_a_helper_may_draw_into_a_panel_of_the_callers():
 def test_what_clips_is_counted():
     axes = plots.histogram(np.float32([-2, 0, 0, 1]), levels=[-1, 0, 1], label="w", title="t").axes[0]
     (said,) = axes.texts
-    assert said.get_text() == "green: 3 levels\nred: here a number clips (25 % of the values)"
+    assert said.get_text() == "green: 3 levels\nred: clips (25 %)"
 
 
 def test_what_lies_within_half_a_step_of_an_outer_level_rounds_and_does_not_clip():

@@ -86,7 +86,7 @@ def _draw_clipped(axes, values, levels, view, step):
     said = f"green: {levels.size:,} levels" + (f", 1 in {every} drawn" if every > 1 else "")
     if beyond:
         clipped = 100 * float(((values < first) | (values > last)).mean())
-        said += f"\nred: here a number clips ({clipped:.2g} % of the values)"
+        said += f"\nred: clips ({clipped:.2g} %)"
     axes.text(0.99, 0.95, said, transform=axes.transAxes, ha="right", va="top", color=INK, bbox=_GROUND)
 
 
