@@ -1,0 +1,681 @@
+"""Notebook 05: activations that drift, observers, ranges from histograms, calibration sets good and bad."""
+
+import os
+import pickle
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+from onnxruntime.quantization import CalibrationDataReader
+
+from qlab import PerAxis, models, recipes
+from qlab.calibration import MinMaxObserver
+from qlab.calibration.choosing import least_divergence_range, least_error_range, percentile_range, squared_errors
+from qlab.course.brief import brief, error_text, kind
+from qlab.course.expect import call, expect_array, expect_number
+from qlab.course.lessons import exercise
+from qlab.course.lessons.n04 import linear
+from qlab.course.plots.lesson05 import drift, flow, running, thresholds
+from qlab.course.verdict import Almost, NotYet
+from qlab.machine.runtime import open_session
+from qlab.models.speech import decode
+from qlab.numerics.affine import qparams_from_range
+
+__all__ = [  # what the notebook uses beside the checks
+    "Feeds", "cuts", "digits_right", "drift", "errors", "feed_forward_inputs", "first_weight", "flow", "hear",
+    "log_probs", "mouths", "points", "print_table", "running", "scale_of", "short_of_time", "suspects", "thresholds",
+    "watching",
+]  # fmt: skip
+
+
+def short_of_time(items, least):
+    """All items; under QLAB_FAST=1, for tests, every so-manieth, about `least` of them."""
+    return items[:: max(1, len(items) // least)] if os.environ.get("QLAB_FAST") == "1" else items
+
+
+# The models, watched and scored.
+
+
+def feed_forward_inputs(model):
+    """{name of a layer: tensor that enters it} of the second linear layers of the conformer's twelve feed-forwards."""
+    layers = [f"{block}.{part}.w_2" for block in range(6) for part in ("feed_forward_macaron", "feed_forward")]
+    return {name: linear(model, f"encoder.encoders.{name}").enters for name in layers}
+
+
+def watching(model, names):
+    """A session of an onnx model whose outputs are the tensors `names` (notebook 04 does it line by line)."""
+    watched = onnx.ModelProto.FromString(model.SerializeToString())
+    have = {value.name for value in watched.graph.output}
+    watched.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names if name not in have)
+    return open_session(watched.SerializeToString())
+
+
+def hear(model, feeds):
+    """The transcript of each feed by the conformer file `model`."""
+    session = open_session(model)
+    with ThreadPoolExecutor(2) as pool:
+        answers = pool.map(lambda feed: session.run(["ctc_log_probs"], feed)[0][0], feeds)
+        return [decode(answer) for answer in answers]
+
+
+def log_probs(model, feeds):
+    """All log-probabilities of the feeds in one row."""
+    session = open_session(model)
+    return np.concatenate([session.run(["ctc_log_probs"], feed)[0].ravel() for feed in feeds])
+
+
+def errors(sentences, transcripts):
+    """(word errors, words) of each sentence."""
+    return models.word_errors([sentence.text for sentence in sentences], transcripts)
+
+
+def digits_right(model, images, labels):
+    """(which images are read right, bool [n]; the digits read; the logits) by a digits file."""
+    (logits,) = open_session(model).run(None, {"images": images})
+    return logits.argmax(axis=1) == labels, logits.argmax(axis=1), logits
+
+
+def mouths(model, frames):
+    """The pictures [n, 3, 96, 96] that a face file paints for the frames."""
+    session = open_session(model)
+    return np.concatenate([session.run(None, frame.feed)[0] for frame in frames])
+
+
+class Feeds(CalibrationDataReader):
+    """A list of feeds as onnxruntime wants them: one a call, None at the end."""
+
+    def __init__(self, feeds):
+        self._left = iter(feeds)
+
+    def get_next(self):
+        return next(self._left, None)
+
+
+def scale_of(path, name):
+    """The scale with which the model file quantizes the tensor `name`."""
+    graph = onnx.load(path).graph
+    held = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "QuantizeLinear" and node.input[0] == name:
+            return float(numpy_helper.to_array(held[node.input[1]]))
+    raise ValueError(f"{path} has no QuantizeLinear of {name!r}")
+
+
+def cuts(histogram, percent, bits):
+    """{method and the SQNR of its codes: (low, high)} for the numbers of a histogram and unsigned codes."""
+    dtype = f"uint{bits}"
+    found = {
+        "min-max": (histogram.low, histogram.high),
+        f"{percent:g} %": percentile_range(histogram, percent, dtype),
+        "MSE": least_error_range(histogram, dtype),
+        "entropy": least_divergence_range(histogram, dtype),
+    }
+    middles = (histogram.edges[1:] + histogram.edges[:-1]) / 2
+    power = float(histogram.counts @ middles**2)
+    told = {}
+    for name, (low, high) in found.items():
+        qparams = qparams_from_range([low], [high], dtype, granularity=PerAxis(0))
+        error = float(squared_errors(histogram.counts, histogram.edges, qparams)[0])
+        told[f"{name}: {10 * np.log10(power / error):.1f} dB"] = low, high
+    return told
+
+
+def points(interval):
+    """An interval of a difference in WER, in points."""
+    difference, low, high = (100 * end for end in (interval.difference, interval.low, interval.high))
+    return f"WER {difference:+5.2f} points ({low:+.2f} to {high:+.2f})"
+
+
+def print_table(rows, mouth):
+    """Methods x measures; differences to float32 with their intervals, and how many transcripts changed."""
+    print("int8 minus float32, 95 % paired intervals; dB: SQNR of the outputs")
+    print(f"{'':15}{'digits, points':>22}{'dB':>6}{'clean, WER points':>24}{'in noise, 5 dB':>24}{'dB':>6}"
+          f"{'mouth':>7}{'dB':>6}")  # fmt: skip
+    for method, row in rows.items():
+        ends = [_ends_of(row["digits"]), _ends_of(row["clean"][0]), _ends_of(row["5 dB"][0])]
+        changed = [len(row[where][1]) for where in ("clean", "5 dB")]
+        print(f"{method:15}{ends[0]:>22}{row['digits dB']:6.1f}{ends[1] + f' {changed[0]:3}':>24}"
+              f"{ends[2] + f' {changed[1]:3}':>24}{row['speech dB']:6.1f}"
+              f"{row['mouth PSNR']:7.1f}{row['face dB']:6.1f}")  # fmt: skip
+    print(f"behind the WER: transcripts that changed. The mouth of the float network has {mouth:.1f} dB")
+
+
+def _ends_of(interval):
+    difference, low, high = (100 * end for end in (interval.difference, interval.low, interval.high))
+    return f"{difference:+.1f} ({low:+.1f} to {high:+.1f})"
+
+
+def first_weight(model):
+    """The weight [144, 576] of the conformer's first feed-forward layer."""
+    return linear(model, "encoder.encoders.0.feed_forward_macaron.w_1").weight
+
+
+# Exercise 05.1: an observer against NumPy on all the numbers at once.
+
+OBSERVER = ("observe", "merge", "range")
+
+
+def streams():
+    """(name, batches): ordinary ones, then those on which a habit errs."""
+    random = np.random.default_rng(5)
+    normal = [random.normal(size=(3, 4 + i)).astype(np.float32) for i in range(4)]
+    yield "four batches", normal
+    yield "the largest batch first", [10 * normal[0], *normal[1:]]
+    yield "one batch", normal[:1]
+    yield "batches of positive numbers", [np.abs(x) + 2 for x in normal]
+    yield "batches of negative numbers", [-np.abs(x) - 2 for x in normal]
+    yield "batches of other shapes", [normal[0].ravel(), normal[1][None], normal[2][0, :1]]
+    yield "large numbers", [x * np.float32(1e30) for x in normal]
+    yield "zeros", [np.zeros((2, 2), np.float32)] * 2
+
+
+def range_mistakes(batches):
+    """{what was done wrong: the range that it gives}."""
+    everything = np.concatenate([x.ravel() for x in batches])
+    low, high = everything.min(), everything.max()
+    lows, highs = np.array([x.min() for x in batches]), np.array([x.max() for x in batches])
+    reach = max(abs(low), abs(high))
+    return {
+        "the two are swapped: (low, high)": (high, low),
+        "the range was widened to contain 0. That is the quantizer's to do; an observer says what it saw, so start "
+        "from inf and -inf, not from 0": (min(low, 0), max(high, 0)),
+        "the highest starts at 0, and all numbers were below": (low, max(high, 0)),
+        "the lowest starts at 0, and all numbers were above": (min(low, 0), high),
+        "only the last batch counts: each batch must widen what was there": (lows[-1], highs[-1]),
+        "only the first batch counts": (lows[0], highs[0]),
+        "this is the mean of the batches' ends (onnxruntime's CalibMovingAverage); asked for the extremes": (
+            lows.mean(), highs.mean()),
+        "this is the range that all batches share: the ends were moved inwards": (lows.max(), highs.min()),
+        "this is symmetric: asked for the lowest and the highest number as they are": (-reach, reach),
+        "sizes were taken, |x|: negative numbers keep their sign": (np.abs(everything).min(), np.abs(everything).max()),
+        "the ends of all batches were added up": (lows.sum(), highs.sum()),
+        "these are percentiles; asked for the extremes": tuple(np.percentile(everything, [0.1, 99.9])),
+    }  # fmt: skip
+
+
+def made(observer, batches=()):
+    """A new observer that has seen the batches."""
+    try:
+        fresh = observer()
+    except Exception as error:
+        raise Almost(f"Observer() raised {error_text(error)}: it is made without arguments") from None
+    for name in OBSERVER:
+        if not callable(getattr(fresh, name, None)):
+            raise Almost(f"Observer has no method `{name}`; asked for observe(x), merge(other) and range()")
+    for x in batches:
+        _quietly(fresh.observe, x.copy(), said=f"observe of {brief(x)}")
+    return fresh
+
+
+def _quietly(function, *arguments, said):
+    try:
+        return function(*arguments)
+    except Exception as error:
+        raise Almost(f"{said} raised {error_text(error)}") from None
+
+
+def judge_range(seen, batches, said, others=None):
+    """(low, high), as NumPy has it of all batches together."""
+    if seen is ...:
+        raise NotYet("`range` still returns `...`")
+    if seen is None:
+        raise Almost(f"{said}: range() returned None: does it end in `return`?")
+    if callable(seen):
+        raise Almost(f"{said}: range() returned a function: call it, range() not range")
+    seen = expect_array(seen, f"{said}, range()")
+    if seen.shape != (2,):
+        raise Almost(f"{said}: range() is to give two numbers, (low, high); seen {brief(seen)}")
+    everything = np.concatenate([x.ravel() for x in batches])
+    expected = np.array([everything.min(), everything.max()], np.float64)
+    if np.allclose(seen, expected, rtol=1e-6, atol=0):
+        return
+    mistakes = (others or {}) | range_mistakes(batches)
+    why = next((name for name, wrong in mistakes.items() if np.allclose(seen, wrong, rtol=1e-5, atol=0)), "")
+    ends = f"expected ({expected[0]:.6g}, {expected[1]:.6g}), seen ({seen[0]:.6g}, {seen[1]:.6g})"
+    raise Almost(f"{said}: {ends}" + (f": {why}" if why else ""))
+
+
+def judge_merge(observer):
+    random = np.random.default_rng(51)
+    first = [random.normal(size=(4, 5)).astype(np.float32) for _ in range(2)]
+    second = [(random.normal(size=(2, 9)) * 3 + 1).astype(np.float32) for _ in range(3)]
+    for name, left, right in (
+        ("two shards merged", first, second),
+        ("two shards merged, the wider one first", second, first),
+        ("merged with an observer that saw nothing", first, []),
+        ("an observer that saw nothing, merged with one", [], second),
+    ):
+        ours, theirs = made(observer, left), made(observer, right)
+        result = _quietly(ours.merge, theirs, said=f"{name}: merge")
+        if result is None:
+            raise Almost("merge returned None: let it `return self`, so that merges can be chained")
+        if result is ...:
+            raise NotYet("`merge` still returns `...`")
+        if not callable(getattr(result, "range", None)):
+            raise Almost(f"{name}: merge is to return the observer itself, seen {brief(result)}")
+        others = {"merge changed nothing": _ends(left)} if left and right else {}
+        others |= {"the other's range took the place of one's own": _ends(right)} if left and right else {}
+        if left and right:
+            both = np.array([_ends(left), _ends(right)])
+            others["the ends of both were averaged; take the wider ones"] = both.mean(axis=0)
+            others["merge takes the narrower ends: min for low, max for high"] = both[:, 0].max(), both[:, 1].min()
+        judge_range(result.range(), [*left, *right], name, others)
+        if right:
+            judge_range(theirs.range(), right, f"{name}: the other one, which merge must leave as it is")
+        if left and right:
+            judge_range(ours.range(), [*left, *right], f"{name}: the first one itself, which is to take the other in")
+
+
+def _ends(batches):
+    return min(x.min() for x in batches), max(x.max() for x in batches)
+
+
+def judge_memory(observer):
+    """It must not keep what it saw."""
+    batch = np.random.default_rng(52).normal(size=(64, 64)).astype(np.float32)
+    few, many = (_weight(made(observer, [batch] * count)) for count in (1, 40))
+    if few is not None and many > few + 10_000:
+        raise Almost(
+            f"after 40 batches the observer holds {many:,} bytes, after one {few:,}: it keeps the activations. A few "
+            "numbers are enough"
+        )
+
+
+def _weight(observer):
+    try:
+        return len(pickle.dumps(vars(observer)))
+    except Exception:  # slots, or what cannot be pickled: not judged
+        return None
+
+
+def judge_observer(observer):
+    if not isinstance(observer, type):
+        raise Almost(f"expected the class Observer itself, seen {brief(observer)}, a `{kind(observer)}`")
+    for name, batches in streams():
+        judge_range(_quietly(made(observer, batches).range, said=f"{name}: range()"), batches, name)
+    one, two = made(observer), made(observer)
+    one.observe(np.float32([-7, 9]))
+    two.observe(np.float32([1, 2]))
+    shared = {"the observers share one memory: set the ends on self, in __init__": (-7, 9)}
+    judge_range(two.range(), [np.float32([1, 2])], "a second observer beside another", shared)
+    asked = made(observer, [np.float32([1, 3])])
+    asked.range()
+    asked.observe(np.float32([2, 5]))
+    judge_range(asked.range(), [np.float32([1, 5])], "observed again after range() was asked")
+    judge_merge(observer)
+    judge_memory(observer)
+
+
+@exercise("05.1", "a streaming observer that merges", place="Observer", otherwise=MinMaxObserver)
+def _(answer):
+    judge_observer(answer)
+    return "ranges as NumPy has them of all numbers at once, in any order, merged, and nothing kept"
+
+
+# Exercise 05.2: a percentile of batches that are gone, from their histograms.
+
+
+def histogram_cases():
+    """(name, batches, edges, percent)."""
+    random = np.random.default_rng(55)
+    small, large = random.normal(size=60), random.normal(size=4000) * 0.4
+    tailed = [random.standard_t(3, size=n) for n in (500, 50, 1200)]
+    for name, batches, percents in (
+        ("a small wide batch and a large narrow one", [small, large], (99, 99.9, 50, 2)),
+        ("three heavy-tailed batches", tailed, (99.9, 90, 10)),
+        ("one batch", [large], (99, 25)),
+        ("batches above 0", [np.abs(small) + 1, np.abs(large) + 3], (95, 40)),
+        ("a batch in which nothing was counted", [small, np.empty(0), large], (97,)),
+    ):
+        everything = np.concatenate(batches)
+        edges = np.linspace(everything.min() - 0.5, everything.max() + 0.7, 401)
+        for percent in percents:
+            yield f"{name}, percent={percent}", batches, edges, percent
+
+
+def of_counts(counts, edges, share):
+    """Where `share` of the counts lie below, linear within a bin."""
+    up_to = np.concatenate([[0], np.cumsum(counts)]) / np.sum(counts)
+    return float(np.interp(share, up_to, edges))
+
+
+def percentile_mistakes(batches, histograms, edges, percent):
+    some = [x for x in batches if x.size]
+    counts, share = np.sum(histograms, axis=0), percent / 100
+    each = [float(np.percentile(x, percent)) for x in some]
+    normalized = np.sum([h / h.sum() for h in histograms if h.sum()], axis=0)
+    place = int(np.searchsorted(np.cumsum(counts), share * counts.sum()))
+    mistakes = {
+        "the batches' percentiles were averaged. A percentile of all is not the mean of percentiles: add the counts, "
+        "then look": np.mean(each),
+        "this is the largest of the batches' percentiles: add the counts of all batches first": max(each),
+        "this is the least of the batches' percentiles: add the counts of all batches first": min(each),
+        "this is the median of the batches' percentiles": np.median(each),
+        "only the last batch was looked at": each[-1],
+        "only the first batch was looked at": each[0],
+        "each histogram was divided by its own sum first: a small batch then counts as much as a large one": of_counts(
+            normalized, edges, share),
+        "it was counted from the top": of_counts(counts, edges, 1 - share),
+        "this is percent of the way from the lowest edge to the highest; count the numbers": float(
+            edges[0] + share * (edges[-1] - edges[0])),
+        "percent is of 100: 99 percent is a share of 0.99": float(edges[-1]),
+        "percent was divided by 100 twice": of_counts(counts, edges, share / 100),
+        "half of the rest was cut here; asked for the one end below which `percent` percent lie": of_counts(
+            counts, edges, 1 - (1 - share) / 2),
+    }  # fmt: skip
+    weights = [x.size for x in some]
+    mistakes["the batches' percentiles were averaged, weighted by size: still not the percentile of all"] = np.average(
+        each, weights=weights
+    )
+    return mistakes, place
+
+
+@exercise("05.2", "a percentile of batches that are gone")
+def _(answer):
+    asked = list(histogram_cases())
+    told = []
+    for said, batches, edges, percent in asked:
+        histograms = [np.histogram(x, edges)[0] for x in batches]
+        everything, width = np.sort(np.concatenate(batches)), edges[1] - edges[0]
+        seen = expect_number(call(answer, histograms, edges, percent, name="percentile"), said)
+        rank = percent / 100 * (everything.size - 1)
+        low, high = everything[int(np.floor(rank))], everything[int(np.ceil(rank))]
+        told.append((said, batches, histograms, edges, percent, seen, low - 1.01 * width, high + 1.01 * width))
+    for said, batches, histograms, edges, percent, seen, low, high in told:
+        if not low <= seen <= high:
+            raise Almost(_why_percentile(said, batches, histograms, edges, percent, seen, low, high))
+    return f"{len(told)} percentiles within a bin of NumPy's on all numbers at once"
+
+
+def _why_percentile(said, batches, histograms, edges, percent, seen, low, high):
+    middle, width = (low + high) / 2, edges[1] - edges[0]
+    text = f"{said}: expected about {middle:.4g}, to within a bin of {width:.3g}; seen {seen:.4g}"
+    mistakes, place = percentile_mistakes(batches, histograms, edges, percent)
+    if abs(seen - place) <= 1 and abs(seen - middle) > 2 * width:
+        return f"{text}: that is the number of a bin; edges[...] tells where it lies"
+    found = [name for name, wrong in mistakes.items() if abs(seen - wrong) <= 1.5 * width]
+    return text + (f": {found[0]}" if found else "")
+
+
+# Exercise 05.3: a reader of two inputs, and quantize_static as at work.
+
+
+@cache
+def prepared_face():
+    """The face network as a recipe prepares it, in a folder of its own."""
+    folder = Path(tempfile.mkdtemp(prefix="qlab-05-"))
+    return recipes.prepare(models.path("face"), folder / "face.onnx")
+
+
+@cache
+def few_frames():
+    return tuple(models.face_frames("calibration")[::60])
+
+
+def judge_reader(reader_class):
+    frames = few_frames()
+    if not isinstance(reader_class, type):
+        raise Almost(f"FaceReader: expected the class itself, seen {brief(reader_class)}")
+    if not issubclass(reader_class, CalibrationDataReader):
+        raise Almost("FaceReader is no CalibrationDataReader: write `class FaceReader(CalibrationDataReader):`")
+    try:
+        reader = reader_class(list(frames))
+    except Exception as error:
+        raise Almost(f"FaceReader(frames) raised {error_text(error)}") from None
+    for number, frame in enumerate(frames):
+        feed = _quietly(reader.get_next, said=f"get_next, call {number + 1}")
+        _judge_feed(feed, frame, frames, number)
+    after = _quietly(reader.get_next, said=f"get_next after the last of {len(frames)} frames")
+    if after is not None:
+        raise Almost(
+            f"get_next after the last of {len(frames)} frames gave {brief(after)}: it must return None, or "
+            "quantize_static reads for ever"
+        )
+
+
+def _judge_feed(feed, frame, frames, number):
+    said = f"get_next, call {number + 1}"
+    if feed is ...:
+        raise NotYet("`get_next` still returns `...`")
+    if feed is None:
+        raise Almost(f"{said}: None, though {len(frames)} frames were given")
+    if not isinstance(feed, dict):
+        raise Almost(f"{said}: expected a dictionary {{input name: array}}, seen a `{kind(feed)}`")
+    if set(feed) != {"audio", "face"}:
+        raise Almost(f"{said}: the model's inputs are 'audio' and 'face'; seen {', '.join(map(repr, feed))}")
+    for name, expected in frame.feed.items():
+        array = expect_array(feed[name], f"{said}, {name!r}")
+        other = frame.feed["face" if name == "audio" else "audio"]
+        if array.shape == other.shape:
+            raise Almost(f"{said}: {name!r} holds the other input's array: the two are swapped")
+        if array.shape != expected.shape:
+            batch = " One frame a call." if array.shape[1:] == expected.shape[1:] else ""
+            raise Almost(f"{said}, {name!r}: expected shape {expected.shape}, seen {array.shape}.{batch}")
+        if array.dtype != np.float32:
+            raise Almost(f"{said}, {name!r}: the model takes float32, seen {array.dtype}")
+        if not np.array_equal(array, expected):
+            again = next((i for i, each in enumerate(frames) if np.array_equal(array, each.feed[name])), None)
+            why = f": that is frame {again} again" if again is not None else ": these are other numbers"
+            raise Almost(f"{said}, {name!r}: expected the array of frame {number}{why}")
+
+
+def judge_quantized(quantize_face):
+    """The file that was written: Q/DQ, uint8 x int8, per channel, ranges of all frames."""
+    frames, folder = few_frames(), tempfile.TemporaryDirectory(prefix="qlab-05-")
+    with folder:
+        output = Path(folder.name) / "yours.onnx"
+        try:
+            result = quantize_face(str(prepared_face()), str(output), list(frames))
+        except Exception as error:
+            raise Almost(f"quantize_face raised {error_text(error)}") from None
+        if result is ...:
+            raise NotYet("quantize_face still returns `...`")
+        if not output.is_file():
+            raise Almost("quantize_face wrote no file at `output`: quantize_static(model, output, reader, ...)")
+        graph = onnx.load(output).graph
+    held = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    ops = {node.op_type for node in graph.node}
+    if any(op.startswith(("QLinear", "ConvInteger")) for op in ops):
+        raise Almost("the file holds QLinearConv and the like: asked for Q/DQ, quant_format=QuantFormat.QDQ")
+    if "QuantizeLinear" not in ops:
+        raise Almost("the file has no QuantizeLinear: nothing was quantized statically")
+    _judge_types(graph, held)
+    for name in ("audio", "face"):
+        _judge_scale(graph, held, name, frames)
+
+
+def _judge_types(graph, held):
+    quantizes = {node.output[0]: node for node in graph.node if node.op_type == "QuantizeLinear"}
+    types = {held[node.input[2]].dtype.name for node in quantizes.values()}
+    if types != {"uint8"}:
+        raise Almost(f"activations have codes of {', '.join(sorted(types))}; asked for activation_type=QUInt8")
+    dequantizes = {node.output[0]: node for node in graph.node if node.op_type == "DequantizeLinear"}
+    convs = [node for node in graph.node if node.op_type == "Conv" and node.input[1] in dequantizes]
+    if not convs:
+        raise Almost("no Conv has a quantized weight")
+    weights = [dequantizes[node.input[1]].input for node in convs]
+    types = {held[codes].dtype.name for codes, *_ in weights}
+    if types != {"int8"}:
+        raise Almost(f"the weights have codes of {', '.join(sorted(types))}; asked for weight_type=QInt8")
+    if all(held[scale].size == 1 for _, scale, *_ in weights):
+        raise Almost("each weight has one scale; asked for per_channel=True")
+    if max(np.abs(held[codes].astype(int)).max() for codes, *_ in weights) <= 64:
+        raise Almost("the weights have 7 bits (reduce_range=True); asked for all 8 here")
+
+
+def _judge_scale(graph, held, name, frames):
+    seen = next((held[node.input[1]] for node in graph.node
+                 if node.op_type == "QuantizeLinear" and node.input[0] == name), None)  # fmt: skip
+    if seen is None:
+        raise Almost(f"the input {name!r} is not quantized: was the reader given frames with both inputs?")
+    step = lambda arrays: (max(0, *(x.max() for x in arrays)) - min(0, *(x.min() for x in arrays))) / 255
+    arrays = [frame.feed[name] for frame in frames]
+    if np.isclose(seen, step(arrays), rtol=1e-3):
+        return
+    alone = {f"frame {i} alone": step([x, x]) for i, x in enumerate(arrays)}
+    reach = max(np.abs(x).max() for x in arrays)
+    alone |= {"a symmetric range": 2 * reach / 255, "all frames but the last": step([*arrays[:-1], arrays[0]])}
+    alone |= {"the mean of the frames' ranges (CalibMovingAverage)": np.mean([step([x, x]) for x in arrays])}
+    fits = [said for said, wrong in alone.items() if np.isclose(seen, wrong, rtol=1e-3)]
+    why = f": that is the scale of {fits[0]}" if fits else ""
+    raise Almost(
+        f"the scale of {name!r} is {float(seen):.6g}; min-max over all {len(frames)} frames gives "
+        f"{step(arrays):.6g}{why}"
+    )
+
+
+@exercise("05.3", "a reader for two inputs, through quantize_static")
+def _(answer):
+    alone = isinstance(answer, type)
+    if not alone and (not isinstance(answer, tuple | list) or len(answer) != 2):
+        raise Almost(f"expected (FaceReader, quantize_face), seen {brief(answer)}")
+    reader, quantize_face = (answer, None) if alone else answer
+    if isinstance(quantize_face, type) and not isinstance(reader, type):
+        raise Almost("the two are swapped: check takes (FaceReader, quantize_face)")
+    judge_reader(reader)
+    if alone:
+        raise NotYet("FaceReader is right; now quantize_face, and check both")
+    judge_quantized(quantize_face)
+    return "both inputs, one frame a call; uint8 x int8 Q/DQ, per channel, ranges of all frames"
+
+
+# Exercise 05.4: the threshold of least divergence, by a plain loop.
+
+CODES = 128
+
+
+def divergence(counts, stop, codes=CODES, how="right"):
+    """KL(P || Q) for |x| clipped at `stop` bins; `how` names a mistake to make."""
+    inside = counts[:stop].astype(np.float64)
+    p = inside.copy()
+    if how != "no tail in P":
+        p[-1] += counts[stop:].sum()
+    source = p if how == "Q of the clipped" else inside
+    group = np.arange(stop) * codes // stop
+    used = np.ones(stop) if how == "spread over all" else (p > 0).astype(np.float64)
+    total, share = np.bincount(group, source, codes), np.bincount(group, used, codes)
+    q = np.where(used > 0, (total / np.maximum(share, 1))[group], 0)
+    if q.sum() == 0 or p.sum() == 0:
+        return np.inf
+    p, q = p / p.sum(), q / q.sum()
+    if how == "reversed":
+        p, q = q, p
+    at = p > 0
+    if (q[at] == 0).any() and how != "reversed":
+        return np.inf
+    at &= q > 0
+    return float(np.sum(p[at] * np.log(p[at] / q[at])))
+
+
+@cache
+def magnitude_histograms():
+    """(name, counts of |x|, width of a bin): made-up ones, and a real activation's."""
+    random = np.random.default_rng(54)
+    found = []
+    for name, x in (
+        ("normal numbers", random.normal(size=40_000)),
+        ("heavy-tailed numbers", random.standard_t(4, size=40_000)),
+        ("numbers with an outlier", np.append(random.normal(size=40_000), 30.0)),
+        ("evenly spread numbers", random.uniform(-1, 1, size=40_000)),
+    ):
+        counts, edges = np.histogram(np.abs(x), bins=512, range=(0, np.abs(x).max()))
+        found.append((name, counts, float(edges[1])))
+    return tuple(found)
+
+
+@exercise("05.4", "the threshold of least divergence")
+def _(answer):
+    for name, counts, width in magnitude_histograms():
+        stops = range(CODES, counts.size + 1)
+        said = f"{name}, {counts.size} bins of {width:.4g}"
+        seen = expect_number(call(answer, counts, width, CODES, name="kl_threshold"), said)
+        table = [divergence(counts, stop) for stop in stops]
+        best = stops[int(np.argmin(table))]
+        stop = round(seen / width)
+        if CODES <= stop <= counts.size and abs(seen / width - stop) < 0.01 and _near(table[stop - CODES], min(table)):
+            continue
+        raise Almost(_why_threshold(said, counts, width, seen, best, stops))
+    return "the threshold of least divergence in four histograms"
+
+
+def _near(value, least):
+    return value <= least * 1.01 + 1e-12
+
+
+def _why_threshold(said, counts, width, seen, best, stops):
+    text = f"{said}: expected {best * width:.4g} (bin {best}), seen {seen:.4g}"
+    if round(seen) == best and abs(seen - best) < 0.01:
+        return f"{text}: that is the number of bins; a threshold is that times width"
+    for why, how in (
+        ("Q was made of the clipped counts: the tail then costs nothing. Q knows only what lies inside",
+         "Q of the clipped"),
+        ("the numbers beyond the threshold were dropped; they are clipped, into P's last bin", "no tail in P"),
+        ("a code's numbers were spread over all its bins; spread them over those where P has something",
+         "spread over all"),
+        ("this is KL(Q || P); asked for sum of P log(P / Q)", "reversed"),
+    ):  # fmt: skip
+        wrong = [divergence(counts, stop, how=how) for stop in stops]
+        if abs(seen / width - stops[int(np.argmin(wrong))]) < 1.01:
+            return f"{text}: {why}"
+    if abs(seen / width - counts.size) < 1.01:
+        return f"{text}: that is the largest number, nothing clipped"
+    if abs(seen / width - CODES) < 1.01:
+        return f"{text}: that is the first candidate; take the one of least divergence"
+    worst = stops[int(np.argmax([np.nan_to_num(divergence(counts, stop), posinf=-1) for stop in stops]))]
+    return text + (": that is the largest divergence; the least is wanted" if abs(seen / width - worst) < 1.01 else "")
+
+
+# Exercise 05.5: three calibration sets, one of them broken.
+
+HOW = ("too few sentences", "another level", "an outlier", "padding taken for speech", "test sentences in it")
+
+
+@cache
+def suspects():
+    """{"A", "B", "C": feeds of the conformer}."""
+    clean, noisy = models.utterances("calibration"), models.utterances("calibration", noise_db=5)
+    sets = {"A": noisy[:16], "B": clean[16:32], "C": clean[32:48]}
+    sets = {letter: [models.feed(said.samples) for said in chosen] for letter, chosen in sets.items()}
+    longest = max(feed["speech"].shape[1] for feed in sets["B"])
+    for feed in sets["B"]:
+        short = longest - feed["speech"].shape[1]
+        feed["speech"] = np.pad(feed["speech"], [(0, 0), (0, short), (0, 0)])
+        feed["speech_lengths"] = np.array([longest], np.int64)
+    return sets
+
+
+@exercise("05.5", "which calibration set is broken, and how")
+def _(answer):
+    if not isinstance(answer, tuple | list) or len(answer) != 2:
+        raise Almost(f'expected a pair such as ("A", "an outlier"), seen {brief(answer)}')
+    letter, how = answer
+    if letter not in ("A", "B", "C") or how not in HOW:
+        raise Almost(f"expected one of A, B, C and one of {', '.join(HOW)}; seen {brief(answer)}")
+    sets = suspects()
+    zeros = {name: np.mean([(feed["speech"] == 0).mean() for feed in feeds]) for name, feeds in sets.items()}
+    if letter != "B":
+        noise = " It is speech in noise, which is no fault where the model will hear noise." if letter == "A" else ""
+        raise Almost(f"set {letter} is sound: {zeros[letter]:.0%} of its features are exactly 0.{noise}")
+    if how != HOW[3]:
+        raise Almost(f"B it is, but not {how}: {_disproof(how, sets)}")
+    return f"{zeros['B']:.0%} of what B calls speech is exactly 0: filled up, and counted by speech_lengths"
+
+
+def _disproof(how, sets):
+    spoken = [feed["speech"][0] for feed in sets["B"]]
+    spoken = [x[np.abs(x).sum(axis=1) > 0] for x in spoken]
+    others = [feed["speech"][0] for feed in sets["C"]]
+    if how == HOW[0]:
+        return f"it has {len(spoken)} sentences, as many as the other two"
+    if how == HOW[1]:
+        mine, theirs = (float(np.median(np.concatenate(each))) for each in (spoken, others))
+        return f"without its zeros the median feature is {mine:.1f}, in C it is {theirs:.1f}"
+    if how == HOW[2]:
+        return (
+            f"its largest feature is {max(x.max() for x in spoken):.1f}, that of C {max(x.max() for x in others):.1f}"
+        )
+    return "no sentence of the test is among them: compare the features"

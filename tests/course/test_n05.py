@@ -1,0 +1,91 @@
+"""Notebook 05: what the harness of right and wrong answers does not reach."""
+
+import numpy as np
+import onnx
+import pytest
+
+from qlab import calibration, models
+from qlab.calibration.choosing import divergences
+from qlab.course.checking import judge
+from qlab.course.lessons import n05
+from qlab.course.plots import lesson05
+from qlab.numerics.metrics import paired_bootstrap
+
+
+def test_the_reference_of_the_divergence_agrees_with_the_observers_own_table():
+    _, counts, _ = n05.magnitude_histograms()[0]
+    counts = counts[counts.cumsum() <= counts.sum()]
+    stops = np.arange(n05.CODES, counts.size + 1, 16)
+    ours = [n05.divergence(counts, stop) for stop in stops]
+    theirs = divergences(counts, np.zeros_like(stops), stops, n05.CODES)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("how", ["Q of the clipped", "no tail in P", "spread over all", "reversed"])
+def test_every_mistake_of_05_4_errs_in_some_histogram(how):
+    apart = 0
+    for _, counts, _ in n05.magnitude_histograms():
+        stops = range(n05.CODES, counts.size + 1)
+        right = [n05.divergence(counts, stop) for stop in stops]
+        wrong = [n05.divergence(counts, stop, how=how) for stop in stops]
+        apart += right[int(np.argmin(wrong))] > 1.01 * min(right)
+    assert apart
+
+
+def test_a_percentile_from_the_sum_of_histograms_is_numpys_and_the_mean_of_batches_is_not():
+    missed = 0
+    for _, batches, edges, percent in n05.histogram_cases():
+        histograms = [np.histogram(x, edges)[0] for x in batches]
+        everything = np.concatenate(batches)
+        told = n05.of_counts(np.sum(histograms, axis=0), edges, percent / 100)
+        assert sum(map(np.sum, histograms)) == everything.size
+        gap = np.diff(np.sort(everything)).max()
+        assert abs(told - np.percentile(everything, percent)) <= (edges[1] - edges[0]) + gap
+        each = [np.percentile(x, percent) for x in batches if x.size]
+        missed += len(each) > 1 and abs(np.mean(each) - told) > edges[1] - edges[0]
+    assert missed >= 3
+
+
+def test_one_of_the_three_sets_alone_is_filled_up_with_zeros_and_none_holds_a_test_sentence():
+    sets = n05.suspects()
+    zeros = {letter: max((feed["speech"] == 0).mean() for feed in feeds) for letter, feeds in sets.items()}
+    assert [letter for letter, share in zeros.items() if share > 0.01] == ["B"]
+    lengths = {len({int(feed["speech_lengths"][0]) for feed in feeds}) == 1 for feeds in sets.values()}
+    assert lengths == {True, False}
+    tests = {models.feed(said.samples)["speech"].tobytes() for said in models.utterances("test")[::8]}
+    assert not any(feed["speech"].tobytes() in tests for feeds in sets.values() for feed in feeds)
+
+
+def test_the_twelve_layers_are_those_behind_an_activation_that_is_mostly_positive():
+    layers = n05.feed_forward_inputs(onnx.load(models.path("conformer")))
+    assert len(set(layers.values())) == 12
+
+
+def test_the_reader_can_be_checked_alone_and_passes_nothing():
+    verdict = judge("05.3", n05.Feeds)
+    assert verdict.status == "almost"
+
+
+def test_feeds_end_with_none_again_and_again():
+    feeds = n05.Feeds([{"x": 1}])
+    assert [feeds.get_next(), feeds.get_next(), feeds.get_next()] == [{"x": 1}, None, None]
+
+
+def test_the_cuts_of_a_histogram_are_the_observers_ranges():
+    x = np.random.default_rng(5).standard_t(3, size=20_000).astype(np.float32)
+    observers = [
+        calibration.MinMaxObserver(), calibration.PercentileObserver(percentile=99.9), calibration.MseObserver(),
+        calibration.EntropyObserver(),
+    ]  # fmt: skip
+    for observer in observers:
+        observer.observe(x)
+    told = n05.cuts(observers[1].histogram, percent=99.9, bits=8)
+    np.testing.assert_allclose(list(told.values()), [observer.range() for observer in observers], rtol=1e-6)
+
+
+def test_an_interval_is_told_in_points():
+    assert n05.points(paired_bootstrap([0] * 50, [1] * 50, counts=[100] * 50)) == "WER +1.00 points (+1.00 to +1.00)"
+
+
+def test_the_schematic_says_in_words_what_it_shows():
+    assert len(lesson05.flow().alt) > 100

@@ -1,0 +1,195 @@
+"""Wrong answers to the exercises of notebook 05: name, code in the stub's place, what the refusal must say."""
+
+OBSERVER = """\
+class Observer:
+    def __init__(self):
+        {init}
+
+    def observe(self, x):
+        {observe}
+
+    def merge(self, other):
+        {merge}
+        {returned}
+
+    def range(self):
+        return {range}
+"""
+WIDEN = "self.low, self.high = min(self.low, x.min()), max(self.high, x.max())"
+MERGE = "self.low, self.high = min(self.low, other.low), max(self.high, other.high)"
+
+
+def observer(init="self.low, self.high = np.inf, -np.inf", observe=WIDEN, merge=MERGE, returned="return self",
+             range="self.low, self.high"):  # fmt: skip
+    return OBSERVER.format(init=init, observe=observe, merge=merge, returned=returned, range=range)
+
+
+KEEPS = """\
+class Observer:
+    def __init__(self):
+        self.seen = []
+
+    def observe(self, x):
+        self.seen.append(x.ravel())
+
+    def merge(self, other):
+        self.seen = self.seen + other.seen
+        return self
+
+    def range(self):
+        x = np.concatenate(self.seen)
+        return x.min(), x.max()
+"""
+SHARED = """\
+class Observer:
+    ends = [np.inf, -np.inf]
+
+    def observe(self, x):
+        self.ends[0], self.ends[1] = min(self.ends[0], x.min()), max(self.ends[1], x.max())
+
+    def merge(self, other):
+        self.observe(np.array(other.ends))
+        return self
+
+    def range(self):
+        return tuple(self.ends)
+"""
+PERCENTILE = "def percentile(histograms, edges, percent):\n"
+EACH = PERCENTILE + (
+    "    each = []\n    for h in histograms:\n        if h.sum():\n            c = np.cumsum(h)\n"
+    "            each.append(edges[np.searchsorted(c, percent / 100 * c[-1]) + 1])\n"
+)
+SUMMED = PERCENTILE + "    c = np.cumsum(np.sum(histograms, axis=0))\n"
+FACE = """\
+class FaceReader(quantization.CalibrationDataReader):
+    def __init__(self, frames):
+        self.frames = frames
+        self.left = iter(frames)
+
+    def get_next(self):
+        {get_next}
+
+
+def quantize_face(model, output, frames):
+    quantization.quantize_static(model, output, FaceReader(frames), {options})
+"""
+NEXT = (
+    "frame = next(self.left, None)\n"
+    '        return None if frame is None else {"audio": frame.audio, "face": frame.face}'
+)
+OPTIONS = "per_channel=True, activation_type=quantization.QuantType.QUInt8, weight_type=quantization.QuantType.QInt8"
+
+
+def face(get_next=NEXT, options=OPTIONS):
+    return FACE.format(get_next=get_next, options=options)
+
+
+KL = """\
+def kl_threshold(counts, width, codes=128):
+    best, least = len(counts), {start}
+    for stop in range(codes, len(counts) + 1):
+        inside = counts[:stop].astype(float)
+        p = inside.copy()
+        {tail}
+        code = np.arange(stop) * codes // stop
+        total = np.bincount(code, weights={source}, minlength=codes)
+        used = np.bincount(code, weights={used}, minlength=codes)
+        q = np.where(p > 0, (total / np.maximum(used, 1))[code], 0)
+        at = p > 0
+        if q[at].min() == 0:
+            continue
+        p, q = p / p.sum(), q / q.sum()
+        divergence = {divergence}
+        if divergence {less} least:
+            best, least = stop, divergence
+    return {returned}
+"""
+
+
+def kl(start="np.inf", tail="p[-1] += counts[stop:].sum()", source="inside", used="p > 0",
+       divergence="np.sum(p[at] * np.log(p[at] / q[at]))", less="<", returned="best * width"):  # fmt: skip
+    return KL.format(start=start, tail=tail, source=source, used=used, divergence=divergence, less=less,
+                     returned=returned)  # fmt: skip
+
+
+HOW = ("too few sentences", "another level", "an outlier", "padding taken for speech", "test sentences in it")
+DISPROOF = {HOW[0]: "as many as the other two", HOW[1]: "the median feature is", HOW[2]: "its largest feature is",
+            HOW[4]: "no sentence of the test is among them"}  # fmt: skip
+CHOICES = {"05.5"}
+WRONG_ANSWERS = {
+    "05.1": [
+        ("starts at 0", observer(init="self.low, self.high = 0.0, 0.0"), "start from inf and -inf, not from 0"),
+        ("only the highest starts at 0", observer(init="self.low, self.high = np.inf, 0.0"), "starts at 0"),
+        ("the last batch alone", observer(observe="self.low, self.high = x.min(), x.max()"), "only the last batch"),
+        ("symmetric", observer(range="-max(-self.low, self.high), max(-self.low, self.high)"), "this is symmetric"),
+        ("widened to 0", observer(range="min(self.low, 0), max(self.high, 0)"), "widened to contain 0"),
+        ("swapped", observer(range="self.high, self.low"), "the two are swapped"),
+        ("keeps everything", KEEPS, "it keeps the activations"),
+        ("one memory for all", SHARED, "only"),
+        ("merge without return", observer(returned="pass"), "let it `return self`"),
+        ("merge changes nothing", observer(merge="pass"), "merge changed nothing"),
+        ("merge takes the other's", observer(merge="self.low, self.high = other.low, other.high"), "took the place"),
+        ("merge averages", observer(
+            merge="self.low = (self.low + other.low) / 2\n        self.high = (self.high + other.high) / 2"),
+         "averaged"),
+        ("merge changes the other too", observer(merge=MERGE + "\n        other.low, other.high = self.range()"),
+         "which merge must leave as it is"),
+        ("narrower", observer(merge="self.low, self.high = max(self.low, other.low), min(self.high, other.high)"),
+         "narrower ends"),
+        ("an instance", observer().replace("class Observer", "class Made") + "\n\nObserver = Made()\n",
+         "expected the class Observer itself"),
+    ],
+    "05.2": [
+        ("percentiles averaged", EACH + "    return np.mean(each)\n", "not the mean of percentiles"),
+        ("the largest percentile", EACH + "    return max(each)\n", "this is the largest of the batches'"),
+        ("the last batch", EACH + "    return each[-1]\n", "only the last batch"),
+        ("the first batch", EACH + "    return each[0]\n", "only the first batch"),
+        ("percent as a share", SUMMED + "    found = np.searchsorted(c, percent * c[-1])\n"
+         "    return edges[min(found + 1, len(edges) - 1)]\n",
+         "percent is of 100"),
+        ("the number of a bin", SUMMED + "    return np.searchsorted(c, percent / 100 * c[-1])\n",
+         "the number of a bin"),
+        ("from the top", SUMMED + "    return edges[np.searchsorted(c, (1 - percent / 100) * c[-1]) + 1]\n",
+         "from the top"),
+        ("each batch normalized", PERCENTILE + "    c = np.cumsum(sum(h / max(h.sum(), 1) for h in histograms))\n"
+         "    return edges[np.searchsorted(c, percent / 100 * c[-1]) + 1]\n", "divided by its own sum"),
+        ("percent of the way", PERCENTILE + "    return edges[0] + percent / 100 * (edges[-1] - edges[0])\n",
+         "percent of the way"),
+        ("both ends", SUMMED + "    return edges[np.searchsorted(c, (1 - (1 - percent / 100) / 2) * c[-1]) + 1]\n",
+         "half of the rest"),
+    ],
+    "05.3": [
+        ("swapped inputs", face(NEXT.replace('"audio": frame.audio, "face": frame.face',
+                                             '"audio": frame.face, "face": frame.audio')), "the two are swapped"),
+        ("one input", face(NEXT.replace('"audio": frame.audio, ', "")), "inputs are 'audio' and 'face'"),
+        ("no end", face('return self.frames[0].feed'), "that is frame 0 again"),
+        ("raises at the end", face("return next(self.left).feed"), "raised StopIteration"),
+        ("a tuple", face("frame = next(self.left, None)\n        return frame and (frame.audio, frame.face)"),
+         "expected a dictionary"),
+        ("float64", face(NEXT.replace("frame.audio,", "frame.audio.astype(float),")), "the model takes float32"),
+        ("without the batch axis", face(NEXT.replace("frame.audio,", "frame.audio[0],")), "expected shape"),
+        ("int8 activations", face(options=OPTIONS.replace("QUInt8", "QInt8")), "asked for activation_type=QUInt8"),
+        ("uint8 weights", face(options=OPTIONS.replace("weight_type=quantization.QuantType.QInt8",
+                                                       "weight_type=quantization.QuantType.QUInt8")),
+         "asked for weight_type=QInt8"),
+        ("per tensor", face(options=OPTIONS.replace("per_channel=True, ", "")), "asked for per_channel=True"),
+        ("QOperator", face(options=OPTIONS + ", quant_format=quantization.QuantFormat.QOperator"), "asked for Q/DQ"),
+        ("one frame only", face(options=OPTIONS).replace("FaceReader(frames),", "FaceReader(frames[:1]),"),
+         "frame 0 alone"),
+        ("no reader", face().replace("(quantization.CalibrationDataReader)", ""), "is no CalibrationDataReader"),
+    ],
+    "05.4": [
+        ("Q of the clipped counts", kl(source="p"), "Q was made of the clipped counts"),
+        ("the tail dropped", kl(tail="pass"), "the numbers beyond the threshold were dropped"),
+        ("spread over all bins", kl(used="np.ones(stop)"), "spread over all its bins"),
+        ("bins instead of a threshold", kl(returned="best"), "that is the number of bins"),
+        ("the largest divergence", kl(start="-np.inf", less=">"), "that is the"),
+        ("the whole range", kl(returned="len(counts) * width"), "nothing clipped"),
+        ("the first candidate", kl(returned="codes * width"), "the first candidate"),
+    ],
+    "05.5": [
+        *((f"{letter}, {how}", f'broken = ("{letter}", "{how}")', f"set {letter} is sound")
+          for letter in "AC" for how in HOW),
+        *((f"B, {how}", f'broken = ("B", "{how}")', said) for how, said in DISPROOF.items()),
+    ],
+}  # fmt: skip
