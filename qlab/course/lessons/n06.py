@@ -150,7 +150,7 @@ def ways_to_a_code(sums, x_scale, w_scale, y_scale, zero_point):
     return {
         "onnxruntime": precise("QGemm", zeros[0], *operands, domain="com.microsoft"),
         "float32, x_scale * w_scale / y_scale": codes(sums.astype(f) * (x_scale * w_scale / y_scale)),
-        "float64": codes(sums * multiplier),
+        "float64, of the same float32 scales": codes(sums * multiplier),
         "float32, x_scale * (w_scale / y_scale)": codes(sums.astype(f) * (x_scale * (w_scale / y_scale))),
         "float32, real number first, then / y_scale": codes(sums.astype(f) * (x_scale * w_scale) / y_scale),
         "integer multiplier and shift": np.clip(shifted + zero_point, 0, 255).astype(np.uint8),
@@ -206,6 +206,7 @@ def product_mistakes(a, b, a_zero_point, b_zero_point):
     right = (A - Za) @ (B - Zb)
     rounded = (A - Za).astype(f32) @ (B - Zb).astype(f32)
     narrow = lambda x, dtype: np.asarray(x).astype(dtype)
+    both = narrow(za.astype(np.int64) * zb.astype(np.int64), a.dtype).astype(np.int64)  # in the codes' own type
     found = {
         "the zero points were left out: both are subtracted before the product": raw,
         "a's zero point was left out": A @ (B - Zb),
@@ -239,6 +240,13 @@ def product_mistakes(a, b, a_zero_point, b_zero_point):
         "the zero points stand the other way round: a's is taken off a, and so goes with b's column sums": (
             (A - Zb) @ (B - Za) if Zb.ndim == 0 else raw
         ),
+        "a_zero_point * b_zero_point wrapped around in the codes' own type: widen the zero points, too": (
+            raw - Za * columns - Zb * rows + k * both
+        ),
+        "K * zero point was subtracted from the sums; the zero point comes off each code, before the product": (
+            raw - k * Za - k * Zb
+        ),
+        "float16 ends at 65,504, and has 11 bits for an integer: sum in int32 or float64": _half(A - Za, B - Zb),
         "float32 has 24 bits for an integer: beyond 16,777,216 sums are rounded; sum in int32 or float64": rounded,
         "the sums were saturated at int16": np.clip(right, -(2**15), 2**15 - 1),
         "the sums were saturated at the codes of uint8: they stay sums here": np.clip(right, 0, 255),
@@ -253,6 +261,8 @@ def product_mistakes(a, b, a_zero_point, b_zero_point):
             (A - Za) @ (B - Zb[:, None]) if len(Zb) == k else raw
         )
         found["one zero point of b was taken for all columns"] = (A - Za) @ (B - Zb[0])
+    if m == k == n or (n == k and Zb.ndim == 0):
+        found["b was transposed: its rows go along K already"] = (A - Za) @ (B - Zb).T
     if a.shape == b.shape:
         found["* multiplies entry by entry; @ is the matrix product"] = (A - Za) * (B - Zb)
         found["the order is swapped: a @ b"] = (B - Zb) @ (A - Za)
@@ -261,6 +271,13 @@ def product_mistakes(a, b, a_zero_point, b_zero_point):
             vpmaddubsw_matmul(a, b) - Za * columns - Zb * rows + k * Za * Zb
         )
     return found
+
+
+def _half(a, b):
+    """The product in float16, as int32: beyond its range a cast of infinity gives the least int32."""
+    with np.errstate(all="ignore"):
+        y = (a.astype(np.float16) @ b.astype(np.float16)).astype(np.float64)
+    return np.where(np.isfinite(y), y, -(2**31)).astype(np.int64)
 
 
 @exercise("06.1", "a product of codes", place="matmul_integer", otherwise=matmul_integer)
@@ -309,8 +326,8 @@ def sums_to_requantize():
     yield "to int8, many too large or too small", draw(spread=400_000), f(0.0009), np.int8(17)
     yield "a multiplier for each column", draw(), f(random.uniform(0.0005, 0.004, 8)), np.uint8(125)
     ties = np.int32([[1, 3, 5, 7, -1, -3, -5, -7], [9, 11, 13, 2, -9, -11, -13, 0]])
-    yield "ties, zero point odd", ties, f(0.5), np.uint8(101)
     yield "ties, zero point even", ties, f(0.5), np.int8(4)
+    yield "ties, zero point odd", ties, f(0.5), np.uint8(101)
     yield "sums of millions", draw(spread=30_000_000), f(1.5e-6), np.uint8(128)
     yield "a multiplier above 1", draw(spread=20), f(2.75), np.uint8(128)
 
@@ -343,7 +360,15 @@ def code_mistakes(sums, multiplier, zero_point):
     even = np.rint(real)
     away = np.trunc(real + np.copysign(0.5, real))
     other = np.asarray(1 / np.asarray(multiplier, np.float64))
-    return {
+    at_ties = {
+        "halves were rounded towards 0; ONNX rounds half to even, as np.rint does": clip(np.trunc(real) + z),
+        "halves were rounded down; ONNX rounds half to even, as np.rint does": clip(np.floor(real) + z),
+    }  # other answers than a cut or a floor only if all else is rounded rightly, as in a matrix of ties alone
+    if z % 2 == 0:  # with an odd one it is what adding the zero point before rounding gives
+        at_ties["halves were rounded to odd; ONNX rounds half to even, as np.rint does"] = clip(
+            np.where(real % 1 == 0.5, 2 * np.floor(real / 2) + 1, even) + z
+        )
+    return (at_ties if (real * 2 == np.rint(real * 2)).all() else {}) | {
         "halves were rounded up; ONNX rounds half to even, as np.rint does": clip(np.floor(real + 0.5) + z),
         "halves were rounded away from 0; ONNX rounds half to even, as np.rint does": clip(away + z),
         "0.5 was added and the rest cut, which rounds negative numbers up: np.rint": clip(np.trunc(real + 0.5) + z),
@@ -370,6 +395,9 @@ def code_mistakes(sums, multiplier, zero_point):
             wrap(np.rint(real).astype(np.int64).astype(np.int8) + np.int64(z))
         ),
         "the sums were cut to 16 bits": clip(np.rint(sums.astype(np.int16) * np.float64(multiplier)) + z),
+        "the sums were saturated at 16 bits; they are int32": clip(
+            np.rint(np.clip(sums, -(2**15), 2**15 - 1) * np.float64(multiplier)) + z
+        ),
         "nothing was multiplied": clip(sums.astype(np.int64) + z),
         "these are the real numbers: round, add the zero point, saturate": np.float32(sums) * np.float32(multiplier),
         "rounded, but the codes do not saturate: 8 bits end at the type's last code": even + z,
@@ -425,11 +453,27 @@ def linears():
             "y_zero_point": np.uint8(131),
         },
     )
+    halves = np.float32([0.5, 1.5, 2.5, 3.5, -0.5, -1.5, -2.5, -3.5, 0])
+    for name, bias, steps in (("a bias of half steps", halves, 1), ("sums that end on ties", np.rint(halves), 4)):
+        yield (
+            name,
+            {
+                "x_codes": random.integers(110, 125, (7, 8), dtype=np.uint8),
+                "x_scale": f(2**-5),
+                "x_zero_point": np.uint8(117),
+                "w_codes": random.integers(-2, 3, (8, 9), dtype=np.int8),
+                "w_scale": np.full(9, f(2**-6)),
+                "bias": bias * f(2**-11),
+                "y_scale": f(steps * 2**-11),
+                "y_zero_point": np.uint8(131),
+            },
+        )
     for name, (tokens, k, n), odd in (
         ("a small layer", (5, 16, 7), {}),
         ("a layer of the speech model's size", (9, 144, 290), {}),
         ("one token", (1, 33, 4), {}),
         ("a layer whose bias is large", (6, 24, 5), {"bias": 60}),
+        ("a layer whose bias needs more than 16 bits", (6, 24, 5), {"bias": 20, "y_scale": 0.4}),
         ("a layer that saturates", (6, 24, 5), {"y_scale": 0.02}),
         ("scales that are powers of two", (8, 16, 16), {"x_scale": 2**-5, "w_scale": 2**-6, "y_scale": 2**-4}),
     ):
@@ -469,6 +513,15 @@ def linear_mistakes(x_codes, x_scale, x_zero_point, w_codes, w_scale, bias, y_sc
     multiplier = scale / float(y_scale)
     return {
         "the bias was left out": codes(sums * multiplier),
+        "halves of the bias's codes were rounded up; round half to even": codes(
+            (sums + np.floor(bias / scale + 0.5)) * multiplier
+        ),
+        "halves of the bias's codes were rounded down; round half to even": codes(
+            (sums + np.ceil(bias / scale - 0.5)) * multiplier
+        ),
+        "halves of the bias's codes were rounded away from 0; round half to even": codes(
+            (sums + np.trunc(bias / scale + np.copysign(0.5, bias))) * multiplier
+        ),
         "the real bias was added to the sums; divide it by x_scale * w_scale and round first": codes(
             (sums + bias.astype(np.float64)) * multiplier
         ),
@@ -503,7 +556,7 @@ def linear_mistakes(x_codes, x_scale, x_zero_point, w_codes, w_scale, bias, y_sc
         "the bias was multiplied by its scale; divide": codes((sums + np.rint(bias * scale)) * multiplier),
         "the bias was subtracted": codes((sums - bias_codes) * multiplier),
         "the bias is real and was added to the codes of y": codes(sums * multiplier + bias),
-        "the bias was added in float, after the multiplier: an integer layer adds its int32 code to the sums": codes(
+        "the bias's codes were not rounded (or the bias was added in float): an integer layer adds int32 codes": codes(
             sums * multiplier + bias / np.float64(y_scale)
         ),
         "the bias's codes were cut to 8 bits; they are int32": codes(
@@ -519,7 +572,43 @@ def linear_mistakes(x_codes, x_scale, x_zero_point, w_codes, w_scale, bias, y_sc
         "x_scale was left out of the multiplier": codes((sums + bias_codes) * (w_scale / np.float64(y_scale))),
         "w_scale was left out of the multiplier": codes((sums + bias_codes) * (np.float64(x_scale) / y_scale)),
         "one scale of w was taken for all outputs": codes((sums + bias_codes) * multiplier[0]),
-    }  # fmt: skip
+        "one scale of w was taken for the codes of all biases": codes(
+            (sums + np.rint(bias / scale[0])) * multiplier
+        ),
+        "the mean of w's scales was taken for the codes of all biases": codes(
+            (sums + np.rint(bias / scale.mean())) * multiplier
+        ),
+        "the bias's codes were rounded up; round half to even": codes((sums + np.ceil(bias / scale)) * multiplier),
+        "the bias's codes were cut to 16 bits; they are int32": codes(
+            (sums + bias_codes.astype(np.int64).astype(np.int16)) * multiplier
+        ),
+        "the bias's codes were saturated at 16 bits; they are int32": codes(
+            (sums + np.clip(bias_codes, -(2**15), 2**15 - 1)) * multiplier
+        ),
+        "the multiplier is upside down: x_scale * w_scale / y_scale": codes((sums + bias_codes) / multiplier),
+        "the zero points of x and y are swapped": codes(
+            (raw - z * w_codes.sum(axis=0, dtype=np.int64) + bias_codes) * multiplier, int(x_zero_point)
+        ),
+    } | rounding_mistakes((sums + bias_codes) * multiplier, z)  # fmt: skip
+
+
+def rounding_mistakes(real, z):
+    """{what was done wrong from the real number of steps on: the uint8 codes that it gives}."""
+    clip = lambda codes: np.clip(codes, 0, 255)
+    return {
+        "the codes wrapped around: saturate, with np.clip, before the cast": (np.rint(real) + z) % 256,
+        "the zero point was added before rounding: where it is odd, ties go to the other neighbour": clip(
+            np.rint(real + z)
+        ),
+        "halves were rounded up; ONNX rounds half to even, as np.rint does": clip(np.floor(real + 0.5) + z),
+        "halves were rounded away from 0; ONNX rounds half to even, as np.rint does": clip(
+            np.trunc(real + np.copysign(0.5, real)) + z
+        ),
+        "a cast cuts towards 0: round first": clip(np.trunc(real) + z),
+        "floor always goes down: round to the nearest code": clip(np.floor(real) + z),
+        "ceil always goes up: round to the nearest code": clip(np.ceil(real) + z),
+        "saturated before the zero point was added: add it first": clip(clip(np.rint(real)) + z),
+    }
 
 
 @exercise("06.3", "an integer linear layer with bias")
@@ -567,11 +656,20 @@ def judge_worst(answer):
                 )
             continue
         if seen is None:
-            raise Almost(f"{said}: seen None, and there is an input that saturates")
+            raise Almost(f"{said}: seen None, and there is an input whose sum saturates: {_why_not_none(w)}")
         x = _as_input(seen, len(w), said)
         exact = x.astype(np.int64) @ w.astype(np.int64)
         if np.array_equal(vpmaddubsw_matmul(x, w), exact):
             raise Almost(f"{said}: {brief(x)} gives {exact[0].tolist()} with and without saturation{_why_exact(x, w)}")
+
+
+def _why_not_none(w):
+    """An input that would do, and the trap that hides it."""
+    k = next(k for k in range(0, len(w) - 1, 2) if can_saturate(w[k : k + 2]).any())
+    pair = w[k : k + 2, can_saturate(w[k : k + 2]).argmax()].astype(int)
+    said = f"255 in rows {k} and {k + 1}, beside the weights {pair[0]} and {pair[1]}"
+    wraps = not -128 <= pair.sum() <= 127
+    return f"{said} (if you add the two, widen w first: in int8 their sum wraps around)" if wraps else said
 
 
 def _worst(answer, w):
@@ -615,6 +713,10 @@ def product_model(w):
 
 
 ENTRY = "session.x64quantprecision"
+LEVELS_WITHOUT_IT = (
+    onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+)
 
 
 def judge_mended(answer):
@@ -643,6 +745,11 @@ def judge_mended(answer):
             value = f"{ENTRY} is {asked!r}" if asked else f"{ENTRY} is not set"
             raise Almost(
                 f'{said}: {value}, {here}: add_session_config_entry("{ENTRY}", "1") before the session is made'
+            )
+        if session.get_session_options().graph_optimization_level in LEVELS_WITHOUT_IT:
+            raise Almost(
+                f"{said}: {ENTRY} is 1, and the level of graph optimizations is too low for it to do anything: a graph "
+                "optimization of the extended level makes the weight uint8. Leave graph_optimization_level as it is"
             )
         if not np.array_equal(y, exact):
             raise Almost(f"{said}: {ENTRY} is 1, and {int((y != exact).sum())} sums are wrong: is it that model?")
@@ -699,6 +806,8 @@ def largest_k_mistakes(a_dtype, b_dtype, any_zero_point):
         "int16 was counted; the sum is an int32": (2**15 - 1) // largest,
         "this is the largest product, not how many of them fit": largest,
         "256 codes lie 255 apart at most": top // 256**2,
+        "256 codes lie 255 apart at most ": 2**31 // 256**2,
+        "code - zero_point reaches from -255 to 255: its size is 255 at most, not 510": top // 510**2,
         "the ends of both factors were multiplied, sizes of the same sign alone": top // abs(plain[0])
         if plain[0]
         else 0,
@@ -741,7 +850,17 @@ def convolutions():
         ("two pictures", (2, 2, 4, 7), 3, {}),
         ("a zero point of 0", (1, 2, 5, 5), 3, {"zero": 0}),
         ("as many channels out as in", (1, 3, 4, 4), 3, {"zero": 255}),
+        ("sums that end on ties", (1, 2, 5, 4), 4, {"ties": True}),
     ):
+        ties = {
+            "x": random.integers(90, 105, (n, c, height, width), dtype=np.uint8),
+            "x_scale": f(2**-5),
+            "w": random.integers(-2, 3, (m, c, 3, 3), dtype=np.int8),
+            "w_scale": np.full(m, f(2**-6)),
+            "bias": random.integers(-9, 9, m, dtype=np.int32),
+            "y_scale": f(2**-9),
+            "y_zero_point": np.uint8(125),
+        }
         yield (
             name,
             {
@@ -753,7 +872,8 @@ def convolutions():
                 "bias": random.integers(-9_000, 9_000, m, dtype=np.int32),
                 "y_scale": f(0.06 * np.sqrt(c)),
                 "y_zero_point": np.uint8(124),
-            },
+            }
+            | (ties if odd.get("ties") else {}),
         )
 
 
@@ -781,6 +901,8 @@ def conv_mistakes(x, x_scale, x_zero_point, w, w_scale, bias, y_scale, y_zero_po
     multiplier = (float(x_scale) * w_scale.astype(np.float64) / float(y_scale))[:, None, None]
     codes = lambda real, z=z: np.clip(np.rint(real) + z, 0, 255)
     flipped = _conv_sums(x, w[:, :, ::-1, ::-1], zero)
+    n, m, height, width = sums.shape
+    scaled = lambda sums: codes((sums + b) * multiplier)
     return {
         "padding has the code 0, which stands for a negative number: a real 0 has x's zero point": codes(
             (_conv_sums(x, w, zero, fill=0) + b) * multiplier
@@ -792,6 +914,24 @@ def conv_mistakes(x, x_scale, x_zero_point, w, w_scale, bias, y_scale, y_zero_po
         ),
         "padding repeats the border; ONNX pads with a real 0": codes(
             (_edge_sums(x, w, zero) + b) * multiplier
+        ),
+        "padding mirrors the picture; ONNX pads with a real 0": scaled(_edge_sums(x, w, zero, "reflect")),
+        "padding goes on at the other side; ONNX pads with a real 0": scaled(_edge_sums(x, w, zero, "wrap")),
+        "padding is 128; a real 0 has x's zero point, whatever that is": scaled(_conv_sums(x, w, zero, fill=128)),
+        "the rows of the product go (n, H, W, M); reshape them so, then move the channels to the second place": (
+            scaled(sums).transpose(0, 2, 3, 1).reshape(n, m, height, width)
+        ),
+        "H and W are swapped in the result": (
+            scaled(sums).transpose(0, 2, 3, 1).reshape(n, width, height, m).transpose(0, 3, 2, 1)
+        ),
+        "the windows are in order W, H; their rows must go through H first": (
+            scaled(sums).transpose(0, 1, 3, 2).reshape(n, m, height, width)
+        ),
+        "w.reshape(-1, M) mixes the channels; w.reshape(M, -1).T has a column for each": scaled(
+            _conv_sums(x, w.reshape(-1, m).T.reshape(w.shape), zero)
+        ),
+        "the windows were reshaped without moving the channels behind H and W: transpose them first": scaled(
+            _unturned_sums(x, w, zero)
         ),
         "the border stands before each axis only: one pixel on each side": codes(
             (_conv_sums(x, w, zero, edge=(2, 0)) + b) * multiplier
@@ -815,7 +955,15 @@ def conv_mistakes(x, x_scale, x_zero_point, w, w_scale, bias, y_scale, y_zero_po
             (_conv_sums(x, _disordered(w), zero) + b) * multiplier
         ),
         "y_scale was left out of the multiplier": codes((sums + b) * multiplier * float(y_scale)),
-    }  # fmt: skip
+    } | rounding_mistakes((sums + b) * multiplier, z)  # fmt: skip
+
+
+def _unturned_sums(x, w, zero):
+    """The sums where windows (n, C, H, W, 3, 3) become rows (n * H * W, C * 9) without a transpose."""
+    n, c, height, width = x.shape
+    padded = np.pad(x.astype(np.int64), [(0, 0), (0, 0), (1, 1), (1, 1)], constant_values=zero) - zero
+    rows = sliding_window_view(padded, (3, 3), axis=(2, 3)).reshape(n * height * width, c * 9)
+    return (rows @ w.reshape(len(w), -1).T).reshape(n, height, width, len(w)).transpose(0, 3, 1, 2)
 
 
 def _disordered(w):
@@ -823,8 +971,8 @@ def _disordered(w):
     return w.reshape(len(w), 3, 3, -1).transpose(0, 3, 1, 2)
 
 
-def _edge_sums(x, w, zero):
-    padded = np.pad(x.astype(np.int64), [(0, 0), (0, 0), (1, 1), (1, 1)], mode="edge") - zero
+def _edge_sums(x, w, zero, mode="edge"):
+    padded = np.pad(x.astype(np.int64), [(0, 0), (0, 0), (1, 1), (1, 1)], mode=mode) - zero
     return np.einsum("nchwij,mcij->nmhw", sliding_window_view(padded, (3, 3), axis=(2, 3)), w.astype(np.int64))
 
 

@@ -14,13 +14,13 @@ def dataflow():
     s = Schematic(
         20,
         5.6,
-        title="Codes in, codes out: the one real number on the way is the multiplier",
-        alt="Codes of x, uint8, and codes of w, int8, each less its zero point, enter an integer product. Its int32 "
-        "sums get the bias's int32 codes added, are multiplied by one float32 multiplier, rounded, moved by y's zero "
-        "point and saturated to the uint8 codes of y.",
+        title="Codes in, codes out: the only real numbers on the way are the multipliers",
+        alt="Codes of x, uint8, and codes of w, uint8 or int8, each less its zero point, enter an integer product. Its "
+        "int32 sums get the bias's int32 codes added, are multiplied by a float32 multiplier, rounded, moved by y's "
+        "zero point and saturated to the uint8 codes of y.",
     )
     x = s.box(2.0, 4.3, "codes of x\nuint8", kind="activations", width=3, height=1.1)
-    w = s.box(2.0, 2.1, "codes of w\nint8", kind="weights", width=3, height=1.1)
+    w = s.box(2.0, 2.1, "codes of w\nuint8 or int8", kind="weights", width=3, height=1.1)
     product = s.box(6.6, 3.2, "multiply and add\nint32 sums", kind="integer", width=3.6, height=1.1)
     bias = s.box(11.0, 3.2, "+ bias\nint32", kind="integer", width=2.2, height=1.1)
     multiply = s.box(14.2, 3.2, "× multiplier\nfloat32", kind="fp32", width=2.8, height=1.1)
@@ -44,13 +44,17 @@ def room(wrong, *, title):
     figure, axes = palette.figure(height=3.6)
     inks = {"int16 pairs": palette.ERROR, "float32": palette.FP32, "int32": palette.INTEGER}
     marks = {"int16 pairs": "s", "float32": "o", "int32": "^"}
+    wide = {
+        "int32": {"linewidth": 6, "markersize": 9, "alpha": 0.5, "zorder": 1}
+    }  # else it hides float32 at 0 and 100 %
     for name, shares in wrong.items():
         label = {"int16 pairs": "u8 × s8, pairs in int16", "float32": "u8 × u8, float32", "int32": "u8 × u8, int32"}
         axes.plot(
             list(shares), [100 * share for share in shares.values()], marker=marks[name], color=inks[name],
-            label=label[name],
+            label=label[name], **wide.get(name, {}),
         )  # fmt: skip
     axes.set(xscale="log", xlabel="K, products in a sum", ylabel="% of the sums that are wrong", ylim=(-4, 104))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.set_title(title)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)
     return figure
@@ -68,7 +72,9 @@ def pair_square(first, second):
     shown = axes.imshow(
         lost, origin="lower", cmap=_reds(), vmin=0, vmax=32_512, extent=(-0.5, 255.5, -0.5, 255.5), aspect="auto"
     )
-    figure.colorbar(shown, ax=axes, label="what is lost of the sum", fraction=0.06)
+    figure.colorbar(shown, ax=axes, label="what is lost of the sum's size", fraction=0.06)
+    if 0 < share < 1:  # the smallest losses are nearly white: their edge needs a line
+        axes.contour(lost > 0, levels=[0.5], colors=[palette.ERROR], linewidths=1)
     axes.set(xlabel=f"first input, beside the weight {first}", ylabel=f"second input, beside the weight {second}")
     axes.grid(False)
     axes.set_title(f"{first} and {second}: {100 * share:.1f} % of all pairs of inputs saturate")
@@ -106,8 +112,8 @@ def instructions():
         s.text(14.8, y, note, align="left", size=9)
         y -= 1.45
     _grids(s, 5.2, "SMMLA\nArm, i8mm", (2, 8), (8, 2), "8 products a sum, 4 sums;\nUMMLA: u8 × u8,\nUSMMLA: u8 × s8")
-    note = "drawn at a quarter of each side:\n16 × 64 by 64 × 16 bytes,\n64 products a sum, 256 sums;\n"
-    note += "TDPBSSD, TDPBSUD, TDPBUUD:\nthe other sign pairs"
+    note = "each side drawn at a quarter:\n16 × 64 by 64 × 16 bytes,\n64 products a sum, 256 sums;\n"
+    note += "TDPBSSD, TDPBSUD,\nTDPBUUD: other signs"
     _grids(s, 1.9, "TDPBUSD\nx86, AMX", (4, 16), (16, 4), note)
     return s.figure
 

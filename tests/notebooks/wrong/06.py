@@ -114,6 +114,21 @@ def conv(
     )
 
 
+REAL = (
+    "(lambda real, z: ({codes}).astype(int).astype(np.uint8))(sums * (x_scale * w_scale / y_scale), int(y_zero_point))"
+)
+ROUNDINGS = [
+    ("wraps", "np.rint(real) + z", "the codes wrapped around"),
+    ("zero point first", "np.clip(np.rint(real + z), 0, 255)", "the zero point was added before rounding"),
+    ("half up", "np.clip(np.floor(real + 0.5) + z, 0, 255)", "halves were rounded up"),
+    ("half away", "np.clip(np.trunc(real + np.copysign(0.5, real)) + z, 0, 255)", "halves were rounded away from 0"),
+    ("cut", "np.clip(np.trunc(real) + z, 0, 255)", "a cast cuts towards 0"),
+    ("floor", "np.clip(np.floor(real) + z, 0, 255)", "floor always goes down"),
+    ("ceil", "np.clip(np.ceil(real) + z, 0, 255)", "ceil always goes up"),
+    ("saturated first", "np.clip(np.clip(np.rint(real), 0, 255) + z, 0, 255)", "saturated before the zero point"),
+]
+
+
 WRONG_ANSWERS = {
     "06.1": [
         ("no zero points", product("(A @ B).astype(np.int32)"), "the zero points were left out"),
@@ -156,6 +171,13 @@ WRONG_ANSWERS = {
         ("transposed", product("((A - za) @ (B - zb)).T.astype(np.int32)"), "transposed"),
         ("float64 out", product("((A - za) @ (B - zb)).astype(float)"), "the numbers are right, in float64"),
         ("int64 out", product("(A - za) @ (B - zb)"), "the numbers are right, in int64"),
+        ("the zero points' product wraps", product("(A @ B - za * B.sum(0) - zb * A.sum(1, keepdims=True) + len(B) * "
+         "(za * zb).astype(a.dtype).astype(np.int64)).astype(np.int32)"), "a_zero_point * b_zero_point wrapped around"),
+        ("K times the zero points", product("(A @ B - len(B) * za - len(B) * zb).astype(np.int32)"),
+         "K * zero point was subtracted from the sums"),
+        ("float16", product("np.where(np.isfinite(y := (A - za).astype(np.float16) @ (B - zb).astype(np.float16)), "
+         "np.nan_to_num(y), -2**31).astype(np.int64).astype(np.int32)")
+         .replace("    return", "    np.seterr(all='ignore')\n    return"), "float16 ends at 65,504"),
         ("negative differences cut", product("(np.maximum(A - za, 0) @ np.maximum(B - zb, 0)).astype(np.int32)"),
          "negative differences were cut to 0"),
     ],
@@ -166,6 +188,13 @@ WRONG_ANSWERS = {
         ("half up", requantize("np.floor(real + 0.5) + z"), "halves were rounded up"),
         ("half away", requantize("np.trunc(real + np.copysign(0.5, real)) + z"), "halves were rounded away from 0"),
         ("0.5 and a cut", requantize("(real + 0.5).astype(int) + z"), "which rounds negative numbers up"),
+        ("half towards 0", requantize("np.copysign(np.ceil(np.abs(real) - 0.5), real) + z"),
+         "halves were rounded towards 0"),
+        ("half down", requantize("np.ceil(real - 0.5) + z"), "halves were rounded down"),
+        ("half to odd", requantize("np.where(real * 2 % 2 == 1, 2 * np.floor(real / 2) + 1, np.rint(real)) + z"),
+         "halves were rounded to odd"),
+        ("sums saturated at 16 bits", requantize("np.rint(np.clip(sums, -32768, 32767) * multiplier) + z"),
+         "the sums were saturated at 16 bits"),
         ("zero point first", requantize("np.rint(real + z)"), "the zero point was added before rounding"),
         ("no zero point", requantize("np.rint(real)"), "the zero point was left out"),
         ("subtracted", requantize("np.rint(real) - z"), "the zero point was subtracted"),
@@ -220,7 +249,32 @@ WRONG_ANSWERS = {
          "one scale of w was taken for all outputs"),
         ("bias in float", linear(sums="mine.matmul_integer(x_codes, w_codes, x_zero_point)", returned="np.clip(np.rint("
          "sums * (x_scale * w_scale / y_scale) + bias / y_scale) + int(y_zero_point), 0, 255).astype(np.uint8)"),
-         "the bias was added in float, after the multiplier"),
+         "the bias's codes were not rounded"),
+        ("bias not rounded", linear(bias="bias / (x_scale * w_scale)", returned="np.clip(np.rint(sums * (x_scale * "
+         "w_scale / y_scale)) + int(y_zero_point), 0, 255).astype(np.uint8)"), "the bias's codes were not rounded"),
+        ("bias half up", linear(bias="np.floor(bias / (x_scale * w_scale) + 0.5).astype(np.int32)"),
+         "halves of the bias's codes were rounded up"),
+        ("bias half down", linear(bias="np.ceil(bias / (x_scale * w_scale) - 0.5).astype(np.int32)"),
+         "halves of the bias's codes were rounded down"),
+        ("bias half away", linear(bias="np.trunc(bias / (x_scale * w_scale) + np.copysign(0.5, bias))"
+         ".astype(np.int32)"),
+         "halves of the bias's codes were rounded away from 0"),
+        ("bias codes rounded up", linear(bias="np.ceil(bias / (x_scale * w_scale)).astype(np.int32)"),
+         "the bias's codes were rounded up"),
+        ("one scale for the bias", linear(bias="np.rint(bias / (x_scale * w_scale[0])).astype(np.int32)"),
+         "one scale of w was taken for the codes of all biases"),
+        ("a mean scale for the bias", linear(bias="np.rint(bias / (x_scale * w_scale.mean())).astype(np.int32)"),
+         "the mean of w's scales"),
+        ("bias in 16 bits", linear(bias="np.rint(bias / (x_scale * w_scale)).astype(np.int32).astype(np.int16)"),
+         "the bias's codes were cut to 16 bits"),
+        ("bias saturated at 16 bits", linear(bias="np.clip(np.rint(bias / (x_scale * w_scale)), -32768, 32767)"
+         ".astype(np.int32)"), "the bias's codes were saturated at 16 bits"),
+        ("upside down", linear(returned="mine.requantize(sums, y_scale / (x_scale * w_scale), y_zero_point)"),
+         "the multiplier is upside down"),
+        ("zero points swapped", linear(sums="mine.matmul_integer(x_codes, w_codes, y_zero_point) + b",
+         returned="mine.requantize(sums, x_scale * w_scale / y_scale, x_zero_point)"),
+         "the zero points of x and y are swapped"),
+        *((name, linear(returned=REAL.format(codes=codes)), said) for name, codes, said in ROUNDINGS),
         ("real numbers", linear(returned="sums * (x_scale * w_scale)"), "expected"),
     ],
     "06.4": [
@@ -229,7 +283,10 @@ WRONG_ANSWERS = {
         ("always something", found(saturates="True") + MENDED.format(entry=ENTRY, returned=SESSION),
          "with and without saturation"),
         ("never", "def worst_input(w):\n    x = None\n    return x\n" + MENDED.format(entry=ENTRY, returned=SESSION),
-         "there is an input that saturates"),
+         "255 in rows 0 and 1"),
+        ("int8 + int8", found(saturates="np.any(np.abs((w[k] + w[k + 1]).astype(int)) > 128)")
+         + MENDED.format(entry=ENTRY, returned=SESSION), "widen w first: in int8 their sum wraps around"),
+        ("inputs of 200", found(value="200") + MENDED.format(entry=ENTRY, returned=SESSION), "255 in rows 2 and 3"),
         ("any two neighbours", found(step=1, saturates="np.any(np.abs(w[k].astype(int) + w[k + 1]) > 128)")
          + MENDED.format(entry=ENTRY, returned=SESSION), "Pairs are rows 0 and 1, 2 and 3"),
         ("127", found(value="127", saturates="np.any(np.abs(w[k].astype(int) + w[k + 1]) > 128)")
@@ -237,7 +294,7 @@ WRONG_ANSWERS = {
         ("one of the two", found(fed="k", saturates="np.any(np.abs(w[k].astype(int) + w[k + 1]) > 128)")
          + MENDED.format(entry=ENTRY, returned=SESSION), "one product alone always fits 16 bits"),
         ("positive ones only", found(saturates="np.any(w[k].astype(int) + w[k + 1] > 128)")
-         + MENDED.format(entry=ENTRY, returned=SESSION), "there is an input that saturates"),
+         + MENDED.format(entry=ENTRY, returned=SESSION), "there is an input whose sum saturates"),
         ("128 is too much", found(saturates="np.any(np.abs(w[k].astype(int) + w[k + 1]) >= 128)")
          + MENDED.format(entry=ENTRY, returned=SESSION), "no uint8 input saturates here"),
         ("the shape of w", found().replace("return x\n", "return np.broadcast_to(x.T, w.shape)\n")
@@ -249,6 +306,9 @@ WRONG_ANSWERS = {
          "before the session is made"),
         ("the options forgotten", mended(returned="onnxruntime.InferenceSession(model.SerializeToString())"),
          "session.x64quantprecision is not set"),
+        *((level, mended(entry=ENTRY + "\n    options.graph_optimization_level = "
+           f"onnxruntime.GraphOptimizationLevel.{level}"),
+           "the level of graph optimizations is too low") for level in ("ORT_DISABLE_ALL", "ORT_ENABLE_BASIC")),
         ("the options alone", mended(returned="options"), "these are the options"),
         ("the model", mended(returned="model"), "expected an onnxruntime.InferenceSession, seen a model"),
         ("swapped", mended() + "worst_input, mended = mended, worst_input\n", "the two functions are swapped"),
@@ -261,6 +321,8 @@ WRONG_ANSWERS = {
         ("32 bits", largest("(2**32 - 1) // max(abs(p) for p in products)"), "int32 ends at 2**31 - 1"),
         ("one more", largest(BOTH + " + 1"), "one product more does not fit"),
         ("a fraction", largest("(2**31 - 1) / max(products)"), "do not exist: take the whole number below"),
+        ("both ends doubled", largest("(2**31 - 1) // 510**2"), "its size is 255 at most, not 510"),
+        ("256 codes", largest("2**31 // 256**2"), "256 codes lie 255 apart"),
         ("float32's bits", largest("2**24 // max(abs(p) for p in products)"), "24 bits"),
         ("the product itself", largest("max(abs(p) for p in products)"), "this is the largest product"),
     ],
@@ -287,7 +349,20 @@ WRONG_ANSWERS = {
         ("window before channels", conv(order="0, 2, 3, 4, 5, 1"), "stand in another order than in w"),
         ("channels last", conv(returned="codes.reshape(n, h, width, len(w))"), "the channels stand last"),
         ("rows", conv(returned="codes"), "these are the rows of the matrix product"),
-        ("reshaped without turning", conv(returned="codes.reshape(n, len(w), h, width)"), "expected"),
+        ("reshaped without turning", conv(returned="codes.reshape(n, len(w), h, width)"),
+         "the rows of the product go (n, H, W, M)"),
+        ("H and W swapped", conv(returned="codes.reshape(n, width, h, len(w)).transpose(0, 3, 2, 1)"),
+         "H and W are swapped in the result"),
+        ("windows reshaped without turning", conv(order="0, 1, 2, 3, 4, 5"),
+         "the windows were reshaped without moving"),
+        ("w.reshape(-1, M)", conv().replace("w.reshape(len(w), -1).T", "w.reshape(-1, len(w))"),
+         "w.reshape(-1, M) mixes the channels"),
+        ("padded with 128", conv(padded=PADDED.format(value="128")), "padding is 128"),
+        ("reflect", conv(padded='np.pad(x, [(0, 0), (0, 0), (1, 1), (1, 1)], mode="reflect")'), "padding mirrors"),
+        ("wrap", conv(padded='np.pad(x, [(0, 0), (0, 0), (1, 1), (1, 1)], mode="wrap")'),
+         "padding goes on at the other side"),
+        *((name, conv().replace("mine.requantize(sums, x_scale * w_scale / y_scale, y_zero_point)",
+           REAL.format(codes=codes)), said) for name, codes, said in ROUNDINGS),
         ("no y_scale", conv(multiplier="x_scale * w_scale"), "y_scale was left out of the multiplier"),
     ],
 }  # fmt: skip
