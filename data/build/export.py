@@ -11,8 +11,8 @@ from onnx import TensorProto
 from data.build import CACHE
 from data.build.conformer import Conformer, Size
 from data.build.digits import DigitsNet
+from data.build.face_net import TalkingFace
 from data.build.face_unet import FaceUNet
-from data.build.talking_face import TalkingFace
 from qlab.models.face import VECTORS
 from qlab.models.heads import SIZE
 

@@ -1,16 +1,14 @@
-"""The talking face: speech vectors and a masked picture in, the whole picture out. And its training.
+"""Training of the talking face (face_net.py).
 
     python -m data.build.talking_face        resumes by checkpoint; data/README.md says how long it takes
 
-The network is a small relative of face_unet.py: MobileNetV2 blocks, skips, residuals. First its ear learns, from sound
-alone, which mouth was made; then the rest learns to paint that mouth. Its pictures are drawn while it trains, of
-the people and sentences of face_set.py. Writes CACHE/ear.pt and CACHE/face.pt.
+First its ear learns, from sound alone, which mouth was made; then the rest learns to paint that mouth. Its pictures
+are drawn while it trains, of the people and sentences of face_set.py. Writes CACHE/ear.pt and CACHE/face.pt.
 """
 
 import json
 import math
 import time
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -18,58 +16,14 @@ from torch import nn
 from torch.nn import functional
 
 from data.build import CACHE, face_set
-from data.build.face_unet import InvertedResidual
+from data.build.face_net import FEATURES, TalkingFace
 from qlab.models import heads
 from qlab.models.face import MOUTH, VECTORS, masked
 
-WIDTHS = (16, 24, 48, 96, 160)
-# Channels: what was heard, at the bottom of the U; the ear's own; what it passes on, little more than a mouth has.
-HEARD, FEATURES, TOLD = 24, 192, 16
 EAR_STEPS, EAR_BATCH, EAR_RATE = 6_000, 256, 3e-3
 STEPS, BATCH, PEAK_RATE, WARM_UP, DECAY = 16_000, 32, 2e-3, 500, 0.999
 SAVED_EVERY = 100
 EAR, CHECKPOINT = CACHE / "ear.pt", CACHE / "face.pt"
-
-
-def _heard(inputs, outputs, kernel, stride=1, padding=0):
-    return nn.Sequential(
-        nn.Conv1d(inputs, outputs, kernel, stride, padding, bias=False), nn.BatchNorm1d(outputs), nn.ReLU()
-    )
-
-
-class TalkingFace(nn.Module):
-    """audio [B, 144, 16], face [B, 6, 96, 96] -> picture [B, 3, 96, 96] in 0..1."""
-
-    def __init__(self):
-        super().__init__()
-        self.bottom = heads.SIZE // 2 ** (len(WIDTHS) - 1)
-        self.ear = nn.Sequential(_heard(144, 128, 3, 2, 1), _heard(128, 128, 3, 2, 1), _heard(128, FEATURES, 4))
-        self.spread = nn.Sequential(nn.Conv1d(FEATURES, TOLD, 1), nn.Conv1d(TOLD, HEARD * self.bottom**2, 1))
-        # Twice six would be twelve: onnxruntime's integer depthwise convolution took three times as long for those.
-        self.stem = InvertedResidual(6, WIDTHS[0], hidden=16)
-        self.down = nn.ModuleList(
-            nn.Sequential(InvertedResidual(a, b, stride=2), InvertedResidual(b, b)) for a, b in pairwise(WIDTHS)
-        )
-        self.fuse = nn.Sequential(
-            InvertedResidual(WIDTHS[-1] + HEARD, WIDTHS[-1]), InvertedResidual(WIDTHS[-1], WIDTHS[-1])
-        )
-        self.grow = nn.Upsample(scale_factor=2, mode="nearest")
-        self.up = nn.ModuleList(
-            nn.Sequential(InvertedResidual(a + b, b), *([InvertedResidual(b, b)] if b > WIDTHS[0] else []))
-            for a, b in zip(WIDTHS[:0:-1], WIDTHS[-2::-1], strict=True)
-        )
-        self.last = nn.Conv2d(WIDTHS[0], 3, 1)
-
-    def forward(self, audio, face):
-        x, skips = self.stem(face), []
-        for stage in self.down:
-            skips.append(x)
-            x = stage(x)
-        heard = self.spread(self.ear(audio)).reshape(-1, HEARD, self.bottom, self.bottom)
-        x = self.fuse(torch.cat([x, heard], dim=1))
-        for stage in self.up:
-            x = stage(torch.cat([self.grow(x), skips.pop()], dim=1))
-        return torch.sigmoid(self.last(x))
 
 
 class Moments:
