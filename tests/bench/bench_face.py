@@ -144,7 +144,7 @@ def show(frames, pictures):
     mouths = {name: film[..., 44:92, 22:74] for name, film in films.items()}
     opening = models.mouth_opening(truth)
     follows = [np.corrcoef(opening, models.mouth_opening(picture))[0, 1] for picture in (fp32, worst)]
-    title = "Calibrated on the first frame alone: the mouth's opening follows the truth at {1:.2f}, not at {0:.2f}"
+    title = "Calibrated on the first frame alone: its opening follows the truth at {1:.2f}, not {0:.2f}"
     plots.film_strip(mouths, title=title.format(*follows)).savefig(ARTIFACTS / "face.png")
     plots.Film(films, frames[int(np.argmax(one))].sentence).save(ARTIFACTS / "face.gif")
 
