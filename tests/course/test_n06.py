@@ -1,8 +1,12 @@
 """Notebook 06: what the harness of right and wrong answers does not reach."""
 
 import numpy as np
+import onnx
+import onnx.parser
 import onnxruntime
 import pytest
+from onnx import numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
 from qlab import models, sqnr_db
 from qlab.course.checking import judge
@@ -32,6 +36,48 @@ def test_seven_bit_weights_make_no_pair_of_the_digits_network_saturate_and_eight
 def test_onnxruntime_without_int16_pairs_is_exact_where_every_pair_would_saturate():
     x, w = np.full((2, 64), 255, np.uint8), np.full((64, 32), 127, np.int8)
     assert (n06.precise("MatMulInteger", x, w) == 64 * 255 * 127).all()
+
+
+LEVEL = onnxruntime.GraphOptimizationLevel
+
+
+@pytest.mark.parametrize(("largest", "level"), [(64, LEVEL.ORT_ENABLE_ALL), (127, LEVEL.ORT_ENABLE_BASIC)])
+def test_the_option_leaves_7_bit_weights_as_they_are_and_does_nothing_below_the_extended_level(
+    tmp_path, largest, level
+):
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry(n06.ENTRY, "1")
+    options.graph_optimization_level = level
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    model = n06.product_model(np.full((64, 32), largest, np.int8))
+    onnxruntime.InferenceSession(model.SerializeToString(), options)
+    optimized = onnx.load(tmp_path / "optimized.onnx")
+    weights = [held.data_type for held in optimized.graph.initializer if list(held.dims) == [64, 32]]
+    assert weights == [onnx.TensorProto.INT8]
+
+
+def test_the_static_quantizer_gives_matmul_and_add_an_8_bit_bias_and_a_gemm_an_int32_one(tmp_path):
+    random = np.random.default_rng(0)
+    x, w, b = (random.normal(size=shape).astype(np.float32) for shape in ((9, 16), (16, 5), (5,)))
+
+    class Reader(CalibrationDataReader):
+        feeds = None
+
+        def get_next(self):
+            self.feeds = self.feeds or iter([{"x": x}])
+            return next(self.feeds, None)
+
+    found = {}
+    for name, body in (("two", "m = MatMul(x, w)\n y = Add(m, b)"), ("one", "y = Gemm(x, w, b)")):
+        text = f'<ir_version: 10, opset_import: ["": 21]> g (float[T, 16] x) => (float[T, 5] y) {{ {body} }}'
+        model = onnx.parser.parse_model(text)
+        model.graph.initializer.extend([numpy_helper.from_array(w, "w"), numpy_helper.from_array(b, "b")])
+        onnx.save(model, tmp_path / "float.onnx")
+        types = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8}
+        quantize_static(tmp_path / "float.onnx", tmp_path / "int8.onnx", Reader(), **types)
+        held = onnx.load(tmp_path / "int8.onnx").graph.initializer
+        found[name] = next(t.data_type for t in held if t.name == "b_quantized")
+    assert found == {"two": onnx.TensorProto.UINT8, "one": onnx.TensorProto.INT32}
 
 
 def test_the_way_of_onnxruntimes_own_arithmetic_gives_its_codes_at_ties_too():

@@ -335,6 +335,7 @@ WRONG_ANSWERS = {
         ("y's zero point for x", conv(padded=PADDED.format(value="y_zero_point"), zero="y_zero_point"),
          "y's zero point was taken off x"),
         ("not padded", conv(padded="x"), "the border is missing"),
+        ("not padded, reshaped to x's size", conv(padded="x").replace("windows.shape[:4]", "x.shape"), "is x padded?"),
         ("no zero point", conv(zero="0"), "x's zero point was left out of the sums"),
         ("no zero point, padded with 0", conv(padded=PADDED.format(value="0"), zero="0"),
          "x's zero point was left out"),
