@@ -5,6 +5,7 @@ import pickle
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +23,17 @@ from qlab.course.lessons.n04 import linear
 from qlab.course.plots.lesson05 import drift, flow, running, thresholds
 from qlab.course.verdict import Almost, NotYet
 from qlab.machine.runtime import open_session
-from qlab.models.speech import decode
+from qlab.markup import table
+from qlab.models.speech import decode, in_noise
 from qlab.numerics.affine import qparams_from_range
+from qlab.numerics.metrics import paired_bootstrap
+from qlab.text import aligned
 
 __all__ = [  # what the notebook uses beside the checks
-    "Feeds", "cuts", "digits_right", "drift", "errors", "feed_forward_inputs", "first_weight", "flow", "hear",
-    "log_probs", "mouths", "points", "print_table", "running", "scale_of", "short_of_time", "suspects", "thresholds",
-    "watching",
+    "Feeds", "MethodTable", "clipping", "cut_dB", "cuts", "digits_right", "drift", "errors", "factors",
+    "feed_forward_inputs", "filled_up", "first_weight", "flow", "hear", "last_relu", "liveliest", "log_probs",
+    "methods", "mouth_difference", "mouths", "people", "points", "running", "scale_of", "short_of_time", "span",
+    "spoken_tests", "suspects", "thresholds", "watching",
 ]  # fmt: skip
 
 
@@ -37,13 +42,32 @@ def short_of_time(items, least):
     return items[:: max(1, len(items) // least)] if os.environ.get("QLAB_FAST") == "1" else items
 
 
+def methods():
+    """How calibration.collect may choose; for tests, three of them."""
+    return short_of_time(("minmax", "moving_average", "percentile", "mse", "entropy"), 2)
+
+
 # The models, watched and scored.
+
+
+def spoken_tests(noise_db, every=3):
+    """Every third test sentence, in noise: without making that of the others."""
+    indices = short_of_time(range(0, len(models.utterances("test")), every), 16)
+    if noise_db is None:
+        return [models.utterances("test")[index] for index in indices]
+    return [in_noise("test", index, noise_db) for index in indices]
 
 
 def feed_forward_inputs(model):
     """{name of a layer: tensor that enters it} of the second linear layers of the conformer's twelve feed-forwards."""
     layers = [f"{block}.{part}.w_2" for block in range(6) for part in ("feed_forward_macaron", "feed_forward")]
     return {name: linear(model, f"encoder.encoders.{name}").enters for name in layers}
+
+
+def last_relu(model):
+    """The name of the last activation of an onnx model that leaves a Relu and enters a Conv."""
+    relus = {node.output[0] for node in model.graph.node if node.op_type == "Relu"}
+    return [node.input[0] for node in model.graph.node if node.op_type == "Conv" and node.input[0] in relus][-1]
 
 
 def watching(model, names):
@@ -85,6 +109,44 @@ def mouths(model, frames):
     return np.concatenate([session.run(None, frame.feed)[0] for frame in frames])
 
 
+def people(frames):
+    """Frames, one list a person who speaks."""
+    return [list(of_one) for _, of_one in groupby(frames, key=lambda frame: id(frame.sentence))]
+
+
+def liveliest(frames, count=25):
+    """The `count` frames in a row, of one person, in which the true mouth opens and closes most."""
+    opening = models.mouth_opening(np.concatenate([frame.truth for frame in frames]))
+    starts = range(max(1, len(frames) - count + 1))
+    start = max(starts, key=lambda start: opening[start : start + count].std())
+    return frames[start : start + count]
+
+
+def mouth_difference(frames, before, after):
+    """Interval of the difference in the mouth's mean PSNR: people are drawn, since the frames of one are alike."""
+    per_frame = [
+        [models.mouth_psnr(frame.truth[0], picture) for frame, picture in zip(frames, pictures, strict=True)]
+        for pictures in (before, after)
+    ]
+    sums, counts, place = [], [], 0
+    for of_one in people(frames):
+        sums.append([sum(each[place : place + len(of_one)]) for each in per_frame])
+        counts.append(len(of_one))
+        place += len(of_one)
+    return paired_bootstrap(*np.transpose(sums), counts=counts, resamples=2000)
+
+
+def span(feeds):
+    """(lowest, highest) feature of speech in the feeds."""
+    return min(feed["speech"].min() for feed in feeds), max(feed["speech"].max() for feed in feeds)
+
+
+def filled_up(feed, length):
+    """A feed of the conformer filled up with zeros to `length` vectors, which it is told to take for speech."""
+    speech = np.pad(feed["speech"], [(0, 0), (0, length - feed["speech"].shape[1]), (0, 0)])
+    return {"speech": speech, "speech_lengths": np.array([length], np.int64)}
+
+
 class Feeds(CalibrationDataReader):
     """A list of feeds as onnxruntime wants them: one a call, None at the end."""
 
@@ -124,29 +186,61 @@ def cuts(histogram, percent, bits):
     return told
 
 
+def cut_dB(told):
+    """{method: dB} of what `cuts` tells."""
+    return {method: float(dB.removesuffix(" dB")) for method, dB in (name.split(": ") for name in told)}
+
+
+def clipping(histogram, told):
+    """How many of the ranges that `cuts` tells leave numbers out, in words."""
+    least = histogram.width / 2
+    clip = [name for name, (low, high) in told.items() if high < histogram.high - least or low > histogram.low + least]
+    return f"{len(clip)} of {len(told)} clip"
+
+
+def factors(drifts):
+    """How far the highest values of each tensor lie apart, in words: what `drift` draws -> its title."""
+    told = []
+    for name, groups in drifts.items():
+        highest = np.concatenate([found[:, 1] for found in groups.values()])
+        told.append(f"{name.split(':')[0]} {highest.max() / highest.min():.1f}")
+    return f"From picture to picture the highest value moves by a factor: {', '.join(told)}"
+
+
+def _ends_of(interval, unit=100, digits=1):
+    difference, low, high = (unit * end for end in (interval.difference, interval.low, interval.high))
+    return f"{difference:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
+
+
 def points(interval):
     """An interval of a difference in WER, in points."""
-    difference, low, high = (100 * end for end in (interval.difference, interval.low, interval.high))
-    return f"WER {difference:+5.2f} points ({low:+.2f} to {high:+.2f})"
+    return f"WER {_ends_of(interval, digits=2).replace(' (', ' points (')}"
 
 
-def print_table(rows, mouth):
-    """Methods x measures; differences to float32 with their intervals, and how many transcripts changed."""
-    print("int8 minus float32, 95 % paired intervals; dB: SQNR of the outputs")
-    print(f"{'':15}{'digits, points':>22}{'dB':>6}{'clean, WER points':>24}{'in noise, 5 dB':>24}{'dB':>6}"
-          f"{'mouth':>7}{'dB':>6}")  # fmt: skip
-    for method, row in rows.items():
-        ends = [_ends_of(row["digits"]), _ends_of(row["clean"][0]), _ends_of(row["5 dB"][0])]
-        changed = [len(row[where][1]) for where in ("clean", "5 dB")]
-        print(f"{method:15}{ends[0]:>22}{row['digits dB']:6.1f}{ends[1] + f' {changed[0]:3}':>24}"
-              f"{ends[2] + f' {changed[1]:3}':>24}{row['speech dB']:6.1f}"
-              f"{row['mouth PSNR']:7.1f}{row['face dB']:6.1f}")  # fmt: skip
-    print(f"behind the WER: transcripts that changed. The mouth of the float network has {mouth:.1f} dB")
+class MethodTable:
+    """Methods x measures of three int8 networks, each against float32, in the page and in print."""
 
+    BELOW = (
+        "int8 minus float32, with 95 % paired intervals: digits in points of accuracy, speech in points of WER, the "
+        "mouth in dB of its PSNR, drawn by person",
+        "changed: transcripts of clean speech, of speech at 5 dB. dB: SQNR of the network's outputs, of speech at 5 dB",
+    )
 
-def _ends_of(interval):
-    difference, low, high = (100 * end for end in (interval.difference, interval.low, interval.high))
-    return f"{difference:+.1f} ({low:+.1f} to {high:+.1f})"
+    def __init__(self, rows):
+        self.rows = [["method", "digits", "dB", "WER clean", "WER 5 dB", "changed", "dB", "mouth, dB", "dB"]]
+        for method, row in rows.items():
+            (clean, few), (noisy, many) = row["clean"], row["5 dB"]
+            self.rows.append([
+                method.replace("_", " "), _ends_of(row["digits"]), f"{row['digits dB']:.1f}", _ends_of(clean),
+                _ends_of(noisy), f"{len(few)}, {len(many)}", f"{row['speech dB']:.1f}", _ends_of(row["mouth"], unit=1),
+                f"{row['face dB']:.1f}",
+            ])  # fmt: skip
+
+    def __repr__(self):
+        return "\n".join([*aligned(self.rows), *self.BELOW])
+
+    def _repr_html_(self):
+        return table(self.rows, below=self.BELOW)
 
 
 def first_weight(model):
@@ -641,11 +735,7 @@ def suspects():
     sets = {"A": noisy[:16], "B": clean[16:32], "C": clean[32:48]}
     sets = {letter: [models.feed(said.samples) for said in chosen] for letter, chosen in sets.items()}
     longest = max(feed["speech"].shape[1] for feed in sets["B"])
-    for feed in sets["B"]:
-        short = longest - feed["speech"].shape[1]
-        feed["speech"] = np.pad(feed["speech"], [(0, 0), (0, short), (0, 0)])
-        feed["speech_lengths"] = np.array([longest], np.int64)
-    return sets
+    return sets | {"B": [filled_up(feed, longest) for feed in sets["B"]]}
 
 
 @exercise("05.5", "which calibration set is broken, and how")

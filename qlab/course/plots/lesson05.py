@@ -7,6 +7,7 @@ from qlab.course.plots.canvas import INK
 from qlab.course.plots.schematic import Schematic
 
 _BINS = 160  # of a histogram, drawn
+_GAP = 6  # lines left out between two groups of feeds
 
 
 def flow():
@@ -40,17 +41,21 @@ def flow():
 
 
 @palette.style()
-def drift(clean, noisy, *, title):
-    """The range of each sentence at several tensors. clean, noisy: {name: array [sentences, 2] of low, high}."""
-    figure, panels = palette.figure(1, len(clean), height=3.4)
-    for axes, name in zip(panels, clean, strict=True):
-        for x, seen, ink in ((0, clean[name], palette.FP32), (1, noisy[name], palette.ACTIVATIONS)):
-            places = x + np.linspace(-0.3, 0.3, len(seen))
-            axes.vlines(places, seen[:, 0], seen[:, 1], color=ink, linewidth=1.2)
-        axes.set_xticks([0, 1], ["clean", "in noise"])
-        axes.set(xlabel=name)
+def drift(tensors, *, each, title):
+    """Ranges that move, a panel a tensor, a line a feed: {tensor: {group of feeds: [n, 2], lowest and highest}}."""
+    figure, panels = palette.figure(1, len(tensors), height=3.4)
+    for axes, (name, groups) in zip(panels, tensors.items(), strict=True):
+        start, middles = 0, []
+        for seen in groups.values():
+            places = start + np.arange(len(seen))
+            axes.vlines(places, seen[:, 0], seen[:, 1], color=palette.ACTIVATIONS, linewidth=2.5)
+            middles.append(places.mean())
+            start += len(seen) + _GAP
+        axes.set_xticks(middles, list(groups))
+        axes.tick_params(axis="x", length=0)
+        axes.set(title=name, xlabel=f"a line: {each}")
         axes.grid(False, axis="x")
-    panels[0].set_ylabel("lowest to highest value, a line a sentence")
+    panels[0].set_ylabel("lowest to highest value")
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
     return figure
 
@@ -75,7 +80,7 @@ def running(highest, inside, *, title):
 def thresholds(histogram, ranges, *, title, label):
     """A histogram on a log axis, and the range that each method keeps: {method: (low, high)}."""
     figure, (axes, below) = palette.figure(2, 1, height=4.4, layout=None, sharex=True, height_ratios=(3, 2))
-    figure.subplots_adjust(left=0.17, right=0.97, top=0.91, bottom=0.12, hspace=0.12)
+    figure.subplots_adjust(left=0.2, right=0.97, top=0.91, bottom=0.12, hspace=0.12)
     join = max(1, -(-histogram.counts.size // _BINS))
     starts = np.arange(0, histogram.counts.size, join)
     counts = np.add.reduceat(histogram.counts, starts)
