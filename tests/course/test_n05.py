@@ -87,5 +87,48 @@ def test_an_interval_is_told_in_points():
     assert n05.points(paired_bootstrap([0] * 50, [1] * 50, counts=[100] * 50)) == "WER +1.00 points (+1.00 to +1.00)"
 
 
+def test_one_second_of_a_film_is_of_one_person_who_speaks_on_without_a_gap():
+    film = n05.liveliest(n05.people(models.face_frames("test"))[0])
+    assert {frame.sentence.text for frame in film} == {film[0].sentence.text}
+    assert np.diff([frame.number for frame in film]).tolist() == [1] * 24
+
+
+def test_the_mouths_difference_is_that_of_the_means_over_all_frames():
+    frames = models.face_frames("test")[::40]
+    truth = np.concatenate([frame.truth for frame in frames])
+    before, after = np.clip(truth + np.float32(0.1), 0, 1), np.clip(truth + np.float32(0.2), 0, 1)
+    means = [
+        np.mean([models.mouth_psnr(a, b) for a, b in zip(truth, pictures, strict=True)]) for pictures in (before, after)
+    ]
+    told = n05.mouth_difference(frames, before, after)
+    assert told.difference == pytest.approx(means[1] - means[0])
+    assert told.low < told.difference < told.high < 0
+
+
+def test_sentences_in_noise_are_every_third_of_those_that_models_gives():
+    told, given = n05.spoken_tests(5), models.utterances("test", noise_db=5)
+    assert {said.samples.tobytes() for said in told} <= {said.samples.tobytes() for said in given[::3]}
+
+
+def test_what_clips_is_counted_and_told():
+    histogram = calibration.Histogram()
+    histogram.add(np.linspace(-1, 3, 10_000).astype(np.float32))
+    told = {"whole: 40.0 dB": (histogram.low, histogram.high), "cut: 30.5 dB": (-1.0, 2.0)}
+    assert n05.clipping(histogram, told) == "1 of 2 clip"
+    assert n05.cut_dB(told) == {"whole": 40.0, "cut": 30.5}
+
+
+def test_the_table_of_methods_shows_each_difference_with_its_interval_in_page_and_print():
+    same = paired_bootstrap([0, 0], [0, 0])
+    worse = paired_bootstrap([0] * 9, [1] * 9, counts=[100] * 9)
+    row = {"digits": same, "digits dB": 30.0, "clean": (same, []), "5 dB": (worse, [("a", "b")]), "speech dB": 33.0,
+           "mouth": same, "face dB": 38.0}  # fmt: skip
+    table = n05.MethodTable({"moving_average": row})
+    for shown in (repr(table), table._repr_html_()):
+        assert "moving average" in shown
+        assert "+1.0 (+1.0 to +1.0)" in shown
+        assert "0, 1" in shown
+
+
 def test_the_schematic_says_in_words_what_it_shows():
     assert len(lesson05.flow().alt) > 100
