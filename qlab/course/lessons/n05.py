@@ -275,9 +275,10 @@ def range_mistakes(batches):
     reach = max(abs(low), abs(high))
     return {
         "the two are swapped: (low, high)": (high, low),
+        # Whoever widens at both ends errs at the positive batches, which come first.
+        "the highest starts at 0, and all numbers were below: start it at -inf": (low, max(high, 0)),
         "the range was widened to contain 0. That is the quantizer's to do; an observer says what it saw, so start "
         "from inf and -inf, not from 0": (min(low, 0), max(high, 0)),
-        "the highest starts at 0, and all numbers were below": (low, max(high, 0)),
         "the lowest starts at 0, and all numbers were above": (min(low, 0), high),
         "only the last batch counts: each batch must widen what was there": (lows[-1], highs[-1]),
         "only the first batch counts": (lows[0], highs[0]),
