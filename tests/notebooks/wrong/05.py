@@ -125,7 +125,7 @@ WRONG_ANSWERS = {
         ("widened to 0", observer(range="min(self.low, 0), max(self.high, 0)"), "widened to contain 0"),
         ("swapped", observer(range="self.high, self.low"), "the two are swapped"),
         ("keeps everything", KEEPS, "it keeps the activations"),
-        ("one memory for all", SHARED, "only"),
+        ("one memory for all", SHARED, "share one memory"),
         ("merge without return", observer(returned="pass"), "let it `return self`"),
         ("merge changes nothing", observer(merge="pass"), "merge changed nothing"),
         ("merge takes the other's", observer(merge="self.low, self.high = other.low, other.high"), "took the place"),
