@@ -1,12 +1,9 @@
 """How `make test` deals the tests out to the cores: what shares a set-up stays together, the longest goes first."""
 
 import re
-from functools import cache
-from pathlib import Path
 
 from xdist.scheduler import LoadScopeScheduling
 
-NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 _ONE_NOTEBOOK = re.compile(r"(tests/notebooks/test_notebooks\.py)::\w+\[(\w+)")
 # Each of these takes as long as a hundred others: begun last, it would keep one core busy while the rest are idle.
 _LONGEST = ("tests/browser", "tests/notebooks", "tests/test_telemetry.py", "tests/models", "tests/measure")
@@ -17,19 +14,8 @@ def room(nodeid):
     if nodeid.startswith("tests/browser/"):
         return "tests/browser"
     if one := _ONE_NOTEBOOK.match(nodeid):
-        file, name = one.groups()
-        return f"{file}::{'quantizing' if quantizes_in_place(name) else name}"
+        return "::".join(one.groups())
     return nodeid.partition("::")[0]
-
-
-@cache
-def quantizes_in_place(name):
-    """Does the notebook call onnxruntime's quantizers? They write MODEL-inferred.onnx beside MODEL, and remove it.
-
-    Two at a time would take it from each other where they quantize the same shipped model.
-    """
-    code = (NOTEBOOKS / f"{name}.ipynb").read_text(encoding="utf-8")
-    return any(f"{quantizer}(" in code for quantizer in ("quantize_dynamic", "quantize_static"))
 
 
 def in_order(nodeid):

@@ -92,6 +92,14 @@ def test_what_the_shared_cache_holds_is_used_and_what_it_lacks_is_made_in_ones_o
     assert run(lent, tmp_path / "ann", "-c", code) == ["x86-avx2", str(own / "made.bin"), str(own)]
 
 
+def test_onnxruntimes_quantizers_read_a_lent_model(lent, tmp_path):
+    code = (
+        "from pathlib import Path; from qlab import models; from onnxruntime.quantization import quantize_dynamic; "
+        "quantize_dynamic(models.path('digits'), Path('~/int8.onnx').expanduser()); print(list(Path.home().glob('*.onnx')))"
+    )
+    assert run(lent, tmp_path / "ann", "-c", code)[-1].count("int8.onnx") == 1
+
+
 def test_an_update_is_the_owners(lent, tmp_path):
     checkout, _ = lent
     with pytest.raises(AssertionError, match="belongs to somebody else, who updates it"):

@@ -10,7 +10,7 @@ size, random weights, latency only: "conformer_full" and "face_unet_full".
 
 from pathlib import Path
 
-from qlab.models.catalog import checked
+from qlab.models.catalog import checked, lent
 from qlab.models.digits import digit_split
 from qlab.models.face import Frame, face_frames, mouth_opening, mouth_psnr
 from qlab.models.filled import example_feed, filled_path
@@ -29,10 +29,11 @@ NAMES = TRAINED + FULL_SIZE
 def path(name: str) -> Path:
     """Path of the .onnx called `name`, one of `NAMES`: its sha256 verified; a full-size one filled from its seed.
 
+    It lies in a folder of this process's own, in which others' quantizers may write beside it.
     Raises ValueError for another name or an altered file, FileNotFoundError for a missing one.
     """
     if name in TRAINED:
-        return checked(f"models/{name}.onnx")
+        return lent(checked(f"models/{name}.onnx"))
     if name in FULL_SIZE:
-        return filled_path(name)
+        return lent(filled_path(name))
     raise ValueError(f"there is no model {name!r}; there are: {', '.join(NAMES)}")

@@ -1,6 +1,9 @@
 """The course's data by name: every file is checked against data/SHA256SUMS when it is opened."""
 
+import filecmp
 import hashlib
+import shutil
+import tempfile
 from functools import cache
 from pathlib import Path
 
@@ -28,6 +31,28 @@ def checked(name):
     if found != expected:
         raise ValueError(f"{path} was altered: its sha256 is {found[:16]}..., expected {expected[:16]}...; {restore}")
     return path
+
+
+def lent(path):
+    """The file `path` under a path of this process's own, in a folder that is removed when it ends.
+
+    onnxruntime's quantizers write MODEL-inferred.onnx beside MODEL: two kernels would take it from each other, and
+    where the course's folder can only be read they would fail.
+    """
+    own = Path(_folder().name) / path.name
+    there = own.readlink() == path if own.is_symlink() else own.is_file() and filecmp.cmp(own, path)
+    if not there:
+        own.unlink(missing_ok=True)
+        try:
+            own.symlink_to(path)
+        except OSError:  # Windows grants links to few
+            shutil.copy2(path, own)
+    return own
+
+
+@cache
+def _folder():
+    return tempfile.TemporaryDirectory(prefix="quantization-lab-", ignore_cleanup_errors=True)
 
 
 @cache

@@ -417,20 +417,20 @@ def test_two_functions_of_one_answer_have_a_place_each_and_one_of_them_can_be_ed
 
 
 def test_a_class_has_a_place_as_well(register, monkeypatch):
-    register(lambda answer: expect_equal(answer(3).top, 3), "99.2", place="Observer", otherwise=qlabs)
-    cell = "class Observer:\n    def __init__(self, x):\n        self.top = x"
-    assert check("99.2", run_cell(cell)["Observer"]).status == "passed"
+    register(lambda answer: expect_equal(answer(3).top, 3), "99.2", place="Keeper", otherwise=qlabs)
+    cell = "class Keeper:\n    def __init__(self, x):\n        self.top = x"
+    assert check("99.2", run_cell(cell)["Keeper"]).status == "passed"
     another_kernel(monkeypatch)
-    assert mine.Observer(4).top == 4
+    assert mine.Keeper(4).top == 4
 
 
 def test_a_dataclass_is_kept_also_where_its_annotations_are_text(register, monkeypatch):
-    register(lambda answer: expect_equal(answer(3).top, 3), "99.2", place="Observer", otherwise=qlabs)
-    cell = "from dataclasses import dataclass\n@dataclass\nclass Observer:\n    top: 'int'\n"
+    register(lambda answer: expect_equal(answer(3).top, 3), "99.2", place="Keeper", otherwise=qlabs)
+    cell = "from dataclasses import dataclass\n@dataclass\nclass Keeper:\n    top: 'int'\n"
     cell += "    def range(self):\n        return 0, self.top"
-    assert check("99.2", run_cell(cell)["Observer"]).status == "passed"
+    assert check("99.2", run_cell(cell)["Keeper"]).status == "passed"
     another_kernel(monkeypatch)
-    assert mine.Observer(4).range() == (0, 4)
+    assert mine.Keeper(4).range() == (0, 4)
 
 
 def test_a_kept_function_may_call_another_place(monkeypatch, register):

@@ -3,6 +3,7 @@
 import hashlib
 
 import pytest
+from onnxruntime.quantization import quantize_dynamic
 
 from qlab import models
 from qlab.models import catalog
@@ -74,3 +75,12 @@ def test_the_speech_takes_at_most_30_mb_and_a_skeleton_less_than_one():
     assert sum(path.stat().st_size for path in catalog.DATA.glob("speech/**/*.flac")) < 30e6
     for name in models.FULL_SIZE:
         assert catalog.checked(f"models/{name}.onnx").stat().st_size < 1e6
+
+
+def test_quantizers_that_write_beside_a_model_write_nowhere_near_the_courses(tmp_path):
+    folder = catalog.DATA / "models"
+    before, path = folder.stat().st_mtime_ns, models.path("digits")
+    assert (path.name, path) == ("digits.onnx", models.path("digits"))
+    quantize_dynamic(path, tmp_path / "int8.onnx")
+    assert folder.stat().st_mtime_ns == before  # nothing was written there, not for a moment either
+    assert models.path("face_unet_full").parent == path.parent
