@@ -113,7 +113,7 @@ def kl(start="np.inf", tail="p[-1] += counts[stop:].sum()", source="inside", use
 
 
 HOW = ("too few sentences", "another level", "an outlier", "padding taken for speech", "test sentences in it")
-DISPROOF = {HOW[0]: "as many as the other two", HOW[1]: "the median feature is", HOW[2]: "its largest feature is",
+DISPROOF = {HOW[0]: "as many as the other two", HOW[1]: "as in sound speech", HOW[2]: "its largest feature is",
             HOW[4]: "no sentence of the test is among them"}  # fmt: skip
 CHOICES = {"05.5"}
 WRONG_ANSWERS = {
@@ -136,6 +136,25 @@ WRONG_ANSWERS = {
          "which merge must leave as it is"),
         ("narrower", observer(merge="self.low, self.high = max(self.low, other.low), min(self.high, other.high)"),
          "narrower ends"),
+        ("merge keeps the other", observer(
+            init="self.low, self.high, self.others = np.inf, -np.inf, []", merge="self.others.append(other)",
+            range="min([self.low] + [o.low for o in self.others]), max([self.high] + [o.high for o in self.others])"),
+         "merge kept the other one itself"),
+        ("elif", observer(observe="for v in x.ravel():\n            if v < self.low:\n                self.low = v\n"
+                          "            elif v > self.high:\n                self.high = v"), "not `elif`"),
+        ("0 is unseen", observer(
+            init="self.low = self.high = 0",
+            observe="self.low = min(self.low, x.min()) if self.low else x.min()\n"
+                    "        self.high = max(self.high, x.max()) if self.high else x.max()"),
+         "an end of 0 was taken for nothing seen"),
+        ("starts at a billion", observer(init="self.low, self.high = 1e9, -1e9"), "was as far out"),
+        ("merge widens to 0", observer(
+            merge="self.low, self.high = min(self.low, other.low, 0), max(self.high, other.high, 0)"),
+         "widened to contain 0"),
+        ("two numbers a batch", observer(
+            init="self.ends = []", observe="self.ends += [float(x.min()), float(x.max())]",
+            merge="self.ends = self.ends + other.ends", range="min(self.ends), max(self.ends)"),
+         "something of each batch"),
         ("an instance", observer().replace("class Observer", "class Made") + "\n\nObserver = Made()\n",
          "expected the class Observer itself"),
     ],
@@ -155,6 +174,11 @@ WRONG_ANSWERS = {
          "    return edges[np.searchsorted(c, percent / 100 * c[-1]) + 1]\n", "divided by its own sum"),
         ("percent of the way", PERCENTILE + "    return edges[0] + percent / 100 * (edges[-1] - edges[0])\n",
          "percent of the way"),
+        ("one bin too high", SUMMED + "    found = np.searchsorted(c, percent / 100 * c[-1])\n"
+         "    return edges[min(found + 2, len(edges) - 1)]\n",
+         "one bin off"),
+        ("one bin too low", SUMMED + "    return edges[np.searchsorted(c, percent / 100 * c[-1]) - 1]\n",
+         "one bin off"),
         ("both ends", SUMMED + "    return edges[np.searchsorted(c, (1 - (1 - percent / 100) / 2) * c[-1]) + 1]\n",
          "half of the rest"),
     ],
@@ -176,20 +200,31 @@ WRONG_ANSWERS = {
         ("QOperator", face(options=OPTIONS + ", quant_format=quantization.QuantFormat.QOperator"), "asked for Q/DQ"),
         ("one frame only", face(options=OPTIONS).replace("FaceReader(frames),", "FaceReader(frames[:1]),"),
          "frame 0 alone"),
-        ("no reader", face().replace("(quantization.CalibrationDataReader)", ""), "is no CalibrationDataReader"),
+        ("the last frame left out", face().replace("FaceReader(frames),", "FaceReader(frames[:-1]),"),
+         "all frames but the last"),
+        ("every second frame", face().replace("FaceReader(frames),", "FaceReader(frames[::2]),"), "every second frame"),
+        ("percentile", face(options=OPTIONS + ", calibrate_method=quantization.CalibrationMethod.Percentile"),
+         "the scale of"),
+        ("Convs left out", face(options=OPTIONS + ", nodes_to_exclude=[[n.name for n in "
+                                "onnx.load(model).graph.node if n.op_type == 'Conv'][-1]]"),
+         "leaves some out"),
+        ("no get_next", face().replace("get_next", "next_feed"), "abstract method get_next"),
     ],
     "05.4": [
         ("Q of the clipped counts", kl(source="p"), "Q was made of the clipped counts"),
         ("the tail dropped", kl(tail="pass"), "the numbers beyond the threshold were dropped"),
-        ("spread over all bins", kl(used="np.ones(stop)"), "spread over all its bins"),
+        ("spread over all bins",
+         kl(used="np.ones(stop)").replace("np.where(p > 0, ", "(").replace("[code], 0)", "[code])"),
+         "spread over all its bins"),
+        ("divided among all bins", kl(used="np.ones(stop)"), "divided by all its bins"),
         ("bins instead of a threshold", kl(returned="best"), "that is the number of bins"),
         ("the largest divergence", kl(start="-np.inf", less=">"), "that is the"),
         ("the whole range", kl(returned="len(counts) * width"), "nothing clipped"),
         ("the first candidate", kl(returned="codes * width"), "the first candidate"),
     ],
     "05.5": [
-        *((f"{letter}, {how}", f'broken = ("{letter}", "{how}")', f"set {letter} is sound")
-          for letter in "AC" for how in HOW),
+        *((f"{letter}, {how}", f'broken = ("{letter}", "{how}")', said)
+          for letter in "AC" for how, said in (DISPROOF | {HOW[1]: "as in sound speech", HOW[3]: "lengths"}).items()),
         *((f"B, {how}", f'broken = ("B", "{how}")', said) for how, said in DISPROOF.items()),
     ],
 }  # fmt: skip
