@@ -79,7 +79,7 @@ def _products(path):
         if node.op_type not in INTEGER_NODES or len(node.input) < 2 or node.input[1] not in held:
             continue
         codes = numpy_helper.to_array(held[node.input[1]])
-        sides = "u8", SHORT[codes.dtype.name]  # dynamic quantization makes activations uint8
+        sides = "u8", SHORT.get(codes.dtype.name, codes.dtype.name)  # dynamic quantization makes activations uint8
         found.append((node.op_type, *(sides[::-1] if node.op_type == "ConvInteger" else sides), codes))
     return found
 
@@ -586,9 +586,9 @@ class Watched:
     def __init__(self, session):
         self._session, self.feeds = session, []
 
-    def run(self, names, feed, *rest):
-        self.feeds.append({name: np.array(value) for name, value in feed.items()})
-        return self._session.run(names, feed, *rest)
+    def run(self, output_names, input_feed, run_options=None):
+        self.feeds.append({name: np.array(value) for name, value in input_feed.items()})
+        return self._session.run(output_names, input_feed, run_options)
 
     def __getattr__(self, name):
         return getattr(self._session, name)
@@ -714,6 +714,7 @@ def _(answer):
 
 @exercise("07.5", "private quantizers for query, key and value")
 def _(answer):
+    answer = answer.strip().lower() if isinstance(answer, str) else answer
     if not isinstance(answer, str) or answer not in PRIVATE:
         raise Almost(f"expected one of {', '.join(map(repr, PRIVATE))}, seen {brief(answer)}")
     about = words("07", "private")[answer]
