@@ -746,7 +746,7 @@ def _(answer):
     return "both inputs, one frame a call; uint8 x int8 Q/DQ, per channel, ranges of all frames"
 
 
-# Exercise 05.4: the threshold of least divergence, by a plain loop.
+# Exercise 05.5: the threshold of least divergence, by a plain loop.
 
 CODES = 128
 
@@ -794,7 +794,7 @@ def magnitude_histograms():
     return tuple(found)
 
 
-@exercise("05.4", "the threshold of least divergence")
+@exercise("05.5", "the threshold of least divergence")
 def _(answer):
     for name, counts, width in magnitude_histograms():
         stops = range(CODES, counts.size + 1)
@@ -840,7 +840,7 @@ def _why_threshold(said, counts, width, seen, best, stops):
     return text + (f": {'; or '.join(fits)}" if fits else "")  # several mistakes may give one threshold
 
 
-# Exercise 05.5: three calibration sets, one of them broken.
+# Exercise 05.4: three calibration sets, one of them broken.
 
 HOW = ("too few sentences", "another level", "an outlier", "padding taken for speech", "test sentences in it")
 
@@ -855,7 +855,7 @@ def suspects():
     return sets | {"B": [filled_up(feed, longest) for feed in sets["B"]]}
 
 
-@exercise("05.5", "which calibration set is broken, and how")
+@exercise("05.4", "which calibration set is broken, and how")
 def _(answer):
     if not isinstance(answer, tuple | list) or len(answer) != 2:
         raise Almost(f'expected a pair such as ("A", "an outlier"), seen {brief(answer)}')

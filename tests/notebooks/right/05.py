@@ -220,7 +220,7 @@ RIGHT_ANSWERS = {
         ("no base class", face().replace("(quantization.CalibrationDataReader)", "")),
         ("an option that changes nothing", face(ITER, SYMMETRIC_WEIGHTS)),
     ],
-    "05.4": [
+    "05.5": [
         ("loops", KL_LOOPS),
         ("the last of the best", KL_LAST),
         ("a function of the size", KL_SCIPY_LIKE),

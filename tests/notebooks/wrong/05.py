@@ -115,7 +115,7 @@ def kl(start="np.inf", tail="p[-1] += counts[stop:].sum()", source="inside", use
 HOW = ("too few sentences", "another level", "an outlier", "padding taken for speech", "test sentences in it")
 DISPROOF = {HOW[0]: "as many as the other two", HOW[1]: "as in sound speech", HOW[2]: "its largest feature is",
             HOW[4]: "no sentence of the test is among them"}  # fmt: skip
-CHOICES = {"05.5"}
+CHOICES = {"05.4"}
 WRONG_ANSWERS = {
     "05.1": [
         ("starts at 0", observer(init="self.low, self.high = 0.0, 0.0"), "start from inf and -inf, not from 0"),
@@ -210,7 +210,7 @@ WRONG_ANSWERS = {
          "leaves some out"),
         ("no get_next", face().replace("get_next", "next_feed"), "abstract method get_next"),
     ],
-    "05.4": [
+    "05.5": [
         ("Q of the clipped counts", kl(source="p"), "Q was made of the clipped counts"),
         ("the tail dropped", kl(tail="pass"), "the numbers beyond the threshold were dropped"),
         ("spread over all bins",
@@ -222,7 +222,7 @@ WRONG_ANSWERS = {
         ("the whole range", kl(returned="len(counts) * width"), "nothing clipped"),
         ("the first candidate", kl(returned="codes * width"), "the first candidate"),
     ],
-    "05.5": [
+    "05.4": [
         *((f"{letter}, {how}", f'broken = ("{letter}", "{how}")', said)
           for letter in "AC" for how, said in (DISPROOF | {HOW[1]: "as in sound speech", HOW[3]: "lengths"}).items()),
         *((f"B, {how}", f'broken = ("B", "{how}")', said) for how, said in DISPROOF.items()),
