@@ -51,7 +51,7 @@ def signs(card, raced, *, title):
             right.annotate("no kernel here", (1, y), (8, 0), textcoords="offset points", va="center", color=INK)
             continue
         value, low, high = with_interval(raced[name])
-        right.plot([1, value], [y, y], color=palette.INTEGER, linewidth=9, solid_capstyle="butt")
+        right.plot([1, value], [y, y], color=_faster_or_slower(value), linewidth=9, solid_capstyle="butt")
         right.plot([low, high], [y, y], color=INK, linewidth=1.4)
         right.annotate(
             f"{value:.2f}×", (max(high, 1), y), (8, 0), textcoords="offset points", va="center", color=INK
@@ -67,6 +67,11 @@ def signs(card, raced, *, title):
     right.set_title("measured just now", fontsize=10, fontweight="normal")
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
     return figure
+
+
+def _faster_or_slower(times):
+    """The colour that the card's heat map has on that side of 1."""
+    return palette.INTEGER if times >= 1 else palette.ERROR
 
 
 def _heat(axes, card):
@@ -103,15 +108,16 @@ def grid(rows, *, title):
     figure, (left, right) = palette.figure(1, 2, height=1.5 + 0.34 * len(rows), sharey=True)
     for y, (interval, changed, speedup) in enumerate(rows.values()):
         points = [100 * each for each in (interval.low, interval.high)]
-        left.plot(points, [y, y], color=palette.INTEGER, linewidth=2.2)
-        left.plot(100 * interval.difference, y, "o", color=palette.INTEGER)
+        left.plot(points, [y, y], color=INK, linewidth=2.2)
+        left.plot(100 * interval.difference, y, "o", color=INK)
         left.annotate(
             f"{changed}", (1, y), (-2, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
             ha="right", va="center", color=INK,
         )  # fmt: skip
         if speedup is not None:
-            right.plot(speedup[1:], [y, y], color=palette.INTEGER, linewidth=2.2)
-            right.plot(speedup[0], y, "o", color=palette.INTEGER)
+            color = _faster_or_slower(speedup[0])
+            right.plot(speedup[1:], [y, y], color=color, linewidth=2.2)
+            right.plot(speedup[0], y, "o", color=color)
     for axes, at in ((left, 0), (right, 1)):
         axes.axvline(at, color=palette.FP32, linewidth=1.6)
         axes.grid(False, axis="y")
@@ -147,7 +153,7 @@ def stored(files, *, title):
         for name, size in sums.items():
             axes.barh(y, size, left=left, color=inks[name], height=0.62, label=name if y == 0 else None)
             left += size
-        said = ", ".join(f"{size:.2f} {name}" for name, size in sums.items())
+        said = ", ".join(f"{size:.2f} {name}" for name, size in sums.items() if size)
         axes.annotate(said, (left, y), (6, 0), textcoords="offset points", va="center", color=INK, fontsize=9)
     axes.set_yticks(range(len(files)), list(files))
     axes.set_ylim(len(files) - 0.5, -0.6)
@@ -176,13 +182,17 @@ def beside(x, curve, decibels, *, low, high, at_db, label):
         shown, -0.02, 0.07, transform=left.get_xaxis_transform(), color=palette.INTEGER, linewidth=1.4,
         clip_on=False, zorder=4,
     )  # fmt: skip
-    left.set_title(f"{inside} of 256 codes are left", fontsize=10, fontweight="normal")
+    left.set_title(f"{inside} of 256 codes are left (green)", fontsize=10, fontweight="normal")
     left.set_ylabel("% of your numbers (log)")
     right.plot(*curve, color=palette.ACTIVATIONS)
-    right.plot(at_db, decibels, "o", color=palette.INTEGER, markersize=9)
+    right.plot(at_db, decibels, "o", color=palette.ACTIVATIONS, markersize=9)
     right.set(xlabel="the neighbour is louder by (dB)", ylabel="SQNR of your numbers (dB)", ylim=(-5, 55))
-    right.set_title("your sentence alone: at 0 dB", fontsize=10, fontweight="normal")
+    right.set_title("at 0 dB the neighbour is as large as you", fontsize=10, fontweight="normal")
     times = 10 ** (at_db / 20)
-    said = f"Beside one {times:.0f} times as large: {decibels:.1f} dB" if at_db else f"Alone: {decibels:.1f} dB"
+    said = (
+        f"Beside one {times:.0f} times as large: SQNR {decibels:.1f} dB"
+        if at_db
+        else f"Beside its like: SQNR {decibels:.1f} dB"
+    )
     figure.suptitle(said, x=0.01, ha="left", fontsize=12, fontweight="bold")
     return figure

@@ -38,6 +38,9 @@ RIGHT_ANSWERS = {
          "    names = [n.name for n in onnx.load(fp32).graph.node if n.op_type == 'Conv']\n"
          "    return {'weight_type': QuantType.QInt8 if s >= u else QuantType.QUInt8, 'nodes_to_exclude': names, "
          "'reduce_range': bool(s >= u and card.saturates)}\n"),
+        ("short texts", "def options(card):\n    s, u = card.speed['u8s8'] or 0, card.speed['u8u8'] or 0\n"
+         "    if max(s, u) <= 1:\n        return 'no'\n    return {'op_types_to_quantize': ['MatMul'], 'weight_type': "
+         "QuantType.QInt8 if s > u else QuantType.QUInt8, 'reduce_range': s > u and card.saturates}\n"),
         ("one word per machine", "def options(card):\n    usable = sorted((card.speed[p] or 0, p) for p in "
          "('u8u8', 'u8s8'))\n    speed, pair = usable[-1]\n    if speed < 1:\n        return "
          "f'{card.name}: {pair} is only {speed} times float32'\n    kind = {'u8u8': QuantType.QUInt8, 'u8s8': "
@@ -63,6 +66,10 @@ RIGHT_ANSWERS = {
          "onnxruntime.InferenceSession(path, o)\n    kinds = [n.op_type for n in onnx.load(folder / 'right.onnx')."
          "graph.node if n.op_type in n07.INTEGER_NODES]\n    names, counts = np.unique(kinds, return_counts=True)\n"
          "    return dict(zip(names.tolist(), counts))\n"),
+        ("a path with methods", "def integer_nodes(path):\n    o = onnxruntime.SessionOptions()\n    target = folder / "
+         "f'{path.stem}-right.onnx'\n    o.optimized_model_filepath = str(target)\n    o.log_severity_level = 3\n    "
+         "onnxruntime.InferenceSession(path.read_bytes(), o)\n    return Counter(n.op_type for n in "
+         "onnx.load(target).graph.node if n.op_type in n07.INTEGER_NODES)\n"),
         ("qlab's census, by domain", "def integer_nodes(path):\n    return {key: n for key, n in "
          "graph.census(path).integer.items() if key[1] in n07.INTEGER_NODES}\n"),
         ("qlab's optimized graph", "def integer_nodes(path):\n    nodes = graph.optimized(path).graph.node\n"
@@ -86,6 +93,9 @@ RIGHT_ANSWERS = {
          "onnx.load(path).graph.initializer]\n    kinds = {a.dtype.name for a in arrays}\n    out = {k: np.sum("
          "[a.nbytes for a in arrays if a.dtype.name == k]) for k in kinds}\n    out['graph'] = "
          "np.int64(Path(path).stat().st_size) - sum(out.values())\n    return out\n"),
+        ("ONNX's names as keys, a path with methods", "def account(path):\n    out = Counter()\n    for t in onnx.load("
+         "path).graph.initializer:\n        out[onnx.TensorProto.DataType.Name(t.data_type)] += "
+         "onnx.numpy_helper.to_array(t).nbytes\n    return {**out, 'graph': path.stat().st_size - out.total()}\n"),
         ("ONNX's numbers as keys", "def account(path):\n    out = Counter()\n    for t in onnx.load(path).graph."
          "initializer:\n        out[t.data_type] += onnx.numpy_helper.to_array(t).nbytes\n    "
          "return {**out, 'graph': Path(path).stat().st_size - out.total()}\n"),
@@ -115,6 +125,9 @@ RIGHT_ANSWERS = {
          "session.run(['ctc_log_probs', 'encoder_out_lens'], {'speech': speech, 'speech_lengths': lengths})\n    out = "
          "[None] * len(features)\n    for at, which in enumerate(order):\n        out[which] = p[at][: n[at]]\n    "
          "return out\n\n\ndef alone(session, features):\n    return [together(session, [f])[0] for f in features]\n"),
+        ("onnxruntime's own argument names", ONE_BATCH.replace("session.run([\"ctc_log_probs\", \"encoder_out_lens\"],",
+         "session.run(output_names=[\"ctc_log_probs\", \"encoder_out_lens\"], input_feed=")
+         + "def alone(session, features):\n    return [together(session, [f])[0] for f in features]\n"),
         ("a generator made a list", ONE_BATCH + "def alone(session, features):\n    def each():\n        for f in "
          "features:\n            yield from together(session, [f])\n    return list(each())\n"),
     ],

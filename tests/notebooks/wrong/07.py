@@ -117,6 +117,23 @@ WRONG_ANSWERS = {
         ("a node left out", always('{"weight_type": QuantType.QUInt8 if card.speed["u8u8"] > card.speed["u8s8"] or '
          'card.saturates else QuantType.QInt8, "op_types_to_quantize": ["MatMul"], "nodes_to_exclude": '
          '["node_MatMul_77"]}'), "of the 56 matrix products"),
+        ("the best of all four pairs, of which two cannot occur", """\
+def options(card):
+    speed = {pair: times or 0 for pair, times in card.speed.items()}
+    best = max(speed, key=speed.get)
+    if speed[best] <= 1:
+        return "do not quantize"
+    kind = QuantType.QInt8 if best.endswith("s8") else QuantType.QUInt8
+    return {"op_types_to_quantize": ["MatMul"], "weight_type": kind, "reduce_range": card.saturates}
+""", "u8 × s8 (activations × weights), which is 0.50 times"),
+        ("u8 x u8 never looked at", options(none="signed < 1"), "there is a faster product"),
+        ("worth it from 0.9", options(none="max(signed, unsigned) < 0.9"),
+         "no product that quantize_dynamic can write"),
+        ("worth it from 1.25", options(none="max(signed, unsigned) < 1.25"), "there is a faster product"),
+        ("a missing kernel is not thought of", options().replace(" or 0", ""), "raised TypeError"),
+        ("an empty text", options(reason='" "'), "return a str that says so"),
+        ("16 bits", always('{"weight_type": QuantType.QInt16, "op_types_to_quantize": ["MatMul"]}'), "on the card"),
+        ("the weights beside the file", always('{"use_external_data_format": True}'), "leave it out of the options"),
         ("a keyword that is not there", always('{"weights": "int8"}'), "quantize_dynamic refused"),
         ("the file named too", always('{"model_input": "x"}'), "leave it out of the options"),
         ("the type alone", always("QuantType.QInt8"), "expected a dict of options or a str"),
@@ -136,7 +153,12 @@ WRONG_ANSWERS = {
         ("the names alone", nodes(returned="{n.op_type for n in nodes if n.op_type in n07.INTEGER_NODES}"),
          "expected {op_type: how many}"),
         ("the optimizer switched off", nodes().replace("    options.log", "    options.graph_optimization_level = "
-         "onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL\n    options.log"), "stand in the *file*"),
+         "onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL\n    options.log"),
+         "leave graph_optimization_level as it is"),
+        ("half a node", nodes(returned="{k: v + 0.4 for k, v in Counter(n.op_type for n in nodes if n.op_type in "
+         "n07.INTEGER_NODES).items()}"), "expected a number for each op_type"),
+        ("the optimizer held back", nodes().replace("    options.log", "    options.graph_optimization_level = "
+         "onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC\n    options.log"), "graph_optimization_level"),
     ],
     "07.3": [
         ("megabytes", account(returned='{k: v / 1e6 for k, v in {**parts, "graph": Path(path).stat().st_size - '
@@ -150,6 +172,19 @@ WRONG_ANSWERS = {
          'sum(parts.values())}'), "last tensor only"),
         ("one sum", account(returned="parts.total()"), "expected a dict"),
         ("tensors counted", account(size="1", returned="parts"), "numbers of tensors"),
+        ("kilobytes", account(returned='{k: v / 1e3 for k, v in {**parts, "graph": Path(path).stat().st_size - '
+         'parts.total()}.items()}'), "these are kilobytes"),
+        ("half a byte off", account(returned='{**parts, "graph": Path(path).stat().st_size - parts.total() + 0.5}'),
+         "bytes of 'graph'"),
+        ("the graph without its initializers", """\
+def account(path):
+    model, parts = onnx.load(path), Counter()
+    for tensor in model.graph.initializer:
+        array = onnx.numpy_helper.to_array(tensor)
+        parts[array.dtype.name] += array.nbytes
+    del model.graph.initializer[:]
+    return {**parts, "graph": model.ByteSize()}
+""", "names and shapes of the initializers"),
         ("bits", account(returned='{k: 8 * v for k, v in {**parts, "graph": Path(path).stat().st_size - '
          'parts.total()}.items()}'), "these are bits"),
     ],
@@ -170,6 +205,11 @@ WRONG_ANSWERS = {
         ("turned round", batch(returned="[row[:count] for row, count in zip(log_probs, frames)][::-1]"),
          "another order"),
         ("alone is together", batch(alone="together(session, features)"), "depend on who is beside it"),
+        ("alone, filled up to the longest", batch(alone="[session.run(['ctc_log_probs'], {'speech': np.pad(f, [(0, "
+         "max(map(len, features)) - len(f)), (0, 0)])[None], 'speech_lengths': np.array([len(f)])})[0][0][: "
+         "len(together(session, [f])[0])] for f in features]"), "filled up to the longest of the list"),
+        ("alone by length", batch(alone="[together(session, [g for g in features if len(g) == len(f)])[[g is f for g "
+         "in features if len(g) == len(f)].index(True)] for f in features]"), "depend on who is beside it"),
         ("an axis left", batch(alone="[session.run(['ctc_log_probs'], {'speech': f[None], 'speech_lengths': "
          "np.array([len(f)])})[0] for f in features]"), "an axis of length 1 is left"),
         ("swapped", batch() + "\n\ntogether, alone = alone, together\n", "swapped"),
