@@ -197,6 +197,12 @@ def test_what_is_empty_says_so_without_a_table():
     assert "1 adds no error of its own" in Page(exact._repr_html_()).text
 
 
+def test_a_finding_that_harms_nothing_is_not_red():
+    harmless = Findings([Finding("saturation-risk", "a layer", "why so", None, "none", is_harmless=True)])
+    assert markup.TONES["bad"] not in harmless._repr_html_()
+    assert markup.TONES["bad"] in findings()._repr_html_()
+
+
 def test_findings_are_still_a_list():
     assert Findings() == []
     assert [finding.code for finding in findings()] == ["conv-integer", "layer-loss"]

@@ -1,8 +1,8 @@
 """The talking face: speech vectors and a masked picture in, the whole picture out.
 
 A small relative of face_unet.py: a U-Net of MobileNetV2 blocks with skips and residuals, and beside it an ear. At its
-largest, 48 x 48, a block's first two convolutions are fused to an ordinary one, as in EfficientNetV2: integers speed
-up ordinary convolutions and slow down depthwise ones (data/README.md). Each of these 48 x 48 cells gives four pixels.
+largest, 48 x 48, a block's first two convolutions are fused to an ordinary one, as in EfficientNetV2, since integers
+speed those up most (data/README.md says where that was measured). Each of these 48 x 48 cells gives four pixels.
 Source: Tan and Le 2021 (arXiv 2104.00298) for the block, Shi et al. 2016 (arXiv 1609.05158) for the pixels.
 """
 
@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from data.build.face_unet import InvertedResidual
+from data.build.face_unet import InvertedResidual, pair
 from qlab.models import heads
 
 # Channels: what was heard, at the bottom of the U; the ear's own; what it passes on, little more than a mouth has.
@@ -43,10 +43,6 @@ def _heard(inputs, outputs, kernel, stride=1, padding=0):
     )
 
 
-def _halved(inputs, outputs):
-    return nn.Sequential(InvertedResidual(inputs, outputs, stride=2), InvertedResidual(outputs, outputs))
-
-
 class TalkingFace(nn.Module):
     """audio [B, 144, 16], face [B, 6, 96, 96] -> picture [B, 3, 96, 96] in 0..1."""
 
@@ -57,8 +53,8 @@ class TalkingFace(nn.Module):
         self.stem = nn.Sequential(
             nn.Conv2d(6, 32, 3, 2, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU(), FusedResidual(32, 32)
         )
-        self.down = nn.ModuleList([_halved(32, 48), _halved(48, 96), _halved(96, 160)])
-        self.fuse = nn.Sequential(InvertedResidual(160 + HEARD, 160), InvertedResidual(160, 160))
+        self.down = nn.ModuleList([pair(32, 48, stride=2), pair(48, 96, stride=2), pair(96, 160, stride=2)])
+        self.fuse = pair(160 + HEARD, 160)
         self.grow = nn.Upsample(scale_factor=2, mode="nearest")
         self.up = nn.ModuleList(
             [

@@ -39,7 +39,8 @@ def _plain(inputs, outputs, stride, padding):
     return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, padding, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
 
 
-def _pair(inputs, outputs, stride=1):
+def pair(inputs, outputs, stride=1):
+    """Two blocks, the first of which changes the shape."""
     return nn.Sequential(InvertedResidual(inputs, outputs, stride), InvertedResidual(outputs, outputs))
 
 
@@ -49,16 +50,16 @@ class FaceUNet(nn.Module):
     def __init__(self):
         super().__init__()
         self.stem = InvertedResidual(6, WIDTHS[0])
-        self.down = nn.ModuleList(_pair(a, b, stride=2) for a, b in pairwise(WIDTHS))
+        self.down = nn.ModuleList(pair(a, b, stride=2) for a, b in pairwise(WIDTHS))
         self.audio = nn.Sequential(
-            _pair(128, 256),
+            pair(128, 256),
             _plain(256, 256, (1, 2), 1),
-            _pair(256, 256),
+            pair(256, 256),
             InvertedResidual(256, 256),
             _plain(256, 512, 2, 3),
         )
-        self.fuse = nn.Sequential(_pair(1024, 512), _pair(512, 512))
-        self.up = nn.ModuleList(_pair(a + b, b) for a, b in zip(WIDTHS[:0:-1], WIDTHS[-2::-1], strict=True))
+        self.fuse = nn.Sequential(pair(1024, 512), pair(512, 512))
+        self.up = nn.ModuleList(pair(a + b, b) for a, b in zip(WIDTHS[:0:-1], WIDTHS[-2::-1], strict=True))
         self.grow = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
         self.last = nn.Conv2d(WIDTHS[0], 3, 1)
 

@@ -51,6 +51,20 @@ def _inputs(arguments, keywords):
     return f", called with {', '.join(named)}" if named else ""
 
 
+def two_functions(answer, first, second):
+    """(first, second) of an answer that is this pair of functions; (first, None) of the first alone.
+
+    `first` and `second` are the names that the exercise gives them. Raises Almost for anything else, and if swapped.
+    """
+    if callable(answer) and getattr(answer, "__name__", "") != second:
+        return answer, None
+    if not isinstance(answer, tuple | list) or len(answer) != 2 or not all(map(callable, answer)):
+        raise Almost(f"expected ({first}, {second}), two functions; seen {brief(answer)}, a `{kind(answer)}`")
+    if getattr(answer[0], "__name__", "") == second:
+        raise Almost(f"the two functions are swapped: check takes ({first}, {second})")
+    return tuple(answer)
+
+
 def expect_array(seen, what="the result"):
     """`seen` as an array of numbers. Lists of numbers are taken; strings, ragged lists, None and sets are not."""
     try:

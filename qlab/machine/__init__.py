@@ -39,12 +39,12 @@ def card(name: str | Card | None = None) -> Card:
         return _reference(name)
     if configured := os.environ.get("QLAB_CARD"):
         return _configured(configured)
-    file = _cached_name()
-    try:
-        return Card.from_json(cached(file).read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # none yet, unreadable, or damaged: all three are mended by measuring
-        measured = _measure()
-    _remember(measured, cache_folder() / file)
+    paths = [folder / _cached_name() for folder in _cache_folders()]
+    for path in paths:
+        with suppress(OSError, ValueError):  # none yet, unreadable, or damaged: all three are mended by measuring
+            return Card.from_json(path.read_text(encoding="utf-8"))
+    measured = _measure()
+    _remember(measured, paths[-1])
     return measured
 
 

@@ -61,4 +61,4 @@ class Findings(list):
         rows = [["finding", "ms a run", "what was seen, why it costs, what mends it"]]
         rows += [[one.code, f"{one.cost_ms:.3g}" if one.cost_ms else "", "\n".join(one._lines())] for one in self]
         tones = {(place, 0): "quiet" if one.is_harmless else "watch" for place, one in enumerate(self, 1)}
-        return markup.table(rows, left=(0, 2), tones=tones | {(1, 0): "bad"})
+        return markup.table(rows, left=(0, 2), tones=tones | ({} if self[0].is_harmless else {(1, 0): "bad"}))

@@ -114,7 +114,7 @@ def face(folder):
 
 
 def story(speech, picture):
-    """The README's picture: the article's speed-ups, its settings on this machine, and the recipes'."""
+    """The README's picture: the article's speed-ups, those of its settings on this machine, and the recipes'."""
     speech, picture = (
         {row.name: (row.speedup, row.speedup_low, row.speedup_high) for row in comparison.rows}
         for comparison in (speech, picture)
@@ -128,8 +128,8 @@ def story(speech, picture):
         "Transformer, recipes.hybrid": speech["recipes.hybrid"],
         "CNN, recipes.static": picture["recipes.static"],
     }
-    title = "int8 against fp32: the article, its settings here, and recipes that are fast on purpose"
-    return plots.slope_chart(ARTICLE, right, title=title)
+    title = "int8 against fp32: the article's settings, and recipes made for speed"
+    return plots.slope_chart(ARTICLE, right, title=title, right_label=machine.card().name)
 
 
 def speed_table(comparison):

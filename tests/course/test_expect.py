@@ -86,3 +86,23 @@ def test_tensors_are_the_same_each_time_and_hold_the_edges():
     assert all(np.array_equal(first[name], second[name]) for name in first)
     assert all(array.dtype == np.float32 and np.isfinite(array).all() for array in first.values())
     assert {"a constant tensor", "a tensor of zeros", "a single number"} <= set(first)
+
+
+def first(x):
+    return x
+
+
+def second(x):
+    return x
+
+
+@pytest.mark.parametrize(("answer", "pair"), [(first, (first, None)), ([first, second], (first, second))])
+def test_a_pair_of_functions_or_its_first_alone_is_taken(answer, pair):
+    assert expect.two_functions(answer, "first", "second") == pair
+
+
+def test_what_is_no_pair_of_functions_is_told_what_was_expected():
+    swapped = refusal(expect.two_functions, (second, first), "first", "second")
+    assert swapped == "the two functions are swapped: check takes (first, second)"
+    for answer in (second, (first, 3), "first"):
+        assert "expected (first, second), two functions" in refusal(expect.two_functions, answer, "first", "second")

@@ -12,7 +12,15 @@ from onnx import TensorProto, numpy_helper
 
 from qlab import PerAxis, PerBlock, PerTensor, PerToken, choose_qparams, fake_quantize, models, quantize, sqnr_db
 from qlab.course.brief import brief, error_text, kind
-from qlab.course.expect import call, expect_array, expect_close, expect_dtype, expect_number, expect_shape
+from qlab.course.expect import (
+    call,
+    expect_array,
+    expect_close,
+    expect_dtype,
+    expect_number,
+    expect_shape,
+    two_functions,
+)
 from qlab.course.lessons import exercise, words
 from qlab.course.plots.lesson04 import fates, price, slices, the_sum, who_shares
 from qlab.course.verdict import Almost, NotYet
@@ -984,12 +992,7 @@ def _(answer):
 
 @exercise("04.3", "the most for your bits")
 def _(answer):
-    alone = getattr(answer, "__name__", "") == "effective_bits"
-    if not alone and (not isinstance(answer, tuple | list) or len(answer) != 2 or not all(map(callable, answer))):
-        raise Almost(f"expected (effective_bits, best_within), two functions; seen {brief(answer)}, a `{kind(answer)}`")
-    effective_bits, best_within = (answer, None) if alone else answer
-    if getattr(effective_bits, "__name__", "") == "best_within":
-        raise Almost("the two functions are swapped: check takes (effective_bits, best_within)")
+    effective_bits, best_within = two_functions(answer, "effective_bits", "best_within")
     shapes = [
         ((5, 7), PerBlock(0, 2)), ((64, 128), PerTensor()), ((64, 128), PerAxis(0)), ((64, 3, 3, 3), PerAxis(0)),
         ((64, 128), PerBlock(1, 32)), ((64, 100), PerBlock(1, 32)), ((2, 5, 8), PerToken()),
@@ -997,7 +1000,7 @@ def _(answer):
     for bits, scale_bits in ((4, 16), (8, 32)):
         for shape, granularity in shapes:
             check_effective_bits(effective_bits, shape, bits, granularity, scale_bits)
-    if alone:
+    if best_within is None:
         raise NotYet("effective_bits is right; best_within is next, then check both")
     bits, granularity = judge_choices(best_within, cases())
     return f"on the real weight, 4.2 bits buy {bits}-bit codes with {granularity}"
@@ -1030,12 +1033,7 @@ def _said(name):
 
 @exercise("04.5", "per output channel, as at work")
 def _(answer):
-    alone = getattr(answer, "__name__", "") == "build"
-    if not alone and (not isinstance(answer, tuple | list) or len(answer) != 2 or not all(map(callable, answer))):
-        raise Almost(f"expected (build, read), two functions; seen {brief(answer)}, a `{kind(answer)}`")
-    build, read = (answer, None) if alone else answer
-    if getattr(build, "__name__", "") == "read":
-        raise Almost("the two functions are swapped: check takes (build, read)")
+    build, read = two_functions(answer, "build", "read")
     random = np.random.default_rng(45)
     conformer = onnx.load(models.path("conformer"))
     for part in ("self_attn.linear_q", "feed_forward.w_2", "feed_forward.w_1"):
@@ -1043,7 +1041,7 @@ def _(answer):
         x = (random.normal(size=(40, len(w))) + 0.4).astype(np.float32)
         model = as_model(call(build, x, w, name="build"))
         judge_built(model, x, w, f"build, K = {w.shape[0]}, N = {w.shape[1]}")
-    if alone:
+    if read is None:
         raise NotYet("build is right; read is next, then check both")
     variants = {
         "of your own model": model,

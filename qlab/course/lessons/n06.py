@@ -12,8 +12,8 @@ from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from qlab import PerAxis, choose_qparams, models, quantize
-from qlab.course.brief import brief, error_text, kind
-from qlab.course.expect import call, expect_array, expect_equal, expect_shape
+from qlab.course.brief import brief, error_text
+from qlab.course.expect import call, expect_array, expect_equal, expect_shape, two_functions
 from qlab.course.lessons import exercise
 from qlab.course.plots.lesson06 import dataflow, instructions, pair_square, room
 from qlab.course.verdict import Almost, NotYet
@@ -764,14 +764,9 @@ def _entry(session):
 
 @exercise("06.4", "make it saturate, and mend it")
 def _(answer):
-    alone = getattr(answer, "__name__", "") == "worst_input"
-    if not alone and (not isinstance(answer, tuple | list) or len(answer) != 2 or not all(map(callable, answer))):
-        raise Almost(f"expected (worst_input, mended), two functions; seen {brief(answer)}, a `{kind(answer)}`")
-    worst_input, mended = (answer, None) if alone else answer
-    if getattr(worst_input, "__name__", "") == "mended":
-        raise Almost("the two functions are swapped: check takes (worst_input, mended)")
+    worst_input, mended = two_functions(answer, "worst_input", "mended")
     judge_worst(worst_input)
-    if alone:
+    if mended is None:
         raise NotYet("worst_input is right; mended is next, then check both")
     judge_mended(mended)
     return "16 weights judged by the emulated instruction, and a session that is exact on any machine"

@@ -16,7 +16,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_
 
 from qlab import machine, models, sqnr_db
 from qlab.course.brief import brief, error_text, kind
-from qlab.course.expect import call, expect_array
+from qlab.course.expect import call, expect_array, two_functions
 from qlab.course.lessons import exercise, words
 from qlab.course.lessons.n00 import sentences, that_run
 from qlab.course.plots.lesson07 import beside, grid, left_factor, signs, stored
@@ -473,14 +473,19 @@ def judge_counts(seen, path, said):
     raise Almost(f"{said}: expected {expected.get(wrong, 0)} {wrong}, seen {counts.get(wrong, 0)}")
 
 
-@exercise("07.2", "integer nodes of the graph that runs")
-def _(answer):
-    asked = {
+def _files():
+    """{what is said of a file: its path} of those that 07.2 and 07.3 ask about."""
+    return {
         "the article's model": quantized("article"),
         "dynamic, MatMul only": quantized("MatMul only"),
         "the digits, static": quantized("digits, static"),
         "the fp32 conformer": models.path("conformer"),
     }
+
+
+@exercise("07.2", "integer nodes of the graph that runs")
+def _(answer):
+    asked = _files()
     for said, path in asked.items():
         judge_counts(call(answer, path, name="integer_nodes"), path, said)
     counts = integer_nodes(quantized("article")).values()
@@ -585,12 +590,7 @@ def judge_account(seen, path, said):
 
 @exercise("07.3", "account for each megabyte")
 def _(answer):
-    asked = {
-        "the article's model": quantized("article"),
-        "dynamic, MatMul only": quantized("MatMul only"),
-        "the digits, static": quantized("digits, static"),
-        "the fp32 conformer": models.path("conformer"),
-    }
+    asked = _files()
     for said, path in asked.items():
         judge_account(call(answer, path, name="account"), path, said)
     return f"{len(asked)} files, to the last byte"
@@ -731,14 +731,9 @@ def judge_alone(answer):
 
 @exercise("07.4", "a batch that does not mix")
 def _(answer):
-    first_only = callable(answer)
-    if not first_only and (not isinstance(answer, tuple | list) or len(answer) != 2 or not all(map(callable, answer))):
-        raise Almost(f"expected (together, alone), two functions; seen {brief(answer)}, a `{kind(answer)}`")
-    one, other = (answer, None) if first_only else answer
-    if getattr(one, "__name__", "") == "alone":
-        raise Almost("the two functions are swapped: check takes (together, alone)")
+    one, other = two_functions(answer, "together", "alone")
     judge_together(one)
-    if first_only:
+    if other is None:
         raise NotYet("together is right; alone is next, then check both")
     judge_alone(other)
     small, large = _groups()["beside one whose features are 50 times as large"]
