@@ -56,7 +56,7 @@ def collect(
 
     observer()  # a wrong setting is refused before a large model is opened
     watched = WatchedModel(model)
-    ranges = Ranges({name: observer() for name in watched.tensors}, watched.tensors, watched.left_out)
+    ranges = Ranges({name: observer() for name in watched.tensors}, watched.tensors, watched.left_out, watched.joins)
     with bar(iterate_feeds(reader), "calibrating", total=_length(reader), unit="feed") as feeds:
         for feed in feeds:
             try:

@@ -12,14 +12,15 @@ class Ranges(Mapping):
 
     feeds     how many feeds were watched
     left_out  {name: reason} of tensors without a range: they cannot be quantized statically
+    joins     what meets under one scale, and whether it gets codes enough: `.crowded(name, low, high)`
 
     `merge` takes in the ranges of another shard of the feeds; `save` writes what onnxruntime's quantizer reads. The
     statistics behind the ranges are kept, the activations are not. A range is as wide as what was seen, after clipping:
     that 0 must be inside is the quantizer's to see to.
     """
 
-    def __init__(self, observers, dtypes, left_out):
-        self.feeds = 0
+    def __init__(self, observers, dtypes, left_out, joins):
+        self.feeds, self.joins = 0, joins
         self._observers, self._dtypes, self._left_out = dict(observers), dict(dtypes), dict(left_out)
         self._found = {}
 
@@ -64,6 +65,8 @@ class Ranges(Mapping):
                     "calibrate a float model that answers this feed with finite numbers, or leave the feed out"
                 ) from error
             self._leave_out(name, "holds infinity, such as a mask: no code means that")
+        else:
+            self.joins.observe(name, x)
         self._found.pop(name, None)
 
     def merge(self, other):
@@ -81,6 +84,7 @@ class Ranges(Mapping):
             self._leave_out(name, reason)
         for name, observer in self._observers.items():
             observer.merge(other._observers[name])
+        self.joins.merge(other.joins)
         self.feeds += other.feeds
         self._found.clear()
         return self

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from qlab.calibration.joins import Joins
 from qlab.graph.feeds import check_feed
 from qlab.graph.files import load
 from qlab.graph.unoptimized import open_unoptimized, show
@@ -21,12 +22,14 @@ class WatchedModel:
     The file is not changed, and weights stored outside it are read where they lie.
     tensors   {name: np.float32 or np.float16} of all that is watched, in graph order
     left_out  {name: reason} of the tensors that cannot be
+    joins     Joins of the model, which has seen nothing yet
     Raises what `graph.load` raises, and ValueError if onnxruntime cannot run the model.
     """
 
     def __init__(self, path):
         self.path = Path(path)
         model = load(self.path)
+        self.joins = Joins(model)
         inputs, computed = _names(model)
         show(model, computed)
         self.session = open_unoptimized(model, self.path)

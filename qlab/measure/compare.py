@@ -31,6 +31,8 @@ def compare(models: Mapping[str, ModelPath], feed: Feeds, *, threads: int = 1, r
     Each round runs every model once, in an order drawn anew, so that what slows the machine slows all of them. Times
     are medians over the rounds; the interval of the speed-up is a paired bootstrap over the rounds. SQNR is that of the
     float outputs over all feeds, against the reference; the table has the worst, `.sqnr_by_output` has all.
+    `.worst_part` has the channel, or slice along the last axis, that kept least; where SQNR of the whole hides that it
+    is lost (scores beside boxes), a note says so.
     Raises ValueError where models or feed do not fit together, FileNotFoundError for a path that is not there.
     """
     _check_models(models)
@@ -40,10 +42,11 @@ def compare(models: Mapping[str, ModelPath], feed: Feeds, *, threads: int = 1, r
     for name, session in sessions.items():
         for one in feeds:
             check_feed(session, one, name)
-    quality, notes = _qualities(sessions, feeds)
+    quality, notes, parts = _qualities(sessions, feeds)
     seconds = time_models(sessions, feeds, rounds)
     rows = [_row(name, models[name], seconds, quality[name], notes[name]) for name in models]
-    return Comparison(rows, quality, {name: 1e3 * values for name, values in seconds.items()}, threads, len(feeds))
+    times = {name: 1e3 * values for name, values in seconds.items()}
+    return Comparison(rows, quality, times, threads, len(feeds), parts)
 
 
 def _check_models(models):
@@ -52,16 +55,16 @@ def _check_models(models):
 
 
 def _qualities(sessions, feeds):
-    """SQNR and remarks of every model against the first. Also a warm-up: each model sees each feed once."""
-    quality, notes, reference_name, reference = {}, {}, next(iter(sessions)), None
+    """SQNR, remarks and worst Part of every model against the first. Also a warm-up: each model sees each feed once."""
+    quality, notes, parts, reference_name, reference = {}, {}, {}, next(iter(sessions)), None
     for name, session in sessions.items():
         answers = [_answers(session, feed, name) for feed in feeds]
         reference = answers if reference is None else reference
         check_outputs(reference, answers, reference_name, name)
-        quality[name], notes[name] = output_quality(reference, answers)
+        quality[name], notes[name], parts[name] = output_quality(reference, answers)
         if has_random_weights(session):
             notes[name].insert(0, RANDOM_WEIGHTS)
-    return quality, notes
+    return quality, notes, parts
 
 
 def _answers(session, feed, name):

@@ -1,13 +1,14 @@
 """The result of a comparison: its table and its figure."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from qlab import markup, palette
 from qlab.measure.files import RANDOM_WEIGHTS
+from qlab.measure.pooled import Part
 from qlab.measure.verdict import MARGIN
 from qlab.text import aligned, decibels, figures, ms, plural, ratio
 
@@ -49,6 +50,7 @@ class Comparison:
 
     sqnr_by_output  {model: {float output: dB}}
     times_ms        {model: float64 [rounds]}, round i of one model paired with round i of another
+    worst_part      {model: the Part of its float outputs that kept least, or None}
     """
 
     rows: list[Row]
@@ -56,6 +58,7 @@ class Comparison:
     times_ms: dict[str, np.ndarray]
     threads: int
     feeds: int
+    worst_part: dict[str, Part | None] = field(default_factory=dict)
 
     def __repr__(self):
         return "\n".join([*aligned(self._noted(), TEXT), self.method])

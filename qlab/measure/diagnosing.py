@@ -27,6 +27,7 @@ CODES = {
     "quantized-at-load": "float weights that onnxruntime rounds itself when it opens the model",
     "range-clips": "calibrated ranges too narrow for the activations",
     "range-wastes": "calibrated ranges far wider than the activations",
+    "unlike-parts": "numbers of very different size under one scale, which leaves the small ones hardly a code",
     "layer-loss": "layers that lose much more than the rest",
     "output-loss": "errors that add up until an output is of no use",
 }

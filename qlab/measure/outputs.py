@@ -4,6 +4,8 @@ import numpy as np
 
 from qlab.measure.pooled import PooledError
 
+LOST_DB, HIDDEN_DB = 15.0, 20.0  # a part that keeps less than this, and so much less than the whole, is remarked on
+
 
 def check_outputs(reference, answers, reference_name, name):
     """Raise ValueError unless both models answered alike: names of the outputs, shapes and kinds for each feed.
@@ -26,11 +28,13 @@ def check_outputs(reference, answers, reference_name, name):
 
 
 def output_quality(reference, answers):
-    """SQNR in dB of every float output over all feeds together, {output name: dB}, and remarks on what has none.
+    """SQNR in dB of every float output over all feeds together, {output name: dB}; remarks; the worst Part, or None.
 
+    Remarks tell of what has no SQNR, and of a part that is lost though its output keeps much: SQNR of the whole is
+    that of its large numbers.
     Infinite or NaN values that both have alike (masked positions) are left out; where they differ, the SQNR is NaN.
     """
-    quality, remarks = {}, []
+    quality, remarks, parts = {}, [], []
     for output, first in reference[0].items():
         if not isinstance(first, np.ndarray):
             continue
@@ -45,7 +49,11 @@ def output_quality(reference, answers):
         if error.size:
             quality[output] = error.db
             remarks += [f"{output} {error.remark}"] if error.remark else []
-    return quality, remarks
+            part = error.worst_part(output)
+            parts += [part] if part else []
+            if part and part.sqnr_db < min(LOST_DB, error.db - HIDDEN_DB):
+                remarks.append(f"of {part}")
+    return quality, remarks, min(parts, key=lambda part: part.sqnr_db, default=None)
 
 
 def _is_float(array):

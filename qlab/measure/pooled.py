@@ -1,13 +1,35 @@
 """Signal and error of an approximation that arrives in parts, none of which is kept."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
+
+from qlab.text import decibels
 
 MASK = -9_000  # attention masks write -10000, or far lower, where softmax is to see nothing
 HARMLESS = 20  # softmax gives what lies this far below all others less than 3e-9 of their weight
 MISPLACED = "has NaN or infinity where the reference has not, or the reverse"
 NOTHING_FINITE = "has no finite value"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One channel of a tensor, or one slice along its last axis, and how much of it is left.
+
+    >>> str(Part("detections", 2, 4, 3, 0.0))
+    'detections[:, :, 4] 0.0 dB'
+    """
+
+    tensor: str
+    axis: int
+    index: int
+    dimensions: int
+    sqnr_db: float
+
+    def __str__(self):
+        place = ", ".join(str(self.index) if axis == self.axis else ":" for axis in range(self.dimensions))
+        return f"{self.tensor}[{place}] {decibels(self.sqnr_db)} dB"
 
 
 class PooledError:
@@ -25,6 +47,7 @@ class PooledError:
 
     def __init__(self):
         self.size, self._compared, self._signal, self._noise, self._misplaced = 0, 0, 0.0, 0.0, False
+        self._parts = {}  # {(axis, dimensions): energies of each part's signal and noise, or None}
 
     def add(self, reference, approximation, *, masks=False):
         """Count two arrays of one shape; with `masks`, positions that a finite attention mask fills are left out."""
@@ -36,12 +59,35 @@ class PooledError:
             self._misplaced |= not np.array_equal(*outside, equal_nan=True)
         if masks:
             counted &= ~_masked(reference, approximation)
+        error = np.subtract(reference, approximation, where=counted, out=np.zeros_like(reference))
+        self._add_parts(np.where(counted, reference, 0), error)
         reference, approximation = reference[counted], approximation[counted]
         self._misplaced |= not np.isfinite(approximation).all()
         if not self._misplaced:
             self._compared += reference.size
             self._signal += float(reference @ reference)
             self._noise += float(np.square(reference - approximation).sum())
+
+    def _add_parts(self, signal, error):
+        for axis in {1, signal.ndim - 1} if signal.ndim > 1 else ():
+            others = tuple(other for other in range(signal.ndim) if other != axis)
+            sums = np.stack([np.square(x).sum(axis=others) for x in (signal, error)])
+            known = self._parts.setdefault((axis, signal.ndim), np.zeros_like(sums))
+            fits = known is not None and known.shape == sums.shape
+            self._parts[axis, signal.ndim] = known + sums if fits else None  # an axis that changes length is time
+
+    def worst_part(self, tensor):
+        """The Part of `tensor` that lost most, along axis 1 or the last, or None. A part of zeros is none."""
+        found = []
+        if self.remark:
+            return None
+        for (axis, dimensions), sums in self._parts.items():
+            if sums is None or not (told := sums[0] > 0).any():
+                continue
+            with np.errstate(divide="ignore"):
+                db = np.where(told, 10 * np.log10(np.divide(*sums, where=told, out=np.ones_like(sums[0]))), np.inf)
+            found.append(Part(tensor, axis, int(np.argmin(db)), dimensions, float(db.min())))
+        return min(found, key=lambda part: part.sqnr_db, default=None)
 
     @property
     def remark(self):

@@ -70,6 +70,28 @@ def around_masks(work, ranges, op_types):
     return reasons
 
 
+def of_unlike_sizes(work, ranges, op_types):
+    """{name: why} of each Concat and sum whose one scale would leave some of its numbers without codes, see `Joins`.
+
+    With it stays in float what reads it and is no product: that would ask for codes of the same tensor.
+    """
+    nodes = onnx.load(work.prepared, load_external_data=False).graph.node
+    crowded, reasons = {}, {}
+    for node in nodes:
+        from_join = next((crowded[name] for name in node.input if name in crowded), "")
+        why = from_join or next((f"{name!r}: {why}" for name in node.output[:1] if (why := _crowded(ranges, name))), "")
+        if not why or node.op_type in PRODUCTS or (from_join and node.op_type not in op_types):
+            continue
+        if node.op_type in op_types:
+            reasons[node.name] = why
+        crowded |= dict.fromkeys(node.output, why)
+    return reasons
+
+
+def _crowded(ranges, name):
+    return ranges.joins.crowded(name, *map(float, ranges[name])) if name in ranges else ""
+
+
 def _is_wide(ranges, name):
     low, high = ranges.get(name, (0.0, 0.0))
     return float(high) - float(low) > WIDEST_SPAN

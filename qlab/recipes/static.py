@@ -5,7 +5,7 @@ from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 from qlab.machine import Card
 from qlab.recipes.calibrating import check_request, ranges_for
 from qlab.recipes.choosing import choose
-from qlab.recipes.excluding import around_masks, excluded, without_range
+from qlab.recipes.excluding import around_masks, excluded, of_unlike_sizes, without_range
 from qlab.recipes.job import job
 from qlab.recipes.quantized import Quantized
 from qlab.recipes.quantizing import quantized_statically
@@ -49,7 +49,8 @@ def static(
     exclude           names of nodes that stay in float
     card              the machine to optimize for; None: this one
 
-    What a mask stretches, from the mask to its Softmax, stays in float: no codes reach from -10000 to the scores.
+    What a mask stretches, from the mask to its Softmax, stays in float: no codes reach from -10000 to the scores. So
+    does a Concat, or a sum, of numbers so different in size that the small ones would get a handful of codes.
     Returns a `Quantized`, which says what became of every product. Raises ValueError for a model that is quantized
     already, cannot be opened or written, for feeds that do not fit, and for settings that cannot run.
     """
@@ -60,10 +61,15 @@ def static(
         exclude = excluded(work, exclude)
         ranges = ranges_for(work, choice, reader, ranges, method)
         masked = around_masks(work, ranges, op_types)
-        if masked:
-            names = [*sorted(masked)[:SHOWN], *["..."] * (len(masked) > SHOWN)]
-            work.notes.append(f"left in float, since masked scores are too wide for codes: {', '.join(names)}")
-        exclude |= without_range(work, ranges, op_types) | masked
+        unlike = of_unlike_sizes(work, ranges, op_types)
+        for why, names in (
+            ("masked scores are too wide for codes", masked),
+            ("what meets there differs too much in size to share codes", unlike.keys() - masked),
+        ):
+            if names:
+                shown = [*sorted(names)[:SHOWN], *["..."] * (len(names) > SHOWN)]
+                work.notes.append(f"left in float, since {why}: {', '.join(shown)}")
+        exclude |= without_range(work, ranges, op_types) | masked | unlike
         settings = {"op_types": op_types, "per_channel": per_channel, "exclude": exclude}
         result = quantized_statically(work, work.prepared, choice, ranges, **settings)
         return work.finish(result, choice, **settings)

@@ -11,6 +11,7 @@ from onnxruntime.quantization import QuantType, quantize_static
 
 from qlab import calibration
 from qlab.calibration import Ranges
+from qlab.calibration.joins import Joins
 from qlab.numerics.affine import qparams_from_range
 from tests.calibration.models import Reader, feeds, linear
 
@@ -72,7 +73,7 @@ def test_saved_min_max_ranges_give_the_model_that_onnxruntimes_own_calibration_g
 
 
 def test_half_precision_ranges_are_saved_in_half_precision(tmp_path):
-    ranges = Ranges({"x": calibration.MinMaxObserver()}, {"x": np.float16}, {})
+    ranges = Ranges({"x": calibration.MinMaxObserver()}, {"x": np.float16}, {}, Joins(onnx.ModelProto()))
     ranges.observe("x", np.float16([-1, 2]))
     loaded = load(ranges.save(tmp_path / "ranges.json"))["x"]
     assert (loaded.lowest.dtype, float(loaded.lowest), float(loaded.highest)) == (np.float16, -1, 2)
@@ -127,7 +128,7 @@ def test_ranges_that_were_read_once_still_take_in_more(model):
 
 def test_ranges_of_different_models_or_methods_do_not_merge(tmp_path, model):
     ranges = calibration.collect(model, feeds(1))
-    other = Ranges({"x": calibration.MinMaxObserver()}, {"x": np.float32}, {})
+    other = Ranges({"x": calibration.MinMaxObserver()}, {"x": np.float32}, {}, Joins(onnx.ModelProto()))
     with pytest.raises(ValueError, match="different models: 'h' and 1 more"):
         ranges.merge(other)
     with pytest.raises(ValueError, match="cannot take in PercentileObserver"):

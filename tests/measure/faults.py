@@ -242,21 +242,21 @@ def static_by_hand(model, folder, feeds, activations, weights_dtype, *, operator
     return path
 
 
-def masked(folder):
-    """Attention whose weights are sigmoids; a mask adds -10000 to the scores where nothing is to be seen."""
+def capped(folder):
+    """Attention whose weights are sigmoids; scores are capped at -10000 where nothing is to be seen."""
     nodes, w = attention_scores()
     nodes += [
-        node("Add", ["s", "hidden"], ["m"], "mask"),
+        node("Min", ["s", "cap"], ["m"], "mask"),
         node("Sigmoid", ["m"], ["p"], "sigmoid"),
         node("MatMul", ["p", "v"], ["y"], "context"),
     ]
-    ends = [value("x", FLOAT, [1, "time", 64]), value("hidden", FLOAT, [1, 1, "time"])]
-    return save(folder / "masked.onnx", nodes, ends, [value("y", FLOAT, [1, "time", 64])], w)
+    ends = [value("x", FLOAT, [1, "time", 64]), value("cap", FLOAT, [1, 1, "time"])]
+    return save(folder / "capped.onnx", nodes, ends, [value("y", FLOAT, [1, "time", 64])], w)
 
 
-def masked_feed(time=200):
-    hidden = np.where(np.arange(time) < time - 20, 0, -10000).astype(np.float32).reshape(1, 1, time)
-    return {"x": noise(1, time, 64, seed=5) / np.float32(3), "hidden": hidden}
+def capped_feed(time=200):
+    cap = np.where(np.arange(time) < time - 20, 1e9, -10000).astype(np.float32).reshape(1, 1, time)
+    return {"x": noise(1, time, 64, seed=5) / np.float32(3), "cap": cap}
 
 
 def embedding(folder):

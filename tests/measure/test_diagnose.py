@@ -435,8 +435,8 @@ def test_the_mends_of_one_model_name_one_recipe(tmp_path, card):
 
 
 def test_the_layers_that_a_mend_excludes_are_really_left_in_float_by_it(tmp_path, card):
-    """A mask of -10000 stretches the range of the scores; they become codes as long as Sigmoid reads codes."""
-    model, feed = faults.masked(tmp_path), faults.masked_feed()
+    """A cap of -10000 stretches the range of the scores; they become codes as long as Sigmoid reads codes."""
+    model, feed = faults.capped(tmp_path), faults.capped_feed()
     quantized = recipes.static(model, tmp_path / "int8.onnx", feed, card=card)
     finding = next(one for one in measure.diagnose(model, quantized, feed, card=card) if one.code == "layer-loss")
     assert "exclude=('mask', 'sigmoid')" in finding.remedy

@@ -9,7 +9,7 @@ SIGNAL = np.array([3.0, 4.0, 12.0], np.float32)
 
 
 def quality(reference, answers):
-    return output_quality([{"y": value} for value in reference], [{"y": value} for value in answers])
+    return output_quality([{"y": value} for value in reference], [{"y": value} for value in answers])[:2]
 
 
 def test_sqnr_pools_the_energy_of_all_feeds():

@@ -292,3 +292,55 @@ def crossroads(folder):
 
 def crossroads_feed(seed=5):
     return {"x": noise(1, 8, 20, seed=seed)}
+
+
+def detector(folder, *, largest=640.0, order=("boxes", "scores")):
+    """A head whose boxes, up to about `largest`, and scores, 0 to 1, meet in one Concat, as YOLO exports them."""
+    w = {
+        "stem_w": weights(16, 3, 3, 3), "boxes_w": weights(4, 16, 1, 1, seed=1) * np.float32(largest / 8),
+        "boxes_b": np.full(4, largest / 2, np.float32), "scores_w": weights(2, 16, 1, 1, seed=2) * np.float32(3),
+        "shape": np.array([0, 0, -1]),
+    }  # fmt: skip
+    nodes = [
+        node("Conv", ["x", "stem_w"], ["stem"], "stem", pads=[1] * 4),
+        node("Relu", ["stem"], ["features"], "relu"),
+        node("Conv", ["features", "boxes_w", "boxes_b"], ["box_map"], "box_conv"),
+        node("Reshape", ["box_map", "shape"], ["boxes"], "box_shape"),
+        node("Conv", ["features", "scores_w"], ["score_map"], "score_conv"),
+        node("Sigmoid", ["score_map"], ["score_squashed"], "squash"),
+        node("Reshape", ["score_squashed", "shape"], ["scores"], "score_shape"),
+        node("Concat", list(order), ["both"], "meet", axis=1),
+        node("Transpose", ["both"], ["detections"], "turn", perm=[0, 2, 1]),
+    ]
+    ends = [value("x", FLOAT, ["n", 3, 8, 8])], [value("detections", FLOAT, ["n", 64, 6])]
+    return save(folder / "detector.onnx", nodes, *ends, w)
+
+
+def detector_feed(seed=5, n=2):
+    return {"x": noise(n, 3, 8, 8, seed=seed)}
+
+
+def loud_channels(folder, *, loud=180.0):
+    """A transformer's residual stream, in which three of 96 channels are far larger than the others."""
+    stream = np.zeros(96, np.float32)
+    stream[[7, 40, 71]] = np.float32([1, -0.8, 0.5]) * np.float32(loud)
+    gain = np.ones(96, np.float32)
+    gain[[7, 40, 71]] = 0.02
+    w = {"embed": weights(48, 96), "loud": stream, "gain": gain, "none": np.zeros(96, np.float32)}
+    nodes = [node("MatMul", ["x", "embed"], ["e"], "embed"), node("Add", ["e", "loud"], ["r0"], "place")]
+    for k in range(2):
+        w |= {f"up{k}": weights(96, 192, seed=k), f"down{k}": weights(192, 96, seed=9 + k)}
+        nodes += [
+            node("LayerNormalization", [f"r{k}", "gain", "none"], [f"n{k}"], f"norm{k}"),
+            node("MatMul", [f"n{k}", f"up{k}"], [f"u{k}"], f"up{k}"),
+            node("Relu", [f"u{k}"], [f"a{k}"], f"relu{k}"),
+            node("MatMul", [f"a{k}", f"down{k}"], [f"d{k}"], f"down{k}"),
+            node("Add", [f"d{k}", f"r{k}"], [f"r{k + 1}"], f"residual{k}"),
+        ]
+    nodes += [node("LayerNormalization", ["r2", "gain", "none"], ["y"], "norm")]
+    ends = [value("x", FLOAT, ["n", "time", 48])], [value("y", FLOAT, ["n", "time", 96])]
+    return save(folder / "loud_channels.onnx", nodes, *ends, w)
+
+
+def stream_feed(seed=5):
+    return {"x": noise(1, 40, 48, seed=seed)}

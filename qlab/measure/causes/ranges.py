@@ -1,4 +1,4 @@
-"""Calibrated ranges that do not fit the activations: too narrow, or much too wide."""
+"""Calibrated ranges that do not fit the activations: too narrow, much too wide, or shared by numbers of unlike size."""
 
 import math
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from qlab.calibration.watching import WatchedModel
 from qlab.measure.causes.stored_ranges import stored_ranges
 from qlab.measure.finding import Finding
 from qlab.measure.remedies import calibrated_kind, call
+from qlab.text import plural
 
 CLIPPED_DB = 20.0  # clipping alone leaves less signal than this ...
 CLIPPED_TIMES = 4.0  # ... and errs this many times as much as rounding
@@ -61,7 +62,8 @@ class _Seen:
 
 
 def calibration_ranges(examination):
-    """Up to two Findings: fixed ranges that clip the activations of these feeds, and ranges that waste codes."""
+    """Up to three Findings: fixed ranges that clip the activations of these feeds, that waste codes, or that numbers of
+    very different size share."""
     watched = WatchedModel(examination.fp32.path)
     fp32 = graph.load(examination.fp32.path)
     bounded = _bounded(fp32) | folded_clips(examination)
@@ -72,6 +74,7 @@ def calibration_ranges(examination):
     seen = {name: _Seen(*found) for name, found in ranges.items()}
     for feed in examination.feeds:
         for name, x in watched.run(feed):
+            watched.joins.observe(name, x)
             if name in seen:
                 seen[name].add(x)
     seen = {name: one for name, one in seen.items() if one.power}
@@ -81,6 +84,9 @@ def calibration_ranges(examination):
     wasting = {name: one for name, one in seen.items() if one.wastes and name not in clipping}
     if wasting:
         yield _wastes(examination, wasting, len(seen))
+    crowded = {name: watched.joins.crowded(name, one.least, one.most) for name, one in seen.items()}
+    if crowded := {name: who for name, who in crowded.items() if who}:
+        yield _unlike(examination, crowded, graph.nodes(fp32))
 
 
 def _bounded(model):
@@ -134,6 +140,23 @@ def _wastes(examination, wasting, total):
         cost_ms=None,
         remedy=f"{call(examination, recipe, method='percentile')} with a reader of feeds like these, or method='mse'",
         nodes=tuple(name for name, _ in worst),
+    )
+
+
+def _unlike(examination, crowded, nodes):
+    makers = tuple(node.name for node in nodes if set(node.output) & crowded.keys())
+    is_ours = {entry.key: entry.value for entry in examination.file.metadata_props}.get("qlab.recipe") == "static"
+    mend = call(examination, "static", **({"exclude": makers} if is_ours else {}))
+    shown = "; ".join(f"{name!r}: {who}" for name, who in list(crowded.items())[:SHOWN])
+    return Finding(
+        code="unlike-parts",
+        evidence=f"in {plural(len(crowded), 'tensor')} numbers of very different size share one scale: {shown}",
+        why="the largest numbers set the scale of the whole tensor, and the small ones share what codes remain. SQNR "
+        "of the whole does not show it: the large numbers carry nearly all of its energy",
+        cost_ms=None,
+        remedy=f"{mend}: leaves in float what puts numbers of unlike size together",
+        nodes=tuple(crowded),
+        recipe="" if is_ours else "static",
     )
 
 

@@ -7,7 +7,13 @@ from qlab.measure.doctor.recommending import AS_FAST, accuracy, most_accurate, t
 from qlab.measure.finding import Finding, Findings
 from qlab.text import ms
 
-ON_VALUES = ("range-clips", "range-wastes", "layer-loss", "output-loss")  # findings that noise cannot give
+ON_VALUES = (
+    "range-clips",
+    "range-wastes",
+    "unlike-parts",
+    "layer-loss",
+    "output-loss",
+)  # findings that noise cannot give
 OF_ACCURACY = (*ON_VALUES, "quantized-at-load", "saturation-risk")
 
 

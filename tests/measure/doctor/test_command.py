@@ -168,7 +168,7 @@ def test_findings_about_values_are_not_made_on_noise(doctor, fp32, int8, measure
     measured({"int8": [clips]})
     code, out, _ = doctor(fp32, int8, "--no-recipes")
     assert code == 0
-    assert "Not judged on invented feeds: range-clips, range-wastes, layer-loss, output-loss." in out
+    assert "Not judged on invented feeds: range-clips, range-wastes, unlike-parts, layer-loss, output-loss." in out
     code, out, _ = doctor(fp32, int8, "--no-recipes", "--calibration", feeds_file([builders.conformer_feed()]))
     assert code == 1
     assert "range-clips: calibrated ranges too narrow for the activations" in out
