@@ -11,6 +11,7 @@ from qlab.measure.comparison import Comparison, Row
 from qlab.measure.files import RANDOM_WEIGHTS, has_random_weights, size_mb
 from qlab.measure.latency import rounds_here, time_models
 from qlab.measure.outputs import check_outputs, output_quality
+from qlab.measure.randomness import random_draws
 from qlab.measure.verdict import judge, speedup_interval
 from qlab.types import Feeds, ModelPath
 
@@ -32,7 +33,8 @@ def compare(models: Mapping[str, ModelPath], feed: Feeds, *, threads: int = 1, r
     are medians over the rounds; the interval of the speed-up is a paired bootstrap over the rounds. SQNR is that of the
     float outputs over all feeds, against the reference; the table has the worst, `.sqnr_by_output` has all.
     `.worst_part` has the channel, or slice along the last axis, that kept least; where SQNR of the whole hides that it
-    is lost (scores beside boxes), a note says so.
+    is lost (scores beside boxes), a note says so. A reference that draws random numbers has
+    no SQNR, and a note says why.
     Raises ValueError where models or feed do not fit together, FileNotFoundError for a path that is not there.
     """
     _check_models(models)
@@ -43,6 +45,10 @@ def compare(models: Mapping[str, ModelPath], feed: Feeds, *, threads: int = 1, r
         for one in feeds:
             check_feed(session, one, name)
     quality, notes, parts = _qualities(sessions, feeds)
+    first = next(iter(models))
+    if draws := random_draws(models[first], feeds[0]):
+        quality, parts = {name: dict.fromkeys(quality[name], math.nan) for name in models}, dict.fromkeys(models)
+        notes[first].append(draws)
     seconds = time_models(sessions, feeds, rounds)
     rows = [_row(name, models[name], seconds, quality[name], notes[name]) for name in models]
     times = {name: 1e3 * values for name, values in seconds.items()}

@@ -6,7 +6,7 @@ from qlab.machine import Card
 from qlab.measure import causes
 from qlab.measure.bill import Bill
 from qlab.measure.examining import Examination, examine
-from qlab.measure.finding import Findings
+from qlab.measure.finding import Finding, Findings
 from qlab.types import Feeds, ModelPath
 
 CODES = {
@@ -28,6 +28,7 @@ CODES = {
     "range-clips": "calibrated ranges too narrow for the activations",
     "range-wastes": "calibrated ranges far wider than the activations",
     "unlike-parts": "numbers of very different size under one scale, which leaves the small ones hardly a code",
+    "random-numbers": "nodes that draw other numbers in each run, so that accuracy cannot be judged",
     "layer-loss": "layers that lose much more than the rest",
     "output-loss": "errors that add up until an output is of no use",
 }
@@ -58,10 +59,22 @@ def diagnose(fp32: ModelPath, quantized: ModelPath, feed: Feeds, *, card: str | 
 def findings_of(examination: Examination) -> Findings:
     """The Findings of an Examination."""
     found = [*_of_time(examination), *causes.saturation(examination), *causes.quantized_at_load(examination)]
+    if draws := examination.layers.draws:
+        return Findings([_random_numbers(draws), *sorted(map(_in_the_files_names(examination), found), key=_weight)])
     ranges = list(causes.calibration_ranges(examination))
     losses = [*ranges, *causes.layer_losses(examination, ranges)]
     found += [*losses, *causes.output_losses(examination, losses)]
     return Findings(sorted(map(_in_the_files_names(examination), found), key=_weight))
+
+
+def _random_numbers(draws):
+    return Finding(
+        code="random-numbers",
+        evidence=draws,
+        why="two runs of the fp32 model differ: what quantization loses cannot be told from that, nor is looked for",
+        cost_ms=None,
+        remedy="give each such node a `seed` attribute, or feed a scale of 0 if the model has one, and diagnose that",
+    )
 
 
 def _weight(finding):

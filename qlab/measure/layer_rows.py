@@ -38,6 +38,7 @@ class LayerErrors:
     rows     a LayerError for each tensor, in graph order
     skipped  {tensor: reason} of those that could not be compared
     outputs  names of the model's outputs
+    draws    which nodes of the fp32 model draw other random numbers in each run, so that no SQNR means anything; or ""
     """
 
     rows: list[LayerError]
@@ -45,6 +46,7 @@ class LayerErrors:
     outputs: tuple[str, ...]
     feeds: int
     note: str = ""
+    draws: str = ""
 
     def worst(self, n=SHOWN):
         """The `n` layers with the lowest local SQNR, the worst first; layers without an error of their own never."""
@@ -81,8 +83,7 @@ class LayerErrors:
             yield f"accumulated at the outputs, dB: {', '.join(at_outputs)}"
         if self.skipped:
             yield f"{plural(len(self.skipped), 'tensor')} could not be compared: .skipped says why"
-        if self.note:
-            yield self.note
+        yield from filter(None, (self.note, self.draws))
 
 
 def _badness(row):

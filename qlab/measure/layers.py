@@ -12,6 +12,7 @@ from qlab.measure.layer_rows import LayerError, LayerErrors
 from qlab.measure.matching import moved
 from qlab.measure.network import Network
 from qlab.measure.pooled import PooledError
+from qlab.measure.randomness import random_draws
 from qlab.recipes.fates import PRODUCTS
 from qlab.types import Feeds, ModelPath
 
@@ -63,9 +64,9 @@ def layer_errors(fp32: ModelPath, quantized: ModelPath, feed: Feeds) -> LayerErr
             f"{quantized} and {fp32} share no tensor of the same name and shape: they are not versions of one model, "
             "or the quantizer renamed everything; give the very file that the quantized model was made from"
         )
-    random = has_random_weights(reference.session)
+    note = RANDOM_WEIGHTS if has_random_weights(reference.session) else ""
     skipped = reference.left_out | other.skipped
-    return LayerErrors(rows, skipped, tuple(network.outputs), len(feeds), RANDOM_WEIGHTS if random else "")
+    return LayerErrors(rows, skipped, tuple(network.outputs), len(feeds), note, random_draws(fp32, feeds[0]))
 
 
 def _opened(fp32, quantized):

@@ -14,7 +14,7 @@ ON_VALUES = (
     "layer-loss",
     "output-loss",
 )  # findings that noise cannot give
-OF_ACCURACY = (*ON_VALUES, "quantized-at-load", "saturation-risk")
+OF_ACCURACY = (*ON_VALUES, "random-numbers", "quantized-at-load", "saturation-risk")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,41 @@
+"""Models that draw random numbers: two runs of one file differ, and no error of codes can be told from that."""
+
+import numpy as np
+
+from qlab import graph
+from qlab.machine.runtime import open_session
+
+DRAWS = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+
+
+def random_draws(path, feed):
+    """What to say of a model file that answers `feed` otherwise in a second run, since nodes of it draw numbers; or "".
+
+    With a seed a node draws the same in each new session, whatever else the file holds. Without one, onnxruntime seeds
+    it by its place among the nodes, which a quantizer changes. A draw whose result counts for nothing does no harm.
+    """
+    nodes = [node for node in graph.nodes(graph.load(path)) if _draws(node)]
+    if not nodes or not _differ(path, feed):
+        return ""
+    names = ", ".join(f"{node.name or node.output[0]} ({node.op_type})" for node in nodes)
+    draw, them = ("draws", "it a seed") if len(nodes) == 1 else ("draw", "them seeds")
+    return f"{names} {draw} other numbers in each run: SQNR means nothing here; set the scale to 0 or give {them}"
+
+
+def _draws(node):
+    attributes = {one.name for one in node.attribute}
+    if node.op_type == "Dropout":
+        return len(node.input) > 2 and bool(node.input[2]) and "seed" not in attributes
+    return node.op_type in DRAWS and "seed" not in attributes
+
+
+def _differ(path, feed):
+    session = open_session(path)
+    one, other = (session.run(None, dict(feed)) for _ in range(2))
+    return not all(_equal(*pair) for pair in zip(one, other, strict=True))
+
+
+def _equal(one, other):
+    if not isinstance(one, np.ndarray):
+        return one == other
+    return np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
