@@ -909,20 +909,19 @@ import json, sys, time
 import numpy as np, psutil
 import qlab.machine.runtime as runtime
 feed = dict(np.load(sys.argv[2]))
-process = psutil.Process()
-before, started = process.memory_info().rss, time.perf_counter()
-repack = lambda options: options.add_session_config_entry("session.disable_prepacking", sys.argv[3])
-session = runtime.open_session(sys.argv[1], adjust=repack)
-loaded = time.perf_counter() - started
+memory = lambda: psutil.Process().memory_info().rss
+before, started = memory(), time.perf_counter()
+session = runtime.open_session(sys.argv[1])
+opened, loaded = memory(), time.perf_counter() - started
 session.run(None, feed)
-print(json.dumps([1e3 * loaded, (process.memory_info().rss - before) / 1e6]))
+print(json.dumps([1e3 * loaded, (opened - before) / 1e6, (memory() - before) / 1e6]))
 """
 
 
-def loaded(paths, feed, times=3, *, repack=True):
-    """{name: (ms to open the file, MB that the process grew by opening it and running once)}, in new processes.
+def loaded(paths, feed, times=3):
+    """{name: (ms to open the file, MB that the process grew by opening it, and by running it once as well)}.
 
-    repack: whether the runtime may bring weights into the order in which its kernels read them.
+    Medians over new processes.
     """
     found = {name: [] for name in paths}
     with tempfile.TemporaryDirectory() as folder:
@@ -930,7 +929,7 @@ def loaded(paths, feed, times=3, *, repack=True):
         np.savez(stored, **feed)
         for _ in range(1 if os.environ.get("QLAB_FAST") == "1" else times):
             for name, path in paths.items():
-                command = [sys.executable, "-c", _CHILD, str(path), str(stored), "0" if repack else "1"]
+                command = [sys.executable, "-c", _CHILD, str(path), str(stored)]
                 done = subprocess.run(command, capture_output=True, text=True, check=True)
                 found[name].append(json.loads(done.stdout))
     return {name: tuple(np.median(each, axis=0).tolist()) for name, each in found.items()}

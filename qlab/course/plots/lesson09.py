@@ -203,13 +203,13 @@ def three_machines(lines, *, title):
 
 @styled
 def predicted_and_measured(cells, *, title):
-    """A row a model and recipe: the predicted range, the predicted value, the measured one, a band of 30 %.
+    """A row a model and recipe: the predicted range, the predicted value, the measured one, a band of a factor 1.3.
 
     cells: {name: (predicted, low, high, measured)}.
     """
     figure, axes = palette.figure(height=1.4 + 0.4 * len(cells))
     for y, (predicted, low, high, measured) in enumerate(cells.values()):
-        axes.barh(y, 0.3 * 2 * predicted, left=0.7 * predicted, height=0.62, color="#E3E6E8")
+        axes.barh(y, predicted * 1.3 - predicted / 1.3, left=predicted / 1.3, height=0.62, color="#E3E6E8")
         axes.plot([low, high], [y, y], color=INK, linewidth=1.4)
         axes.plot(predicted, y, "|", color=INK, markersize=14, markeredgewidth=2, label="predicted" if y == 0 else None)
         axes.plot(measured, y, "o", color=palette.INTEGER, markersize=7, label="measured" if y == 0 else None)
@@ -219,7 +219,7 @@ def predicted_and_measured(cells, *, title):
     axes.set_yticks(range(len(cells)), list(cells))
     axes.set_ylim(len(cells) - 0.5, -0.6)
     axes.grid(False, axis="y")
-    axes.set_xlabel("speed against fp32 (log); band: 30 % around the prediction, line: its own range")
+    axes.set_xlabel("speed against fp32 (log); band: a factor of 1.3 around the prediction; line: its own range")
     figure.legend(loc="outside lower right", ncols=2)
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
     return figure
