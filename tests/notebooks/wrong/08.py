@@ -117,6 +117,8 @@ WRONG_ANSWERS = {
         ("begins anew", face(end="False", frames="frames * 2"), "asked for None"),
         ("calibrated on the first frame", face(call="quantize_static(model, output, BatchReader(frames[:1], 1), "
                                                     "activation_type=QuantType.QUInt8)"), "the first frame"),
+        ("every other frame", face(call="quantize_static(model, output, BatchReader(frames[::2], 4), "
+                                        "activation_type=QuantType.QUInt8)"), "every other frame"),
         ("QOperator", face(types="activation_type=QuantType.QUInt8, quant_format=QuantFormat.QOperator"),
          "asked for Q/DQ"),
         ("dynamic", face(call="quantization.quantize_dynamic(model, output)"), "dynamic quantization"),
