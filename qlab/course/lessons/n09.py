@@ -32,14 +32,16 @@ from qlab.course.verdict import Almost
 from qlab.machine.runtime import open_session
 from qlab.machine.timing import interleave
 from qlab.measure.latency import rounds_here
+from qlab.measure.profiles import Profile
+from qlab.measure.profiling import profile_models
 from qlab.measure.work import CONVOLUTIONS, MATRIX_PRODUCTS, Tensor, factors, sign_pair
 from qlab.models.speech import decode
 from qlab.recipes.logs import captured_logs
 
 __all__ = [  # what the notebook uses beside the checks
     "Feeds", "Layer", "World", "amdahl", "benchmark", "call_s", "cards", "causes", "cost", "decode", "in_points",
-    "layers_of", "listen", "loaded", "made", "pair", "predicted_and_measured", "products", "race_rows", "rate",
-    "roofs", "rows", "running", "sentences", "speedup", "spent", "that_run", "three_machines", "timeline",
+    "layers_of", "listen", "loaded", "made", "pair", "predicted_and_measured", "products", "profiles", "race_rows",
+    "rate", "roofs", "rows", "running", "sentences", "speedup", "spent", "that_run", "three_machines", "timeline",
     "with_ratios_of",
 ]  # fmt: skip
 
@@ -293,6 +295,19 @@ def products(profile):
     return dict(sorted(found.items(), key=lambda entry: -entry[1][1]))
 
 
+class Profiles(NamedTuple):
+    """Profiles of an fp32 model and its int8 version, taken in turns, named as in an Examination."""
+
+    fp32: Profile
+    quantized: Profile
+
+
+def profiles(fp32, int8, feed, rounds=5):
+    """The Profiles of two model files: what measure.examine measures of their time, and no more."""
+    taken = profile_models({"fp32": fp32, "quantized": int8}, feed, rounds=rounds)
+    return Profiles(**taken)
+
+
 def _pair_in_words(name):
     return f"{name[:2]} × {name[2:]}" if name else ""
 
@@ -340,11 +355,11 @@ def cards():
 # Speed against rows.
 
 
-def race_rows(size, counts, pairs, rounds=7):
+def race_rows(size, counts, pairs, rounds=6):
     """{pair: [(rows, speed-up over float32), ...]} of the product of [rows, size] by a constant [size, size] matrix.
 
     Also "float32": [(rows, milliseconds), ...]. Pairs without a kernel here are left out. The slow pairs are not run
-    beyond 32 rows, where they take seconds and tell nothing new.
+    beyond 16 rows, where they take long and tell nothing new.
     """
     drawn = np.random.default_rng(size)
     weights = drawn.integers(0, 100, (size, size)).astype(np.int8)
@@ -358,7 +373,7 @@ def race_rows(size, counts, pairs, rounds=7):
         actions = {
             name: partial(session.run, None, {"x": x.astype(_type_of(name))})
             for name, session in sessions.items()
-            if count <= 32 or name == "float32" or (machine.card().speed[name] or 1) > 0.5
+            if count <= 16 or name == "float32" or (machine.card().speed[name] or 1) > 0.5
         }
         seconds = {name: float(np.median(each)) for name, each in interleave(actions, rounds_here(rounds)).items()}
         found["float32"].append((count, 1e3 * seconds["float32"]))

@@ -219,7 +219,9 @@ def predicted_and_measured(cells, *, title):
     axes.set_yticks(range(len(cells)), list(cells))
     axes.set_ylim(len(cells) - 0.5, -0.6)
     axes.grid(False, axis="y")
-    axes.set_xlabel("speed against fp32 (log); band: a factor of 1.3 around the prediction; line: its own range")
+    axes.set_xlabel(
+        "speed against fp32 (log)\nband: a factor of 1.3 around the prediction; line: the range that it gives itself"
+    )
     figure.legend(loc="outside lower right", ncols=2)
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
     return figure
