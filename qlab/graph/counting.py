@@ -9,7 +9,7 @@ from qlab import markup
 from qlab.graph.files import load
 from qlab.graph.inferring import CODES, FLOATS, element_types
 from qlab.graph.optimizing import optimized as optimized_graph
-from qlab.graph.walking import graphs
+from qlab.graph.walking import bodies, graphs, nodes
 from qlab.text import listed
 from qlab.types import ModelPath
 
@@ -18,6 +18,7 @@ INTEGER = {
     "ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM",
     "QAttention", "QEmbedLayerNormalization", "QGemm", "QMoE", "QOrderedMatMul",
 }  # fmt: skip
+WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "GRU", "LSTM", "MatMul", "RNN"}
 NO_ARITHMETIC = {"If", "Loop", "Scan", "Constant", "Shape", "Size"}
 _TONES = {"integer": "good", "float": "quiet", "boundary": "watch"}
 BLOCKED_INT8_ACCURACY = 4  # MatMulNBits' accuracy_level that quantizes the activations to int8
@@ -105,6 +106,30 @@ def kind_of(node, types):
 def is_quantized(node: NodeProto) -> bool:
     """Whether `node` is one that a quantizer writes: it computes on integers, or stands at the boundary to them."""
     return node.op_type in INTEGER | (BOUNDARY - {"Cast"}) | {"MatMulNBits"} or node.op_type.startswith("QLinear")
+
+
+def quantized_by(model: ModelProto) -> list[str]:
+    """What shows that `model` is quantized: operators that a quantizer writes, weights stored as codes; [] for neither.
+
+    >>> quantized_by(graph.load("int8.onnx"))  # doctest: +SKIP
+    ['DequantizeLinear', 'QuantizeLinear']
+
+    Codes need no such operator: int8 weights may stand behind a Cast and a Mul, which onnxruntime folds into floats.
+    """
+    found = {node.op_type for node in nodes(model) if is_quantized(node)}
+    codes, constants = set(), set()
+    for graph in graphs(model):
+        constants |= {tensor.name for tensor in graph.initializer}
+        codes |= {tensor.name for tensor in graph.initializer if tensor.data_type in CODES and len(tensor.dims) > 1}
+    for node in nodes(model):
+        stored = [one.t for one in node.attribute if node.op_type == "Constant" and one.name == "value"]
+        from_codes = codes.intersection(node.input) or any(t.data_type in CODES and len(t.dims) > 1 for t in stored)
+        if node.op_type in WEIGHTED and len(node.input) > 1 and node.input[1] in codes:
+            found.add(f"{node.op_type} (weights cast from codes)")
+        if not list(bodies(node)) and constants.issuperset(name for name in node.input if name):
+            constants.update(node.output)
+            codes.update(node.output if from_codes else ())
+    return sorted(found)
 
 
 def counted(what, counter):

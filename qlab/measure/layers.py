@@ -71,7 +71,7 @@ def layer_errors(fp32: ModelPath, quantized: ModelPath, feed: Feeds) -> LayerErr
 def _opened(fp32, quantized):
     """Both models, open, and the fp32 one's Network."""
     model = graph.load(fp32)
-    if found := sorted({node.op_type for node in graph.nodes(model) if graph.is_quantized(node)}):
+    if found := graph.quantized_by(model):
         raise ValueError(
             f"{fp32} is quantized already: it has {', '.join(found)} nodes. Give the fp32 model first, then the "
             "quantized model that was made from it"
