@@ -114,22 +114,31 @@ def quantized_by(model: ModelProto) -> list[str]:
     >>> quantized_by(graph.load("int8.onnx"))  # doctest: +SKIP
     ['DequantizeLinear', 'QuantizeLinear']
 
-    Codes need no such operator: int8 weights may stand behind a Cast and a Mul, which onnxruntime folds into floats.
+    Codes need no such operator: see `products_of_cast_codes`.
     """
     found = {node.op_type for node in nodes(model) if is_quantized(node)}
-    codes, constants = set(), set()
+    found |= {f"{node.op_type} (weights cast from codes)" for node in products_of_cast_codes(model)}
+    return sorted(found)
+
+
+def products_of_cast_codes(model: ModelProto) -> list[NodeProto]:
+    """The products whose weights are codes that are cast to floats; onnxruntime does so when it opens `model`."""
+    codes, constants, found = set(), set(), []
     for graph in graphs(model):
         constants |= {tensor.name for tensor in graph.initializer}
-        codes |= {tensor.name for tensor in graph.initializer if tensor.data_type in CODES and len(tensor.dims) > 1}
+        codes |= {tensor.name for tensor in graph.initializer if _holds_codes(tensor)}
     for node in nodes(model):
         stored = [one.t for one in node.attribute if node.op_type == "Constant" and one.name == "value"]
-        from_codes = codes.intersection(node.input) or any(t.data_type in CODES and len(t.dims) > 1 for t in stored)
         if node.op_type in WEIGHTED and len(node.input) > 1 and node.input[1] in codes:
-            found.add(f"{node.op_type} (weights cast from codes)")
-        if not list(bodies(node)) and constants.issuperset(name for name in node.input if name):
+            found.append(node)
+        if not any(bodies(node)) and constants.issuperset(filter(None, node.input)):
             constants.update(node.output)
-            codes.update(node.output if from_codes else ())
-    return sorted(found)
+            codes.update(node.output if codes.intersection(node.input) or any(map(_holds_codes, stored)) else ())
+    return found
+
+
+def _holds_codes(tensor):
+    return tensor.data_type in CODES and len(tensor.dims) > 1
 
 
 def counted(what, counter):
