@@ -6,11 +6,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from qlab.graph.feeds import as_feeds, check_feed
+from qlab.graph.files import load
 from qlab.machine.runtime import open_session
 from qlab.measure.comparison import Comparison, Row
 from qlab.measure.files import RANDOM_WEIGHTS, has_random_weights, size_mb
 from qlab.measure.latency import rounds_here, time_models
-from qlab.measure.outputs import check_outputs, output_quality
+from qlab.measure.outputs import check_outputs, counted_by, output_quality
 from qlab.measure.verdict import judge, speedup_interval
 from qlab.types import Feeds, ModelPath
 
@@ -30,7 +31,8 @@ def compare(models: Mapping[str, ModelPath], feed: Feeds, *, threads: int = 1, r
 
     Each round runs every model once, in an order drawn anew, so that what slows the machine slows all of them. Times
     are medians over the rounds; the interval of the speed-up is a paired bootstrap over the rounds. SQNR is that of the
-    float outputs over all feeds, against the reference; the table has the worst, `.sqnr_by_output` has all.
+    float outputs over all feeds, against the reference; the table has the worst, `.sqnr_by_output` has all. There is
+    none, and a note says so, where the number of results depends on the data (NonMaxSuppression) and is another.
     Raises ValueError where models or feed do not fit together, FileNotFoundError for a path that is not there.
     """
     _check_models(models)
@@ -40,7 +42,7 @@ def compare(models: Mapping[str, ModelPath], feed: Feeds, *, threads: int = 1, r
     for name, session in sessions.items():
         for one in feeds:
             check_feed(session, one, name)
-    quality, notes = _qualities(sessions, feeds)
+    quality, notes = _qualities(sessions, feeds, counted_by(load(next(iter(models.values())))))
     seconds = time_models(sessions, feeds, rounds)
     rows = [_row(name, models[name], seconds, quality[name], notes[name]) for name in models]
     return Comparison(rows, quality, {name: 1e3 * values for name, values in seconds.items()}, threads, len(feeds))
@@ -51,14 +53,14 @@ def _check_models(models):
         raise ValueError(f"models is {models!r}; expected {{name: path}}, at least two, the reference first")
 
 
-def _qualities(sessions, feeds):
+def _qualities(sessions, feeds, counted):
     """SQNR and remarks of every model against the first. Also a warm-up: each model sees each feed once."""
     quality, notes, reference_name, reference = {}, {}, next(iter(sessions)), None
     for name, session in sessions.items():
         answers = [_answers(session, feed, name) for feed in feeds]
         reference = answers if reference is None else reference
-        check_outputs(reference, answers, reference_name, name)
-        quality[name], notes[name] = output_quality(reference, answers)
+        check_outputs(reference, answers, reference_name, name, counted)
+        quality[name], notes[name] = output_quality(reference, answers, counted)
         if has_random_weights(session):
             notes[name].insert(0, RANDOM_WEIGHTS)
     return quality, notes
