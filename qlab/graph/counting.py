@@ -131,7 +131,8 @@ def products_of_cast_codes(model: ModelProto) -> list[NodeProto]:
         stored = [one.t for one in node.attribute if node.op_type == "Constant" and one.name == "value"]
         if node.op_type in WEIGHTED and len(node.input) > 1 and node.input[1] in codes:
             found.append(node)
-        if not any(bodies(node)) and constants.issuperset(filter(None, node.input)):
+        handed_on = not is_quantized(node) and not any(bodies(node))
+        if handed_on and constants.issuperset(filter(None, node.input)):
             constants.update(node.output)
             codes.update(node.output if codes.intersection(node.input) or any(map(_holds_codes, stored)) else ())
     return found
