@@ -7,7 +7,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from qlab import graph
 
-PLAIN = {"alpha": 1.0, "beta": 1.0}
+PLAIN = {"alpha": 1.0, "beta": 1.0, "transA": 0}  # of a Gemm
 # What onnxruntime's quantizers append to a tensor's name to name what they make of it.
 APPENDED = re.compile(
     "_(?=(?:quantized|scale|zero_point|QuantizeLinear|DequantizeLinear|convert|output_quantized|bias_reshape|MatMul"
@@ -36,8 +36,9 @@ def delist_weights(model):
 def rewrite(model, folder):
     """Apply, in place, to the pre-processed ModelProto `model`, whose weights may lie outside it in `folder`:
 
-    1. Gemm: alpha is multiplied into the weights, beta into the bias, and a constant bias broadcast to a number a
-       column; one that differs from row to row, or is computed, is added behind. The static quantizer drops beta.
+    1. Gemm: alpha is multiplied into the weights, beta into the bias, the left factor transposed ahead, and a constant
+       bias broadcast to a number a column; one that differs from row to row, or is computed, is added behind.
+       The static quantizer drops beta and wants one dimension, the dynamic one leaves all this in float.
     2. x / constant is x * (1 / constant), for which there is an integer kernel.
     3. Pad with axes pads all axes: onnxruntime takes the others for it when it moves the channels to the end.
     """
@@ -91,35 +92,39 @@ class Weights:
 
 def _gemm(node, weights):
     values = {one.name: helper.get_attribute_value(one) for one in node.attribute}
-    alpha, beta = (values.get(name, default) for name, default in PLAIN.items())
-    right = node.input[1]
-    if right not in weights:
-        return [node]
-    if alpha != 1:
-        scaled = (weights[right].astype(np.float64) * alpha).astype(np.float32)
-        node.input[1] = weights.add(f"{right}/{node.name}", scaled)
-    kept = [one for one in node.attribute if one.name not in PLAIN]
-    del node.attribute[:]
+    alpha, beta, moved = (values.get(name, default) for name, default in PLAIN.items())
+    right, bias = node.input[1], node.input[2] if len(node.input) > 2 else ""
+    constant = right in weights
+    if constant and alpha != 1:
+        node.input[1] = weights.add(f"{right}/{node.name}", _times(weights[right], alpha))
+    if moved:
+        left, node.input[0] = node.input[0], f"{node.output[0]}/left"
+        yield helper.make_node("Transpose", [left], [node.input[0]], f"{node.name}/transpose", perm=[1, 0])
+    kept = [one for one in node.attribute if one.name not in PLAIN or (one.name == "alpha" and not constant)]
+    del node.attribute[:], node.input[2:]
     node.attribute.extend(kept)
-    bias = node.input[2] if len(node.input) > 2 else ""
-    del node.input[2:]
     if not bias or beta == 0:
-        return [node]
-    columns = weights.shape(right)[0 if values.get("transB") else 1]
-    if bias not in weights:
-        return [node, *_added(node, bias, beta, weights)]
-    numbers = weights[bias]
-    scaled = (numbers.astype(np.float64) * beta).astype(np.float32) if beta != 1 else numbers
-    if numbers.ndim < 2 or numbers.shape[0] == 1:
-        spread = np.ascontiguousarray(np.broadcast_to(scaled.reshape(-1), columns))
-        same = beta == 1 and numbers.shape == spread.shape
+        yield node
+    elif bias not in weights:
+        yield from _with_sum(node, bias, beta, weights)
+    elif constant and (len(weights.shape(bias)) < 2 or weights.shape(bias)[0] == 1):
+        columns = weights.shape(right)[0 if values.get("transB") else 1]
+        same = beta == 1 and weights.shape(bias) == (columns,)
+        spread = np.ascontiguousarray(np.broadcast_to(_times(weights[bias], beta).reshape(-1), columns))
         node.input.append(bias if same else weights.add(f"{bias}/{node.name}", spread))
-        return [node]
-    return [node, *_added(node, weights.add(f"{bias}/{node.name}", scaled), 1, weights)]
+        yield node
+    else:
+        scaled = bias if beta == 1 else weights.add(f"{bias}/{node.name}", _times(weights[bias], beta))
+        yield from _with_sum(node, scaled, 1, weights)
 
 
-def _added(node, bias, beta, weights):
-    """The nodes that add `beta` times `bias` to what `node`, a Gemm, computes; it keeps the name of its result."""
+def _times(array, factor):
+    return (array.astype(np.float64) * factor).astype(np.float32)
+
+
+def _with_sum(node, bias, beta, weights):
+    """`node`, a Gemm, and the nodes that add `beta` times `bias` to what it computes, under its result's name."""
+    yield node
     result, node.output[0] = node.output[0], f"{node.output[0]}/product"
     if beta != 1:
         factor = weights.add(f"{node.name}/beta", np.float32(beta))
