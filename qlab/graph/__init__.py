@@ -11,7 +11,7 @@ invented_feeds  inputs for a model of which only the file is at hand: to time it
 load, nodes, graphs, tensors   a checked ModelProto, and all that is in it
 """
 
-from qlab.graph.counting import Census, census, count, is_quantized
+from qlab.graph.counting import Census, census, count, is_quantized, products_of_cast_codes, quantized_by
 from qlab.graph.diffing import Diff, diff
 from qlab.graph.drawing import draw
 from qlab.graph.files import load
@@ -33,6 +33,8 @@ __all__ = [
     "load",
     "nodes",
     "optimized",
+    "products_of_cast_codes",
+    "quantized_by",
     "reads",
     "tensors",
 ]

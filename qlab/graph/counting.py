@@ -9,7 +9,7 @@ from qlab import markup
 from qlab.graph.files import load
 from qlab.graph.inferring import CODES, FLOATS, element_types
 from qlab.graph.optimizing import optimized as optimized_graph
-from qlab.graph.walking import graphs
+from qlab.graph.walking import bodies, graphs, nodes
 from qlab.text import listed
 from qlab.types import ModelPath
 
@@ -18,6 +18,7 @@ INTEGER = {
     "ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM",
     "QAttention", "QEmbedLayerNormalization", "QGemm", "QMoE", "QOrderedMatMul",
 }  # fmt: skip
+WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "GRU", "LSTM", "MatMul", "RNN"}
 NO_ARITHMETIC = {"If", "Loop", "Scan", "Constant", "Shape", "Size"}
 _TONES = {"integer": "good", "float": "quiet", "boundary": "watch"}
 BLOCKED_INT8_ACCURACY = 4  # MatMulNBits' accuracy_level that quantizes the activations to int8
@@ -105,6 +106,40 @@ def kind_of(node, types):
 def is_quantized(node: NodeProto) -> bool:
     """Whether `node` is one that a quantizer writes: it computes on integers, or stands at the boundary to them."""
     return node.op_type in INTEGER | (BOUNDARY - {"Cast"}) | {"MatMulNBits"} or node.op_type.startswith("QLinear")
+
+
+def quantized_by(model: ModelProto) -> list[str]:
+    """What shows that `model` is quantized: operators that a quantizer writes, weights stored as codes; [] for neither.
+
+    >>> quantized_by(graph.load("int8.onnx"))  # doctest: +SKIP
+    ['DequantizeLinear', 'QuantizeLinear']
+
+    Codes need no such operator: see `products_of_cast_codes`.
+    """
+    found = {node.op_type for node in nodes(model) if is_quantized(node)}
+    found |= {f"{node.op_type} (weights cast from codes)" for node in products_of_cast_codes(model)}
+    return sorted(found)
+
+
+def products_of_cast_codes(model: ModelProto) -> list[NodeProto]:
+    """The products whose weights are codes that are cast to floats; onnxruntime does so when it opens `model`."""
+    codes, constants, found = set(), set(), []
+    for graph in graphs(model):
+        constants |= {tensor.name for tensor in graph.initializer}
+        codes |= {tensor.name for tensor in graph.initializer if _holds_codes(tensor)}
+    for node in nodes(model):
+        stored = [one.t for one in node.attribute if node.op_type == "Constant" and one.name == "value"]
+        if node.op_type in WEIGHTED and len(node.input) > 1 and node.input[1] in codes:
+            found.append(node)
+        handed_on = not is_quantized(node) and not any(bodies(node))
+        if handed_on and constants.issuperset(filter(None, node.input)):
+            constants.update(node.output)
+            codes.update(node.output if codes.intersection(node.input) or any(map(_holds_codes, stored)) else ())
+    return found
+
+
+def _holds_codes(tensor):
+    return tensor.data_type in CODES and len(tensor.dims) > 1
 
 
 def counted(what, counter):

@@ -45,6 +45,11 @@ class Input:
         return words(self.name)
 
     @property
+    def is_mask(self):
+        """Whether it says what to look at: booleans, or "mask" in its name."""
+        return self.dtype.kind == "b" or "mask" in self.words
+
+    @property
     def time_symbols(self):
         """Its symbolic lengths."""
         return [size for size in self.sizes if isinstance(size, str) and meaning(size) in ("time", "wave")]

@@ -24,7 +24,7 @@ def invented_feeds(path: ModelPath, *, count: int = 8, seed: int = 0) -> list[di
     1. Declared sizes are kept; symbolic ones are guessed by name (batch 1, frames 128, height 224, a cache 0), and the
        same symbol has the same size everywhere.
     2. Floats are noise. Integers go by name: the length, ones for masks, indices within their table. Booleans are true.
-    3. The model is run. If it refuses, other sizes and integers are tried, until it runs.
+    3. The model is run. If it refuses, other sizes and integers are tried, and masks of 1, until it runs.
     4. Further feeds have other noise, and other lengths where a length is symbolic and the model takes it.
 
     Raises ValueError with the signature if nothing runs, and what `graph.load` raises.
@@ -64,17 +64,31 @@ def _first_that_runs(inputs, session, rng, path):
 
 
 def _plans(inputs):
-    """Sizes for all symbols, {symbol: size}: as guessed, then all of one size, the batch too or not."""
+    """Sizes for all symbols, {symbol: size}: as guessed, then all of one size, the batch too or not.
+
+    Each plan also with 1 for what is a size of masks only, since a mask of 1 broadcasts over whatever it masks; and
+    with the length of what is new and what is past together.
+    """
     guesses = {
         size: guessed_size(size, axis, one)
         for one in inputs
         for axis, size in enumerate(one.sizes)
         if isinstance(size, str)
     }
-    yield guesses
+    others = {size for one in inputs if not one.is_mask for size in one.sizes}
+    alone = [symbol for symbol in guesses if symbol not in others]
+    plans = [guesses]
     for size in OTHER_SIZES if guesses else ():
-        yield {symbol: 1 if meaning(symbol) == "batch" else size for symbol in guesses}
-        yield dict.fromkeys(guesses, size)
+        past = {symbol: size if meaning(symbol) not in ("batch", "past") else guesses[symbol] for symbol in guesses}
+        alike = {symbol: 1 if meaning(symbol) == "batch" else size for symbol in guesses}
+        plans += [past, alike, dict.fromkeys(guesses, size)]
+    tried = []
+    for plan in plans:
+        lengths = [size for symbol, size in plan.items() if symbol in others and meaning(symbol) in ("time", "past")]
+        for sizes in (plan, plan | dict.fromkeys(alone, 1), plan | dict.fromkeys(alone, sum(lengths))):
+            if sizes not in tried:
+                tried.append(sizes)
+                yield sizes
 
 
 def _problem(session, feed):

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from qlab.graph.feeds import as_feeds, check_feed
+from qlab.graph.files import load
 from qlab.machine.runtime import open_session
 from qlab.measure.comparison import Comparison, Row
 from qlab.measure.files import RANDOM_WEIGHTS, has_random_weights, size_mb
 from qlab.measure.latency import rounds_here, time_models
-from qlab.measure.outputs import check_outputs, output_quality
+from qlab.measure.outputs import check_outputs, counted_by, output_quality
 from qlab.measure.randomness import random_draws
 from qlab.measure.verdict import judge, speedup_interval
 from qlab.types import Feeds, ModelPath
@@ -31,10 +32,11 @@ def compare(models: Mapping[str, ModelPath], feed: Feeds, *, threads: int = 1, r
 
     Each round runs every model once, in an order drawn anew, so that what slows the machine slows all of them. Times
     are medians over the rounds; the interval of the speed-up is a paired bootstrap over the rounds. SQNR is that of the
-    float outputs over all feeds, against the reference; the table has the worst, `.sqnr_by_output` has all.
+    float outputs over all feeds, against the reference; the table has the worst, `.sqnr_by_output` has all. There is
+    none, and a note says so, where the number of results depends on the data (NonMaxSuppression) and is another.
     `.worst_part` has the channel, or slice along the last axis, that kept least; where SQNR of the whole hides that it
-    is lost (scores beside boxes), a note says so. A reference that draws random numbers has
-    no SQNR, and a note says why.
+    is lost (scores beside boxes), a note says so. A reference that draws random numbers has no SQNR, and
+    a note says why.
     Raises ValueError where models or feed do not fit together, FileNotFoundError for a path that is not there.
     """
     _check_models(models)
@@ -44,9 +46,10 @@ def compare(models: Mapping[str, ModelPath], feed: Feeds, *, threads: int = 1, r
     for name, session in sessions.items():
         for one in feeds:
             check_feed(session, one, name)
-    quality, notes, parts = _qualities(sessions, feeds)
     first = next(iter(models))
-    if draws := random_draws(models[first], feeds[0]):
+    reference = load(models[first])
+    quality, notes, parts = _qualities(sessions, feeds, counted_by(reference))
+    if draws := random_draws(reference, models[first], feeds[0]):
         quality, parts = {name: dict.fromkeys(quality[name], math.nan) for name in models}, dict.fromkeys(models)
         notes[first].append(draws)
     seconds = time_models(sessions, feeds, rounds)
@@ -60,14 +63,14 @@ def _check_models(models):
         raise ValueError(f"models is {models!r}; expected {{name: path}}, at least two, the reference first")
 
 
-def _qualities(sessions, feeds):
+def _qualities(sessions, feeds, counted):
     """SQNR, remarks and worst Part of every model against the first. Also a warm-up: each model sees each feed once."""
     quality, notes, parts, reference_name, reference = {}, {}, {}, next(iter(sessions)), None
     for name, session in sessions.items():
         answers = [_answers(session, feed, name) for feed in feeds]
         reference = answers if reference is None else reference
-        check_outputs(reference, answers, reference_name, name)
-        quality[name], notes[name], parts[name] = output_quality(reference, answers)
+        check_outputs(reference, answers, reference_name, name, counted)
+        quality[name], notes[name], parts[name] = output_quality(reference, answers, counted)
         if has_random_weights(session):
             notes[name].insert(0, RANDOM_WEIGHTS)
     return quality, notes, parts

@@ -13,7 +13,7 @@ CODES = {
     "too-small": "the products take too little of the time for integers to gain",
     "slow-sign-pair": "products whose pair of signs is slow on the card",
     "conv-integer": "convolutions that dynamic quantization made ConvInteger",
-    "weight-only": "weights that are dequantized on every run",
+    "weight-only": "weights that are stored as codes and multiplied as floats",
     "unfolded-norm": "batch normalizations that were quantized before they were folded into their convolutions",
     "float-second-consumer": "products in float because int8 codes beside them have a second consumer",
     "float-result-read": "products in float because their result is read as a float",

@@ -66,13 +66,14 @@ def layer_errors(fp32: ModelPath, quantized: ModelPath, feed: Feeds) -> LayerErr
         )
     note = RANDOM_WEIGHTS if has_random_weights(reference.session) else ""
     skipped = reference.left_out | other.skipped
-    return LayerErrors(rows, skipped, tuple(network.outputs), len(feeds), note, random_draws(fp32, feeds[0]))
+    draws = random_draws(graph.load(fp32), fp32, feeds[0])
+    return LayerErrors(rows, skipped, tuple(network.outputs), len(feeds), note, draws)
 
 
 def _opened(fp32, quantized):
     """Both models, open, and the fp32 one's Network."""
     model = graph.load(fp32)
-    if found := sorted({node.op_type for node in graph.nodes(model) if graph.is_quantized(node)}):
+    if found := graph.quantized_by(model):
         raise ValueError(
             f"{fp32} is quantized already: it has {', '.join(found)} nodes. Give the fp32 model first, then the "
             "quantized model that was made from it"

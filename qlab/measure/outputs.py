@@ -1,16 +1,33 @@
 """Compare what two models answer to the same feeds."""
 
+import math
+
 import numpy as np
 
+from qlab.measure.network import Network
 from qlab.measure.pooled import PooledError
 
 LOST_DB, HIDDEN_DB = 15.0, 20.0  # a part that keeps less than this, and so much less than the whole, is remarked on
 
+# How many results these give depends on the values that they read.
+COUNTING = ("NonMaxSuppression", "NonZero", "Unique", "Compress", "BeamSearch", "GreedySearch", "Sampling", "Loop")
+OTHER_NUMBER = "other number of"
 
-def check_outputs(reference, answers, reference_name, name):
+
+def counted_by(model):
+    """{output: operator} of the outputs of the ModelProto whose length depends on values, and what decides it."""
+    network, found = Network(model), {}
+    for output in network.outputs:
+        before = {node.op_type for node in network.layer(output, network.producers)}
+        if deciders := [one for one in COUNTING if one in before]:
+            found[output] = deciders[0]
+    return found
+
+
+def check_outputs(reference, answers, reference_name, name, counted=()):
     """Raise ValueError unless both models answered alike: names of the outputs, shapes and kinds for each feed.
 
-    `reference` and `answers` hold, for every feed, {output name: array}.
+    `reference` and `answers` hold, for every feed, {output name: array}. Sizes of the outputs `counted` may differ.
     """
     first, other = set(reference[0]), set(answers[0])
     if first != other:
@@ -20,25 +37,31 @@ def check_outputs(reference, answers, reference_name, name):
         )
     for index, (expected, got) in enumerate(zip(reference, answers, strict=True)):
         for output in expected:
-            if _description(expected[output]) != _description(got[output]):
+            pair = (expected[output], got[output])
+            if len(set(map(_description, pair))) > 1 and not (output in counted and len(set(map(_kind, pair))) == 1):
                 raise ValueError(
                     f"output {output!r} for feed {index} is {_description(got[output])} from {name!r}, "
                     f"{_description(expected[output])} from {reference_name!r}: a comparison needs the same from both"
                 )
 
 
-def output_quality(reference, answers):
+def output_quality(reference, answers, counted=None):
     """SQNR in dB of every float output over all feeds together, {output name: dB}; remarks; the worst Part, or None.
 
     Remarks tell of what has no SQNR, and of a part that is lost though its output keeps much: SQNR of the whole is
     that of its large numbers.
     Infinite or NaN values that both have alike (masked positions) are left out; where they differ, the SQNR is NaN.
+    So it is where the numbers of results differ; `counted`, {output: operator}, says what decides them.
     """
     quality, remarks, parts = {}, [], []
     for output, first in reference[0].items():
         if not isinstance(first, np.ndarray):
             continue
         pairs = [(expected[output], got[output]) for expected, got in zip(reference, answers, strict=True)]
+        if any(expected.shape != got.shape for expected, got in pairs):
+            quality |= {output: math.nan} if _is_float(first) else {}
+            remarks.append(_miscounted(output, pairs, (counted or {}).get(output)))
+            continue
         if not _is_float(first):
             if not all(np.array_equal(*pair) for pair in pairs):
                 remarks.append(f"{output} differs")
@@ -56,12 +79,23 @@ def output_quality(reference, answers):
     return quality, remarks, min(parts, key=lambda part: part.sqnr_db, default=None)
 
 
+def _miscounted(output, pairs, decider):
+    expected, got = next(pair for pair in pairs if pair[0].shape != pair[1].shape)
+    what = "detections" if decider == "NonMaxSuppression" else "results"
+    why = f"; {decider} decides it" if decider else ""
+    return f"{output}: {OTHER_NUMBER} {what}, {list(got.shape)} instead of {list(expected.shape)}{why}"
+
+
 def _is_float(array):
     return array.dtype.kind == "f" or array.dtype.name == "bfloat16"
 
 
 def _description(value):
     """What must agree. Float precisions may differ: a float16 model against its float32 one is a fair comparison."""
+    return f"{_kind(value)[0]} {list(value.shape)}" if isinstance(value, np.ndarray) else _kind(value)[0]
+
+
+def _kind(value):
     if not isinstance(value, np.ndarray):
-        return type(value).__name__
-    return f"{'float' if _is_float(value) else value.dtype.name} {list(value.shape)}"
+        return type(value).__name__, 0
+    return "float" if _is_float(value) else value.dtype.name, value.ndim

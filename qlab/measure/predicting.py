@@ -87,7 +87,8 @@ def predict(
     saved = before.kernel_ms - sum(node.ms for node in after)
     predicted = replace(before, nodes=tuple(after), total_ms=before.total_ms - saved)
     edges, activations = _activations_ms(before.nodes, products, recipe, card)
-    added = {"boundary": _quantizing_ms(before.nodes, products, recipe, card) + edges, "the rest": activations}
+    edges += _quantizing_ms(before.nodes, products, recipe, card) if products else 0.0  # else nothing is changed
+    added = {"boundary": edges, "the rest": activations}
     more = sum(added.values())
     entries = [(family, (now, then + added.get(family, 0.0))) for family, (now, then) in by_family(before, predicted)]
     taken = sum(node.ms for node in after if id(node.node) in products)
@@ -107,6 +108,8 @@ def is_quantized_by(node, recipe):
     if node.family == "convolution":
         over_time = len(node.weights) == 3
         return recipe == "hybrid" and not (over_time and node.depthwise)
+    if node.op_type == "LSTM":
+        return recipe == "hybrid"
     return node.family == "matrix product" and len(node.weights) == 2
 
 
@@ -132,7 +135,7 @@ def _after(node, products, card, speed):
 
 def _quantizing_ms(nodes, products, recipe, card):
     """What it costs to make codes of the products' inputs, or of what float operators read and give among integers."""
-    milliseconds, near = 0.0, _beside_convolutions(nodes)
+    milliseconds, near = 0.0, _beside_convolutions(nodes, products)
     for node in nodes:
         if id(node.node) in products:
             dynamic = recipe == "dynamic" or (recipe == "hybrid" and node.family != "convolution")
@@ -166,17 +169,18 @@ def _activations_ms(nodes, products, recipe, card):
     return edges, own
 
 
-def _beside_convolutions(nodes):
-    """Identities of the nodes that read what a convolution gives, or give what one reads, whatever its layout."""
+def _beside_convolutions(nodes, products):
+    """Identities of the nodes that read what a quantized convolution gives, or give what one reads, in any layout."""
     producers = {name: node for node in nodes for name in node.node.output if name}
     near = set()
+    convolutions = {id(node) for node in nodes if node.family == "convolution" and id(node.node) in products}
     for node in nodes:
         for name in node.node.input:
             source = producers.get(name)
             if source is not None and source.op_type in LAYOUT:
                 source = producers.get(source.node.input[0])
             for one, other in ((source, node), (node, source)):
-                if one is not None and other is not None and one.family == "convolution":
+                if other is not None and id(one) in convolutions:
                     near.add(id(other))
     return near
 

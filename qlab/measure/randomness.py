@@ -8,13 +8,13 @@ from qlab.machine.runtime import open_session
 DRAWS = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 
 
-def random_draws(path, feed):
-    """What to say of a model file that answers `feed` otherwise in a second run, since nodes of it draw numbers; or "".
+def random_draws(model, path, feed):
+    """What to say of a ModelProto, in the file `path`, that answers `feed` otherwise in a second run, since nodes of it draw numbers; or "".
 
     With a seed a node draws the same in each new session, whatever else the file holds. Without one, onnxruntime seeds
     it by its place among the nodes, which a quantizer changes. A draw whose result counts for nothing does no harm.
     """
-    nodes = [node for node in graph.nodes(graph.load(path)) if _draws(node)]
+    nodes = [node for node in graph.nodes(model) if _draws(node)]
     if not nodes or not _differ(path, feed):
         return ""
     names = ", ".join(f"{node.name or node.output[0]} ({node.op_type})" for node in nodes)

@@ -1,8 +1,10 @@
 """Where the ranges of a static recipe come from: given, or collected on the pre-processed model."""
 
 import math
+from collections.abc import Sequence
 
 from qlab import calibration
+from qlab.graph.feeds import iterate_feeds
 
 
 def check_request(reader, ranges):
@@ -19,8 +21,22 @@ def ranges_for(work, choice, reader, ranges, method):
     """The Ranges of `work`'s tensors; `reader` is consumed once."""
     if ranges is None:
         options = {"method": method, "dtype": choice.activation_dtype, "symmetric": choice.symmetric}
-        ranges = calibration.collect(work.prepared, reader, **options)
+        ranges = calibration.collect(work.prepared, _keeping_first(work, reader), **options)
     wrong = {name: pair for name, pair in ranges.items() if not all(math.isfinite(end) for end in pair)}
     if wrong:
         raise ValueError(f"ranges hold NaN or infinity: {wrong}; look for it in the calibration feeds")
     return ranges
+
+
+def _keeping_first(work, reader):
+    """`reader`, the first feed of which `work` keeps, to try the result on; a list stays one, whose length is known."""
+    if isinstance(reader, Sequence):
+        work.feed = next(iter(reader), None)
+        return reader
+    return _each(work, reader)
+
+
+def _each(work, reader):
+    for feed in iterate_feeds(reader):
+        work.feed = work.feed or feed
+        yield feed

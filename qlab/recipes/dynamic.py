@@ -1,15 +1,20 @@
 """Dynamic quantization: weights ahead of time, activations while the model runs."""
 
+import math
+
+from onnx import TensorProto
 from onnxruntime.quantization.registry import IntegerOpsRegistry
 
 from qlab import machine
 from qlab.machine import Card
 from qlab.recipes.choosing import choose
+from qlab.recipes.excluding import excluded
 from qlab.recipes.job import job
 from qlab.recipes.quantized import Quantized
 from qlab.recipes.quantizing import quantized_dynamically
 from qlab.types import CodeType, ModelPath, Names
 
+LARGE_SHARE = 0.2  # of the file
 OP_TYPES = {*IntegerOpsRegistry, "Gemm"}
 
 
@@ -21,6 +26,7 @@ def dynamic(
     weight_dtype: CodeType | None = None,
     per_channel: bool = True,
     reduce_range: bool | None = None,
+    exclude: Names = (),
     card: str | Card | None = None,
 ) -> Quantized:
     """Quantize the weights of `model`, and its activations at run time, to uint8. Writes `output`; needs no data.
@@ -31,6 +37,7 @@ def dynamic(
     weight_dtype   "int8" or "uint8"; None: the faster one on this machine
     per_channel    a weight scale per output channel, for matrix products and LSTMs; ConvInteger has one per tensor
     reduce_range   7-bit weights; None: where u8 x s8 would saturate
+    exclude        names of nodes that stay in float
     card           the machine to optimize for; None: this one
 
     Returns a `Quantized`, which says what became of every product. Raises ValueError for a model that is quantized
@@ -45,9 +52,28 @@ def dynamic(
         weight_dtype = "int8"
     choice = choose(card, "uint8", weight_dtype, reduce_range)
     with job("dynamic", model, output) as work:
-        settings = {"op_types": op_types, "per_channel": per_channel}
+        settings = {"op_types": op_types, "per_channel": per_channel, "exclude": excluded(work, exclude)}
         result = quantized_dynamically(work, work.prepared, choice, conv_dtype=conv_dtype, **settings)
+        if "Gather" not in op_types:
+            work.notes += _embeddings(result, op_types)
         return work.finish(result, choice, **settings)
+
+
+def _embeddings(result, op_types):
+    """A note on the table, looked up with Gather, that makes most of a file which has other weights as codes."""
+    model = result.graph
+    looked_up = {node.input[0] for node in model.node if node.op_type == "Gather"}
+    others = {name for node in model.node if node.op_type != "Gather" for name in node.input}
+    size = {one.name: 4 * math.prod(one.dims) for one in model.initializer if one.data_type == TensorProto.FLOAT}
+    tables = {name: size[name] for name in looked_up - others if name in size}
+    if sum(tables.values()) < LARGE_SHARE * result.ByteSize():
+        return []
+    most = max(tables, key=tables.get)
+    operators = ", ".join(map(repr, sorted({*op_types, "Gather"}, reverse=True)))
+    return [
+        f"{most!r}, an embedding of {tables[most] / 1e6:.3g} MB, stays in float: op_types=({operators}) makes it "
+        f"{tables[most] / 4e6:.3g} MB"
+    ]
 
 
 def _check_op_types(op_types):

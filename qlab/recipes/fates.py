@@ -66,8 +66,6 @@ def _why(node, op_types, exclude, constants, inside):
         return f"weights of {constants[node.input[1]]} dimensions: only per_channel=False takes them"
     if inside:
         return "inside If, Loop or Scan, where onnxruntime's quantizer does not reach"
-    if node.op_type == "Gemm":
-        return "a Gemm with alpha, beta or transA"
     return "onnxruntime's quantizer left it out"
 
 

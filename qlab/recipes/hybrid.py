@@ -3,7 +3,7 @@ accuracy where the range of the activations moves with the input."""
 
 import onnx
 
-from qlab import graph
+from qlab import graph, machine
 from qlab.machine import Card
 from qlab.recipes.calibrating import check_request, ranges_for
 from qlab.recipes.choosing import choose
@@ -16,7 +16,7 @@ from qlab.recipes.quantizing import quantized_dynamically, quantized_statically
 from qlab.types import Method, ModelPath, Names, RangesOf, Reader
 
 # With a convolution go the activations that its codes' range can stand for: [0, max] with zero point 0 is a ReLU.
-STATIC, DYNAMIC = {"Conv", "Relu", "Clip"}, {"MatMul"}
+STATIC, DYNAMIC = {"Conv", "Relu", "Clip"}, {"LSTM", "MatMul"}
 
 
 def hybrid(
@@ -44,8 +44,10 @@ def hybrid(
     Returns a `Quantized`, which says what became of every product. Raises what `static` raises.
     """
     check_request(reader, ranges)
-    choice = choose(card, "uint8")
+    card = machine.card(card)
     with job("hybrid", model, output) as work:
+        recurrent = any(node.op_type == "LSTM" for node in graph.nodes(work.source))
+        choice = choose(card, "uint8", "int8" if recurrent else None)  # onnxruntime's LSTM has int8 weights only
         exclude = excluded(work, exclude)
         ranges = ranges_for(work, choice, reader, ranges, method)
         exclude |= without_range(work, ranges, STATIC) | _depthwise(work)
@@ -62,13 +64,18 @@ def hybrid(
 
 
 def _depthwise(work):
-    """{name: why} of the depthwise 1-D convolutions."""
+    """{name: why} of the 1-D convolutions in which each channel is by itself."""
     model = onnx.load(work.prepared, load_external_data=False)
     kernels = {tensor.name: tensor.dims for tensor in model.graph.initializer if len(tensor.dims) == 3}
-    return {
-        node.name: "depthwise over time: too few products to gain by integers"
+    groups = {
+        node.name: [one.i for one in node.attribute if one.name == "group"]
         for node in model.graph.node
         if node.op_type == "Conv" and node.input[1] in kernels and kernels[node.input[1]][1] == 1
+    }
+    return {
+        name: "depthwise over time: too few products to gain by integers"
+        for name, group in groups.items()
+        if group and group[0] > 1
     }
 
 

@@ -1,21 +1,30 @@
 """One run of a recipe, from a checked input to a published output."""
 
+import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import onnx
 
 from qlab import graph
+from qlab.machine.runtime import open_session
 from qlab.recipes.fates import fates
-from qlab.recipes.files import check_output, publish, stored_bytes, workshop, write, writing
+from qlab.recipes.files import check_output, external_files, publish, stored_bytes, workshop, write, writing
 from qlab.recipes.preparing import check_source, prepared_in
 from qlab.recipes.quantized import Quantized
+
+NOTHING = "nothing was quantized: the file holds the model as it was"
+OF_NO_USE_DB = 10  # an error of a third of the signal
 
 
 @dataclass
 class Job:
-    """What a recipe works with: the pre-processed model at `prepared`, room for files in `folder`, notes to report."""
+    """What a recipe works with: the pre-processed model at `prepared`, room for files in `folder`, notes to report.
+
+    feed  the first one that the ranges were collected on, None without: the result is run on it before it is published
+    """
 
     recipe: str
     model: Path
@@ -24,17 +33,15 @@ class Job:
     folder: Path
     prepared: Path
     notes: list[str] = field(default_factory=list)
+    feed: dict | None = None
 
     def finish(self, result, choice, *, op_types, per_channel, exclude=None):
         """Check the quantized ModelProto `result`, move it to the output, and say what was done: a Quantized."""
-        properties = {entry.key: entry.value for entry in self.source.metadata_props}
-        onnx.helper.set_model_props(result, properties | {"qlab.recipe": self.recipe})
-        place = self.folder / "finished"
         with writing(self.output):
-            place.mkdir()
-            path = write(result, place, self.output.name)
-            size = stored_bytes(path, result)
+            path = self._written(result)
+            size = stored_bytes(path, onnx.load(path, load_external_data=False))
         optimized = graph.optimized(path)  # also the proof that onnxruntime accepts it
+        self.notes += _tried(self.prepared, path, self.feed)
         before = onnx.load(self.prepared, load_external_data=False)
         with writing(self.output):
             publish(path, self.output)
@@ -49,6 +56,72 @@ class Job:
             census=graph.count(optimized),
             notes=tuple(self.notes),
         )
+
+    def _written(self, result):
+        """The path of the file to publish: `result`, or the model itself where nothing in it is quantized."""
+        place = self.folder / "finished"
+        place.mkdir()
+        if graph.quantized_by(result):
+            properties = {entry.key: entry.value for entry in self.source.metadata_props}
+            onnx.helper.set_model_props(result, properties | {"qlab.recipe": self.recipe})
+            return write(result, place, self.output.name)
+        self.notes.append(NOTHING)
+        if external_files(self.source):
+            return write(onnx.load(self.model), place, self.output.name)
+        return Path(shutil.copyfile(self.model, place / self.output.name))
+
+
+def _tried(fp32, quantized, feed):
+    """Notes on how the file `quantized` answers a feed that the file `fp32` answers, an invented one if it is None.
+
+    Raises ValueError if it does not run, or gives NaN or infinity where fp32 gives numbers: some errors show only then.
+    """
+    try:
+        known = feed or graph.invented_feeds(fp32, count=1)[0]
+        session = open_session(fp32)
+        expected = session.run(None, known)
+    except Exception:  # no feed could be invented, or fp32 itself fails on it: nothing to compare with
+        return ["no feed could be invented that the model runs on: whether the result runs was not tried"]
+    names = [value.name for value in session.get_outputs()]
+    try:
+        answers = open_session(quantized).run(names, known)
+    except Exception as error:  # onnxruntime's exceptions share no base class
+        raise ValueError(
+            f"the quantized model opens but does not run, so it was not written: {error}. Leave out what it names, "
+            "with exclude or op_types"
+        ) from error
+    pairs = [pair for pair in zip(names, expected, answers, strict=True) if _are_alike(*pair[1:])]
+    for name, reference, answer in pairs:
+        if not np.isfinite(answer[np.isfinite(reference)]).all():
+            raise ValueError(
+                f"the quantized model gives NaN or infinity in {name!r} where fp32 gives numbers, so it was not "
+                "written: leave out what overflows, with exclude or op_types"
+            )
+    lost = {name: _sqnr_db(reference, answer) for name, reference, answer in pairs}
+    lost = {name: db for name, db in lost.items() if db < OF_NO_USE_DB} if feed else {}
+    if lost and _repeats(session, known, expected):
+        shown = ", ".join(f"{name} {db:.1f} dB" for name, db in lost.items())
+        return [f"of little use on the first feed: {shown}; measure.layer_errors says where it is lost"]
+    return []
+
+
+def _are_alike(reference, answer):
+    """Whether both are floats of one shape; the number of detections, for one, may differ."""
+    arrays = isinstance(reference, np.ndarray) and isinstance(answer, np.ndarray)
+    return arrays and reference.dtype.kind == "f" and reference.shape == answer.shape
+
+
+def _sqnr_db(reference, answer):
+    counted = np.isfinite(reference)
+    reference, answer = reference[counted].astype(np.float64), answer[counted].astype(np.float64)
+    signal, noise = np.square(reference).sum(), np.square(reference - answer).sum()
+    return 10 * np.log10(signal / noise) if signal and noise else np.inf
+
+
+def _repeats(session, feed, expected):
+    """Whether the model answers alike again: one that draws random numbers does not."""
+    again = session.run(None, feed)
+    return all(np.array_equal(*pair, equal_nan=True) for pair in zip(expected, again, strict=True) if _are_alike(*pair))
 
 
 @contextmanager

@@ -7,12 +7,19 @@ from onnx import inliner, version_converter
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from qlab import graph
+from qlab.graph.unoptimized import open_unoptimized, show
 from qlab.machine.runtime import open_session
 from qlab.recipes.files import LARGE, check_output, publish, stored_bytes, workshop, write, writing
 from qlab.recipes.logs import captured_logs
+from qlab.recipes.rewriting import delist_weights, listed_weights, part_names, rewrite
+from qlab.recipes.widening import narrow_types, widen
 from qlab.types import ModelPath
 
 OLDEST_OPSET = 13  # QuantizeLinear and DequantizeLinear have an axis since then
+TYPES = {  # onnxruntime's names of those that operators of its own give
+    "tensor(float)": onnx.TensorProto.FLOAT, "tensor(int32)": onnx.TensorProto.INT32,
+    "tensor(int64)": onnx.TensorProto.INT64, "tensor(bool)": onnx.TensorProto.BOOL,
+}  # fmt: skip
 DONE = ("onnx.quant.pre_process", "onnxruntime.quant")  # without this mark onnxruntime's quantizers complain
 
 
@@ -33,11 +40,10 @@ def prepare(model: ModelPath, output: ModelPath) -> Path:
 def check_source(model):
     """The ModelProto of the file `model`, its external weights left where they are, if a recipe can start from it.
 
-    Raises ValueError naming the nodes that show it is quantized already, and what `graph.load` raises.
+    Raises ValueError naming what shows that it is quantized already, and what `graph.load` raises.
     """
     source = graph.load(model)
-    found = sorted({node.op_type for node in graph.nodes(source) if graph.is_quantized(node)})
-    if found:
+    if found := graph.quantized_by(source):
         raise ValueError(
             f"{model} is already quantized: it has {', '.join(found)} nodes. Quantizing twice only adds error; start "
             "from the fp32 model that it was made from"
@@ -46,25 +52,38 @@ def check_source(model):
 
 
 def prepared_in(folder, model, source):
-    """The path of the pre-processed model in `folder`, and notes on what failed on the way.
+    """The path of the pre-processed model in `folder`, and notes on what was done or failed on the way.
 
-    1. onnxruntime's own pre-processing folds constants, fuses BatchNorm and biases, and infers shapes.
-    2. If it fails, as it may where declared shapes contradict each other: the model as it is, functions inlined,
+    1. Floats of 16 bits become float32, weights that are listed as inputs constants.
+    2. onnxruntime's own pre-processing folds constants, fuses BatchNorm and biases, and infers shapes.
+    3. If it fails, as it may where declared shapes contradict each other: the model as it is, functions inlined,
        constants turned into weights, declared shapes dropped.
-    3. A model of an opset before 13 is converted to that.
+    4. A model of an opset before 13 is converted to that.
+    5. What the quantizers take wrongly is rewritten: see `rewrite`.
     Every node then has a name of its own, by which the quantizer tells nodes apart.
     """
+    model, notes = _plain(folder, model, source)
     open_session(model)  # a model that does not run at all fails here, with a better message
-    target, large = folder / "prepared.onnx", stored_bytes(model, source) > LARGE
+    target, large = folder / "prepared.onnx", stored_bytes(model, onnx.load(model, load_external_data=False)) > LARGE
     why = _pre_process(model, target, large)
     if why is not None and not target.exists():
         with writing(target):
             write(_as_it_is(model), folder, target.name)
-    notes = [] if why is None else [f"pre-processing failed, so less was fused ahead: {why}"]
+    notes += [] if why is None else [f"pre-processing failed, so less was fused ahead: {why}"]
     if not large:
         notes += _modernize(target)
     _tidy(target)
     return target, notes
+
+
+def _plain(folder, model, source):
+    """The path of `model` with float32 numbers and constant weights, a copy in `folder` where need be, and notes."""
+    if not narrow_types(source) and not listed_weights(source):
+        return model, []
+    plain = onnx.load(model)
+    notes = [widen(plain), delist_weights(plain)]
+    with writing(folder):
+        return write(plain, folder, "plain.onnx"), [note for note in notes if note]
 
 
 def opset_of(model):
@@ -118,8 +137,11 @@ def _as_it_is(path):
 
 
 def _tidy(path):
-    """Name every node, drop the operator sets that nobody uses, and mark the model as pre-processed, in place."""
+    """Rewrite the model, name every node, drop unused operator sets, and mark it as pre-processed, in place."""
     model = onnx.load(path, load_external_data=False)
+    part_names(model)
+    _fill_in_types(model, path)
+    rewrite(model, path.parent)
     taken, domains = set(), {""}
     for index, node in enumerate(graph.nodes(model)):
         if not node.name or node.name in taken:
@@ -133,6 +155,21 @@ def _tidy(path):
     onnx.helper.set_model_props(model, properties | dict([DONE]))
     with writing(path):
         path.write_bytes(model.SerializeToString())
+
+
+def _fill_in_types(model, path):
+    """Declare, in place, the types of tensors that ONNX cannot infer, behind onnxruntime's own operators for one."""
+    known = {value.name for value in (*model.graph.value_info, *model.graph.output)}
+    lacking = {name for node in model.graph.node for name in node.output if name} - known
+    if not lacking:
+        return
+    shown = onnx.ModelProto()
+    shown.CopyFrom(model)
+    show(shown, sorted(lacking))
+    for value in open_unoptimized(shown, path).get_outputs():
+        if value.name in lacking and value.type in TYPES:
+            sizes = value.shape or None  # onnxruntime shows a scalar and an open rank alike
+            model.graph.value_info.append(onnx.helper.make_tensor_value_info(value.name, TYPES[value.type], sizes))
 
 
 def _names(node, index):

@@ -21,8 +21,11 @@ def quantized_dynamically(work, path, choice, *, op_types, per_channel, exclude=
     model, target = onnx.load(path, load_external_data=False), work.folder / "dynamic.onnx"
     exclude = set(exclude) | (without_channels(model) if per_channel else set())
     as_products = [f"{name}_MatMul" for name in exclude]  # what a Gemm is called once it is a MatMul
-    options = {"EnableSubgraph": len(list(graph.graphs(model))) > 1, "WeightSymmetric": True}
-    if conv_dtype not in (None, choice.weight_dtype):
+    inside = len(list(graph.graphs(model))) > 1
+    # What stands behind an operator of onnxruntime's own in a body has no type that ONNX could infer.
+    options = {"EnableSubgraph": inside, "WeightSymmetric": True, "DefaultTensorType": onnx.TensorProto.FLOAT}
+    # The quantizer looks for what is overridden in every body as well, and fails: there all weights have one dtype.
+    if "Conv" in op_types and conv_dtype not in (None, choice.weight_dtype) and not inside:
         weights = {node.input[1] for node in model.graph.node if node.op_type == "Conv"}
         known = {tensor.name for tensor in model.graph.initializer}
         options["TensorQuantOverrides"] = {

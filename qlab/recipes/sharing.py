@@ -1,12 +1,15 @@
 """Weights that several nodes share, where they need a scale each."""
 
+BIAS = 2  # its place among the inputs
+
 
 def unshare(model, op_types, exclude):
     """Give nodes that use the same weights of the ModelProto `model` in different ways a copy each, in place.
 
     A matrix that is an embedding here and, transposed, the output layer there has channels along different axes, and a
     vector may be a bias in one place and a summand in the other. onnxruntime's static quantizer keeps one scale per
-    tensor, takes the first user's, and writes a model that fails at run time.
+    tensor, takes the first user's, and writes a model that fails at run time. A bias has the scale of its product, and
+    onnxruntime's own copies of it get names that others may have.
     """
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     first_use, copies = {}, {}
@@ -24,5 +27,7 @@ def unshare(model, op_types, exclude):
 
 
 def _use(node, place):
+    if place == BIAS and node.op_type in ("Conv", "ConvTranspose", "Gemm"):
+        return node.name
     transposed = [attribute.i for attribute in node.attribute if attribute.name == "transB"]
     return node.op_type, place, transposed == [1]

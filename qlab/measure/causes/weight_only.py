@@ -1,5 +1,6 @@
-"""Weights that are stored as codes and turned back into floats whenever the model runs."""
+"""Weights that are stored as codes and turned back into floats before they are multiplied."""
 
+from qlab import graph
 from qlab.measure.causes.graphs import constant_codes, reads_codes
 from qlab.measure.finding import Finding
 from qlab.measure.remedies import call, recipe_of_its_kind
@@ -17,9 +18,11 @@ def weight_only(examination, bill):
        product was meant to run on integers: what kept it in float is another cause's to tell.
     2. Those that onnxruntime fused with their MatMul to a MatMulNBits, if that is slower than the fp32 product: it
        dequantizes block by block, which pays where there are few rows and reading the weights takes the time.
+    3. Products whose codes stand behind a Cast: onnxruntime folds them into floats when it opens the file.
     """
     yield from _dequantized(examination, bill)
     yield from _fused(examination, bill)
+    yield from _folded(examination, bill)
 
 
 def _dequantized(examination, bill):
@@ -65,6 +68,31 @@ def _fused(examination, bill):
         examination,
         f"{len(nodes)} {FUSED} dequantize constant weights in every run and take {ms(milliseconds)}; the same "
         f"products take {ms(in_float)} in the fp32 model",
+        cost,
+        nodes,
+        AS_INTEGERS,
+    )
+
+
+def _folded(examination, bill):
+    names = {node.name for node in graph.products_of_cast_codes(examination.file)}
+    outputs = {name for node in graph.products_of_cast_codes(examination.file) for name in node.output}
+    nodes = [
+        node
+        for node in examination.quantized.nodes
+        if node.macs
+        and node.kind == "float"
+        and (outputs.intersection(node.node.output) or examination.names.in_files(node.node) in names)
+    ]
+    excess = examination.yardstick.excess_ms(nodes)
+    if not examination.matters(excess, LEAST_SHARE):
+        return
+    bill.explain(nodes)
+    cost = sum(bill.charge(node, examination.yardstick.excess_ms([node])) for node in nodes)
+    yield _finding(
+        examination,
+        f"{plural(len(nodes), 'product')} with weights that the file stores as codes behind a Cast; onnxruntime turned "
+        f"them into floats when it opened the file: {excess:.3g} ms slower than on integers",
         cost,
         nodes,
         AS_INTEGERS,

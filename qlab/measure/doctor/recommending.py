@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from qlab.measure.outputs import OTHER_NUMBER
+
 LEAST_DB = 15.0  # below, more than a sixth of the answer is error
 GOOD_DB = 30.0  # above, 3 % at most: more is not worth waiting for
 NEAR_DB = 6.0  # one bit of accuracy
@@ -61,7 +63,7 @@ def accuracy(row):
     """The row's SQNR in dB; infinite where there are no float outputs and nothing differs, -inf where it is broken."""
     if not math.isnan(row.sqnr_db):
         return row.sqnr_db
-    return -math.inf if "differs" in row.note or "NaN" in row.note else math.inf
+    return -math.inf if any(words in row.note for words in ("differs", "NaN", OTHER_NUMBER)) else math.inf
 
 
 def most_accurate(rows):
@@ -73,7 +75,8 @@ def too_inexact(row, best_db=-math.inf):
     """Why the row loses too much to be used, or the empty text. `best_db` is the best that can be had instead."""
     db = accuracy(row)
     if math.isnan(row.sqnr_db) and db == -math.inf:
-        return f"its answers are wrong: {row.note}"
+        cannot_tell = OTHER_NUMBER in row.note and "differs" not in row.note and "NaN" not in row.note
+        return f"{'SQNR cannot judge it' if cannot_tell else 'its answers are wrong'}: {row.note}"
     if db < LEAST_DB:
         return f"{db:.1f} dB are too little to use"
     if db < min(GOOD_DB, best_db - NEAR_DB):

@@ -93,7 +93,7 @@ def opened(path):
 def _loaded_models(fp32, int8):
     """{path: ModelProto} of the one or two models: the first not quantized, the second quantized."""
     models = {path: graph.load(path) for path in (fp32, int8) if path is not None}
-    marks = {path: _quantized_operators(model) for path, model in models.items()}
+    marks = {path: graph.quantized_by(model) for path, model in models.items()}
     if int8 is not None and marks[fp32] and not marks[int8]:
         raise ValueError(f"{fp32} is quantized and {int8} is not: give the fp32 model first")
     if marks[fp32]:
@@ -104,10 +104,6 @@ def _loaded_models(fp32, int8):
     if int8 is not None and not marks[int8]:
         raise ValueError(f"nothing in {int8} is quantized; leave it out, and the doctor tries the recipes on {fp32}")
     return models
-
-
-def _quantized_operators(model):
-    return sorted({node.op_type for node in graph.nodes(model) if graph.is_quantized(node)})
 
 
 def _check_outputs(arguments, models, read):
