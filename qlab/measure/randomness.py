@@ -9,7 +9,7 @@ DRAWS = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "Random
 
 
 def random_draws(model, path, feed):
-    """What to say of a ModelProto, in the file `path`, that answers `feed` otherwise in a second run, since nodes of it draw numbers; or "".
+    """What to say of a ModelProto, in the file `path`, that draws numbers, so that two runs on `feed` differ; or "".
 
     With a seed a node draws the same in each new session, whatever else the file holds. Without one, onnxruntime seeds
     it by its place among the nodes, which a quantizer changes. A draw whose result counts for nothing does no harm.
