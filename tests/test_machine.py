@@ -1,6 +1,6 @@
 """The machine card: two probes, a cache, reference cards."""
 
-import json
+import hashlib
 import sys
 import time
 from dataclasses import replace
@@ -11,7 +11,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from qlab import machine
+from qlab import files, machine
 from qlab.machine import identity, probes
 from qlab.machine.runtime import open_session
 from qlab.machine.timing import MINIMUM_ROUNDS, interleave
@@ -82,6 +82,16 @@ def test_a_card_survives_json(measured):
         (VNNI.to_json().replace('"s8u8"', '"s8f8"'), "s8f8.*expected.*s8u8"),
         (VNNI.to_json().replace("3.9", "-3.9"), "positive.*-3.9"),
         (VNNI.to_json().replace("3.9", "NaN"), "positive.*nan"),
+        (VNNI.to_json().replace("3.9", '"fast"'), "positive.*fast"),
+        (VNNI.to_json().replace("3.9", "true"), "positive.*True"),
+        (VNNI.to_json().replace("false", '"no"'), "'saturates': 'no'.*another type"),
+        (VNNI.to_json().replace("false", "0"), "'saturates': 0.*another type"),
+        (VNNI.to_json().replace('"cores": 2', '"cores": "2"'), "'cores': '2'"),
+        (VNNI.to_json().replace("120.0", "-1"), "'float32_gflops': -1"),
+        (VNNI.to_json().replace('"1.32.0"', "null"), "'versions'"),
+        (replace(VNNI, note="!").to_json().replace('"!"', "[]"), r"'note': \[\]"),
+        (VNNI.to_json().replace("3.9", "null").replace("1.6", "null").replace("0.3", "null"), "one exact integer"),
+        ("[" * 100_000, "not a machine card"),
     ],
 )
 def test_anything_but_a_card_is_refused_with_what_it_is(text, message):
@@ -97,7 +107,18 @@ def test_the_second_card_comes_from_the_cache_in_the_same_process_and_in_a_new_o
     assert len(counted) == 1
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b"\xff\xfe", VNNI.to_json().replace("u8u8", "u9u9").encode()])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"",
+        b"{",
+        b"[" * 100_000,
+        b"\xff\xfe",
+        VNNI.to_json().replace("u8u8", "u9u9").encode(),
+        VNNI.to_json().replace("false", '"no"').encode(),
+        VNNI.to_json().replace("3.9", '"fast"').encode(),
+    ],
+)
 def test_a_damaged_cached_card_is_measured_again_and_mended(counted, tmp_path, damage):
     machine.card()
     (file,) = tmp_path.iterdir()
@@ -148,9 +169,30 @@ def test_a_cache_folder_that_cannot_be_made_says_what_to_set(monkeypatch, tmp_pa
         machine.cache_folder()
 
 
-def test_an_unknown_reference_card_names_those_that_exist(monkeypatch, tmp_path):
-    (tmp_path / "x86-example.json").write_text(VNNI.to_json())
-    monkeypatch.setattr(machine, "REFERENCE_FOLDER", tmp_path)
+@pytest.fixture
+def shelf(monkeypatch, tmp_path):
+    """A data folder with one reference card, listed."""
+    (tmp_path / "machines").mkdir()
+    (tmp_path / "machines" / "x86-example.json").write_text(VNNI.to_json())
+    digest = hashlib.sha256(VNNI.to_json().encode()).hexdigest()
+    (tmp_path / "SHA256SUMS").write_text(f"{digest}  machines/x86-example.json\n")
+    monkeypatch.setattr(files, "DATA", tmp_path)
+    monkeypatch.setattr(machine, "REFERENCE_FOLDER", tmp_path / "machines")
+    files.checksums.cache_clear()
+    yield tmp_path / "machines"
+    files.checksums.cache_clear()
+
+
+def test_a_reference_card_that_was_altered_or_is_not_listed_is_refused(shelf):
+    (shelf / "x86-own.json").write_text(VNNI.to_json())
+    with pytest.raises(ValueError, match=r"machines/x86-own\.json is not listed in data/SHA256SUMS"):
+        machine.card("x86-own")
+    (shelf / "x86-example.json").write_text(VNNI.to_json().replace("false", "true"))
+    with pytest.raises(ValueError, match=r"x86-example\.json was altered: its sha256 is"):
+        machine.card("x86-example")
+
+
+def test_an_unknown_reference_card_names_those_that_exist(shelf):
     assert machine.card("x86-example") == VNNI
     with pytest.raises(FileNotFoundError, match="'arm-dream': there are: x86-example"):
         machine.card("arm-dream")
@@ -351,16 +393,17 @@ def test_a_thread_count_that_is_none_is_refused(threads):
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_the_command_line_prints_the_card_and_keeps_reference_cards(monkeypatch, tmp_path, capsys, kept):
+def test_the_command_line_prints_the_card_and_keeps_reference_cards(monkeypatch, shelf, capsys, kept):
     from qlab.machine import __main__ as command
 
-    monkeypatch.setattr(command, "REFERENCE_FOLDER", tmp_path)
+    monkeypatch.setattr(command, "REFERENCE_FOLDER", shelf)
     monkeypatch.setattr(command, "card", lambda: VNNI)
     monkeypatch.setattr(command.probes, "measure", lambda name, note: replace(VNNI, name=name, note=note))
     monkeypatch.setattr(sys, "argv", ["machine", *(["--save", "x86-new", "--note", "as is"] if kept else [])])
     command.main()
     assert capsys.readouterr().out.startswith(f"Machine card: {'x86-new' if kept else 'a VNNI machine'}")
-    assert [json.loads(path.read_text())["note"] for path in tmp_path.iterdir()] == ["as is"] * kept
+    files.checksums.cache_clear()
+    assert [card.note for card in map(machine.card, machine.reference_cards())] == ["", *["as is"] * kept]
 
 
 def test_a_card_may_be_given_itself_or_by_name():

@@ -1,12 +1,12 @@
 """Where the time goes: run a model under onnxruntime's profiler, and join what it says to the graph that ran."""
 
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from qlab import graph
+from qlab.files import scratch
 from qlab.graph.feeds import as_feeds, check_feed
 from qlab.graph.optimizing import keep_optimized, kept
 from qlab.machine.runtime import open_session
@@ -46,7 +46,7 @@ def profile_models(models, feed, *, rounds=ROUNDS, threads=1):
     Each model is also timed without the profiler, in the same rounds. Otherwise as `profile`.
     """
     feeds = as_feeds(feed)
-    with tempfile.TemporaryDirectory(prefix="qlab-") as folder:
+    with scratch() as folder:
         profiled, plain = {}, {}
         for at, (name, path) in enumerate(models.items()):
             graph.load(path)

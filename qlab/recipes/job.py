@@ -57,5 +57,6 @@ def job(recipe, model, output):
     model, source = Path(model), check_source(model)
     output = check_output(output, model, source)
     with workshop(output) as folder:
-        prepared, notes = prepared_in(folder, model, source)
+        with writing(output):
+            prepared, notes = prepared_in(folder, model, source)
         yield Job(recipe, model, output, source, folder, prepared, notes)

@@ -24,10 +24,9 @@ def prepare(model: ModelPath, output: ModelPath) -> Path:
     """
     model, source = Path(model), check_source(model)
     output = check_output(output, model, source)
-    with workshop(output) as folder:
+    with workshop(output) as folder, writing(output):
         prepared, _ = prepared_in(folder, model, source)
-        with writing(output):
-            return publish(write(onnx.load(prepared), folder, output.name), output)
+        return publish(write(onnx.load(prepared), folder, output.name), output)
 
 
 def check_source(model):
@@ -58,8 +57,7 @@ def prepared_in(folder, model, source):
     target, large = folder / "prepared.onnx", stored_bytes(model, source) > LARGE
     why = _pre_process(model, target, large)
     if why is not None and not target.exists():
-        with writing(target):
-            write(_as_it_is(model), folder, target.name)
+        write(_as_it_is(model), folder, target.name)
     notes = [] if why is None else [f"pre-processing failed, so less was fused ahead: {why}"]
     if not large:
         notes += _modernize(target)
@@ -83,8 +81,7 @@ def _modernize(path):
         open_session(converted)
     except Exception as error:  # its C++ has no exceptions of its own, and knows no operators but the standard ones
         return [f"opset {opset} is too old for a scale per channel, and cannot be converted: {_in_a_line(error)}"]
-    with writing(path):
-        path.write_bytes(converted)
+    path.write_bytes(converted)
     return [f"opset {opset} was converted to {OLDEST_OPSET}: the first with a scale per channel"]
 
 
@@ -131,8 +128,7 @@ def _tidy(path):
     model.opset_import.extend(used)
     properties = {entry.key: entry.value for entry in model.metadata_props}
     onnx.helper.set_model_props(model, properties | dict([DONE]))
-    with writing(path):
-        path.write_bytes(model.SerializeToString())
+    path.write_bytes(model.SerializeToString())
 
 
 def _names(node, index):

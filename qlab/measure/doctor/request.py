@@ -1,12 +1,11 @@
 """What was asked for, checked: all that is cheap to check, before anything that takes long."""
 
-import os
 import re
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from qlab import graph, machine
+from qlab.files import check_target, scratch
 from qlab.graph.feeds import check_feed
 from qlab.machine import Card
 from qlab.machine.runtime import open_session
@@ -127,14 +126,13 @@ def _check_outputs(arguments, models, read):
 
 
 def _check_writable(option, path):
-    if path.is_dir():
-        raise ValueError(f"{option} {path} is a folder; expected the name of a file")
     try:
-        handle, probe = tempfile.mkstemp(prefix=".qlab-", dir=path.parent)
+        with scratch(check_target(path).parent):
+            pass
     except OSError as error:
         raise ValueError(f"{option} {path} cannot be written: {error.strerror or error}") from None
-    os.close(handle)
-    Path(probe).unlink()
+    except ValueError as error:
+        raise ValueError(f"{option}: {error}") from None
 
 
 def _check_same_signature(session, other, fp32, int8):
