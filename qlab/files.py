@@ -56,12 +56,19 @@ def checksums():
     return {name: digest for digest, name in lines}
 
 
+def as_path(path, what="model"):
+    """`path` as a Path; ValueError for what is none."""
+    if not isinstance(path, str | os.PathLike):
+        raise ValueError(f"{what} is a {type(path).__name__}; expected the path of a file")
+    return Path(path)
+
+
 def check_target(path):
     """`path` as a Path, if a file may be put there: where a regular file is, or nothing.
 
     Renaming replaces whatever has the name, as root /dev/null too.
     """
-    path = Path(path)
+    path = as_path(path, "output")
     try:
         if path.is_dir():
             raise ValueError(f"{path} is a folder; expected the path of a file, such as {path / 'model.int8.onnx'}")

@@ -1,7 +1,9 @@
 """The machine card: two probes, a cache, reference cards."""
 
 import hashlib
+import signal
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +12,14 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
-from qlab import files, machine
+from qlab import calibration, files, graph, machine, measure
 from qlab.machine import identity, probes
-from qlab.machine.runtime import open_session
+from qlab.machine.runtime import open_session, run
 from qlab.machine.timing import MINIMUM_ROUNDS, interleave
 from qlab.recipes.choosing import choose
+from tests.patience import WAIT_LIMIT_S
 
 ROOT = Path(__file__).resolve().parents[1]
 VNNI = machine.Card(
@@ -386,7 +390,7 @@ def test_what_is_neither_a_path_nor_bytes_is_refused(model):
         open_session(model)
 
 
-@pytest.mark.parametrize("threads", [0, -1, 1.5, True, "2"])
+@pytest.mark.parametrize("threads", [0, -1, 1.5, True, "2", 100_000, 2**31, 2**70])
 def test_a_thread_count_that_is_none_is_refused(threads):
     with pytest.raises(ValueError, match="expected a whole number from 1 up"):
         open_session(b"", threads=threads)
@@ -414,3 +418,57 @@ def test_a_card_may_be_given_itself_or_by_name():
     with pytest.raises(ValueError, match="card is 7; expected a machine card, the name of a reference card, or None"):
         machine.card(7)
     assert choose("x86-avx2").reduce_range
+
+
+def endless(path):
+    """A Loop whose condition is always true, and which is told no number of turns."""
+    state = helper.make_tensor_value_info("state", TensorProto.FLOAT, [4])
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["go_on"]), helper.make_node("Neg", ["state"], ["next"])],
+        "body",
+        [helper.make_tensor_value_info(n, k, []) for n, k in (("turn", TensorProto.INT64), ("go", TensorProto.BOOL))]
+        + [state],
+        [helper.make_tensor_value_info("go_on", TensorProto.BOOL, []), helper.make_empty_tensor_value_info("next")],
+    )
+    body.output[1].type.CopyFrom(state.type)
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [4]) for name in "xy"]
+    true = numpy_helper.from_array(np.array(True), "true")
+    loop = helper.make_node("Loop", ["", "true", "x"], ["y"], body=body)
+    model = helper.make_model(helper.make_graph([loop], "endless", ends[:1], ends[1:], [true]), ir_version=8)
+    model.opset_import[0].version = 17
+    onnx.save(model, path)
+    return path
+
+
+def test_a_model_that_never_ends_is_stopped_and_it_is_said_in_a_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("QLAB_TIME_LIMIT", "0.2")
+    path, feed = endless(tmp_path / "endless.onnx"), {"x": np.ones(4, np.float32)}
+    uses = (
+        lambda: run(open_session(path), feed),
+        lambda: calibration.collect(path, [feed]),
+        lambda: graph.invented_feeds(path),
+        lambda: measure.compare({"a": path, "b": path}, feed),
+        lambda: measure.profile(path, feed),
+    )
+    for use in uses:
+        with pytest.raises(ValueError, match=r"not answered after 0\.2 s, and may never.*set QLAB_TIME_LIMIT"):
+            use()
+    deadline = time.monotonic() + WAIT_LIMIT_S
+    while any(thread.name.startswith("qlab run") for thread in threading.enumerate()):
+        assert time.monotonic() < deadline  # none of them goes on in the background
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("limit", ["", "soon", "0", "-1", "nan", "1e9"])
+def test_a_time_limit_that_is_none_is_refused(limit, tmp_path, monkeypatch):
+    monkeypatch.setenv("QLAB_TIME_LIMIT", limit)
+    with pytest.raises(ValueError, match=f"QLAB_TIME_LIMIT is '{limit}'; expected seconds"):
+        run(open_session(endless(tmp_path / "endless.onnx")), {"x": np.ones(4, np.float32)})
+
+
+def test_an_interrupt_ends_a_run_at_once_and_the_model_stops(tmp_path):
+    session = open_session(endless(tmp_path / "endless.onnx"))
+    timer = threading.Timer(0.2, signal.raise_signal, [signal.SIGINT])
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        run(session, {"x": np.ones(4, np.float32)})

@@ -126,7 +126,10 @@ def wire(model):
         raise ValueError(f"model is a {type(model).__name__}; expected the path of a model file, or an onnx.ModelProto")
     model = model if isinstance(model, onnx.ModelProto) else load(model)
     if model.functions:
-        model = inliner.inline_local_functions(model)
+        try:
+            model = inliner.inline_local_functions(model)
+        except Exception as error:  # onnx's C++ has exceptions of its own
+            raise ValueError(f"the model's functions cannot be put in their place: {error}; export it anew") from None
     types = element_types(model)
     ops, names = [], []
     known = _enter(model.graph, (), ChainMap(), types, ops, names)

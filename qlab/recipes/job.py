@@ -7,6 +7,7 @@ from pathlib import Path
 import onnx
 
 from qlab import graph
+from qlab.files import as_path
 from qlab.recipes.fates import fates
 from qlab.recipes.files import check_output, publish, stored_bytes, workshop, write, writing
 from qlab.recipes.preparing import check_source, prepared_in
@@ -54,7 +55,7 @@ class Job:
 @contextmanager
 def job(recipe, model, output):
     """A Job whose folder is gone at the end of the block; input and output are checked before anything is made."""
-    model, source = Path(model), check_source(model)
+    model, source = as_path(model), check_source(model)
     output = check_output(output, model, source)
     with workshop(output) as folder:
         with writing(output):

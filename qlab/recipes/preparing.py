@@ -7,6 +7,7 @@ from onnx import inliner, version_converter
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from qlab import graph
+from qlab.files import as_path
 from qlab.machine.runtime import open_session
 from qlab.recipes.files import LARGE, check_output, publish, stored_bytes, workshop, write, writing
 from qlab.recipes.logs import captured_logs
@@ -22,7 +23,7 @@ def prepare(model: ModelPath, output: ModelPath) -> Path:
     Collect ranges on this one if several recipes are to share them: fusing drops and renames tensors.
     Raises ValueError for a model that is quantized already or cannot be opened, FileNotFoundError where one is missing.
     """
-    model, source = Path(model), check_source(model)
+    model, source = as_path(model), check_source(model)
     output = check_output(output, model, source)
     with workshop(output) as folder, writing(output):
         prepared, _ = prepared_in(folder, model, source)

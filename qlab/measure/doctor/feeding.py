@@ -10,7 +10,7 @@ import numpy as np
 
 from qlab.graph.feeds import check_feed
 from qlab.graph.inventing import invented_feeds
-from qlab.machine.runtime import open_session
+from qlab.machine.runtime import open_session, run
 
 HELD_OUT = 1 / 5  # of the feeds, from five on: measured on, not calibrated on
 MEASURED_AT_MOST = 4
@@ -56,7 +56,7 @@ def feeds_for(model, session, source=None):
     feeds = Feeds(_feeds_in(Path(source), session, Path(model).name), Path(source), declared)
     for at, feed in enumerate(feeds.measured):
         try:
-            answers = session.run(None, feed)
+            answers = run(session, feed)
         except Exception as error:  # onnxruntime's exceptions share no base class
             raise ValueError(f"{model} does not run on feed {at} of {source}: {error}") from None
         if all(np.size(answer) == 0 for answer in answers):

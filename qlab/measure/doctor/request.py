@@ -8,9 +8,10 @@ from qlab import graph, machine
 from qlab.files import check_target, scratch
 from qlab.graph.feeds import check_feed
 from qlab.machine import Card
-from qlab.machine.runtime import open_session
+from qlab.machine.runtime import check_threads, open_session
 from qlab.measure.doctor.feeding import Feeds, feeds_for
 from qlab.measure.doctor.stages import stage
+from qlab.measure.latency import rounds_here
 from qlab.recipes.files import check_output, external_files
 
 NO_OPERATOR = re.compile(
@@ -43,6 +44,8 @@ class Request:
 def checked(arguments):
     """The Request in the parsed `arguments`. Raises ValueError or OSError for what cannot be done."""
     fp32, int8 = arguments.fp32, arguments.int8
+    check_threads(arguments.threads)
+    rounds_here(arguments.rounds)
     if arguments.no_recipes and (int8 is None or arguments.save):
         missing = "int8.onnx to diagnose" if int8 is None else "recipe whose model --save could keep"
         raise ValueError(f"--no-recipes leaves nothing to do: there is no {missing}")
