@@ -112,10 +112,10 @@ def test_what_is_no_path_is_refused(path):
 @pytest.mark.parametrize("name", [b"MatMul", b"test", b"weights.bin"])
 def test_a_name_that_is_no_text_is_refused(name, tmp_path):
     path = save(tmp_path, location="weights.bin")
-    content = path.read_bytes().replace(b"\n\x04test", b"\n\x04test")
+    content = path.read_bytes()
     assert name in content
     path.write_bytes(content.replace(name, name[:-1] + b"\xff"))
-    with pytest.raises(ValueError, match=r"no text \(UTF-8\)|cannot be read"):
+    with pytest.raises(ValueError, match=r"model\.onnx: damaged, the name b'.*\\xff' is no text \(UTF-8\)"):
         graph.load(path)
 
 
@@ -126,7 +126,7 @@ def test_functions_that_call_each_other_in_a_circle_are_refused(tmp_path):
         function = model.functions.add(name=name, domain="own", input=["a"], output=["b"])
         function.node.append(helper.make_node(other, ["a"], ["b"], domain="own"))
     path.write_bytes(model.SerializeToString())
-    with pytest.raises(ValueError, match="functions call each other in a circle, [FG] -> [FG] -> [FG]"):
+    with pytest.raises(ValueError, match=r"functions call each other in a circle, [FG] -> [FG] -> [FG]"):
         graph.load(path)
     with pytest.raises(ValueError, match="functions cannot be put in their place"):
         graph.draw(onnx.load(path, load_external_data=False))
