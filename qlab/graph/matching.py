@@ -133,7 +133,9 @@ def _candidates(pairs, index, free):
             if neighbour in pairs.to:
                 place = side, pairs.to[neighbour]
                 if place not in free:  # a tensor may have thousands of readers
-                    free[place] = [other for other in back[place[1]] if isinstance(other, int) and other not in pairs.back]
+                    free[place] = [
+                        other for other in back[place[1]] if isinstance(other, int) and other not in pairs.back
+                    ]
                 yield from free[place]
 
 

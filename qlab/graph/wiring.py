@@ -59,6 +59,15 @@ class Op:
         """Indices of the ops that it reads, each once, in the order of its inputs."""
         return list(dict.fromkeys(source for source in self.sources if isinstance(source, int)))
 
+    @cached_property
+    def read_from(self):
+        """{index of an op: names of its inputs that this one makes}."""
+        names = {}
+        for name, source in zip(self.node.input, self.sources, strict=False):
+            if isinstance(source, int):
+                names.setdefault(source, []).append(name)
+        return names
+
     @property
     def constants(self):
         """The stored tensors that it reads."""
