@@ -35,15 +35,17 @@ def _equal(left, right):
 def _align(points, left, right, rows, columns):
     best = np.zeros(len(columns) + 1, np.int64)
     steps = np.zeros((len(rows) + 1, len(columns) + 1), np.uint8)
-    for row in range(len(rows)):
-        weight = np.zeros(len(columns), np.int32)
-        for point, here, there in zip(points, left[:, row], right, strict=True):
+    places = {family: np.flatnonzero(right[0] == family) for family in np.unique(left[0])}
+    relatives = {family: right[:, found] for family, found in places.items()}  # no other op can be a partner
+    for row, family in enumerate(left[0]):
+        found, weight = places[family], np.zeros(len(places[family]), np.int32)
+        for point, here, there in zip(points, left[:, row], relatives[family], strict=True):
             if here >= 0:
                 weight += point * (there == here)
-        weight *= right[0] == left[0, row]
-        taken = np.where(weight > 0, best[:-1] + weight, -1)
-        reached = np.maximum(best[1:], taken)
-        steps[row + 1, 1:] = np.where(taken >= best[1:], TAKE, UP)
+        taken, over = best[found] + weight, best[found + 1]
+        reached = best[1:].copy()
+        reached[found] = np.maximum(over, taken)
+        steps[row + 1, found[taken >= over] + 1] = TAKE
         best[1:] = np.maximum.accumulate(reached)
         steps[row + 1, 1:][best[1:] > reached] = LEFT
     return _walk_back(steps, rows, columns)

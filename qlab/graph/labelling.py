@@ -21,7 +21,7 @@ PAD = 5.0  # pixels around the text of a box
 SPACE = 8.0  # pixels between the pieces of a line
 MARK = 12.0  # pixels that the mark before a label takes
 LONGEST = 300  # letters of which some are shown
-MANY = 40  # operators in a box of which some are named
+MANY = 16  # operators in a box of which some are named
 
 SHORT = {"QuantizeLinear": "Q", "DequantizeLinear": "DQ", "DynamicQuantizeLinear": "dynamic Q"}  # among many
 
@@ -149,10 +149,10 @@ def _shortened(names, total):
     """As many names as fit, then how many nodes there are in all."""
     shown, rest = names[:MANY], f"... ({total} nodes)"
     text = ", ".join(names if len(shown) == len(names) else [*shown, rest])
-    while shown and measure(text) > WIDEST:
-        shown = shown[:-1]
-        text = ", ".join([*shown, rest])
-    return text
+    if measure(text) <= WIDEST:
+        return text
+    texts = [", ".join([*shown[:number], rest]) for number in range(len(shown))]
+    return texts[max(0, bisect_left(texts, True, key=lambda shorter: measure(shorter) > WIDEST) - 1)]
 
 
 def _ends(names):

@@ -7,7 +7,7 @@ import numpy as np
 SMALLEST = 2  # nodes of a block: equal nodes in a row need no frame
 LEAST_SAVED = 8  # nodes that a frame must spare
 MOST = 4  # frames in one picture
-PASSES = 40  # over a stretch, in search of a repeat
+MOST_EDGES = 1_000_000  # looked at in search of a repeat
 CHOICES = 2_000_000  # nodes looked at to find the best of several cuts
 
 
@@ -48,13 +48,13 @@ def _longest(stretch, labels, producers):
     known = {}
     kinds = np.array([known.setdefault((labels[op], len(producers[op])), len(known)) for op in stretch])
     changes = np.concatenate([[0], np.cumsum(kinds[1:] != kinds[:-1])])
-    looked_at = 0
+    edges, looked_at = np.concatenate([[0], np.cumsum([len(producers[op]) for op in stretch])]), 0
     for period, start, length in _runs(np.array([labels[op] for op in stretch])):
         if changes[start] == changes[start + length + period - 1]:  # one and the same node again and again
             continue
-        looked_at += length
-        if looked_at > PASSES * len(stretch):
+        if looked_at > MOST_EDGES:
             break
+        looked_at += length + edges[start + length] - edges[start]
         start, length = _equally_wired(stretch, producers, period, start, length)
         if len({(labels[op], len(producers[op])) for op in stretch[start : start + period]}) < SMALLEST:
             continue
