@@ -1,10 +1,16 @@
 """The command line: `qlab doctor model.onnx`, or `python -m qlab doctor model.onnx`."""
 
 import argparse
+import os
 import sys
 
 from qlab import __version__
+from qlab.files import endings
 from qlab.measure import doctor
+from qlab.text import printable
+
+BAD_INPUT, NOBODY_READS = 2, 141
+LONGEST = 500  # letters of a message: one line
 
 
 def main(argv=None):
@@ -17,7 +23,16 @@ def main(argv=None):
     if arguments.command is None:
         parser.print_help()
         return 0
-    return arguments.run(arguments)
+    try:
+        with endings():
+            return arguments.run(arguments)
+    except BrokenPipeError:  # whoever read has gone, and closing must not fail once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return NOBODY_READS
+    except Exception as error:  # the last resort: whatever a file of foreign make provoked where nobody foresaw it
+        what = " ".join(printable(str(error)).split())
+        sys.stderr.write(f"qlab: not foreseen, so a fault of qlab's too: {type(error).__name__}: {what[:LONGEST]}\n")
+        return BAD_INPUT
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import qlab
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = (
-    {"types", "text"},
+    {"types", "text", "files"},
     {"markup"},
     {"numerics", "machine", "palette"},
     {"graph"},

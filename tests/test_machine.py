@@ -1,7 +1,9 @@
 """The machine card: two probes, a cache, reference cards."""
 
-import json
+import hashlib
+import signal
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +12,14 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
-from qlab import machine
+from qlab import calibration, files, graph, machine, measure
 from qlab.machine import identity, probes
-from qlab.machine.runtime import open_session
+from qlab.machine.runtime import open_session, run
 from qlab.machine.timing import MINIMUM_ROUNDS, interleave
 from qlab.recipes.choosing import choose
+from tests.patience import WAIT_LIMIT_S
 
 ROOT = Path(__file__).resolve().parents[1]
 VNNI = machine.Card(
@@ -82,6 +86,16 @@ def test_a_card_survives_json(measured):
         (VNNI.to_json().replace('"s8u8"', '"s8f8"'), "s8f8.*expected.*s8u8"),
         (VNNI.to_json().replace("3.9", "-3.9"), "positive.*-3.9"),
         (VNNI.to_json().replace("3.9", "NaN"), "positive.*nan"),
+        (VNNI.to_json().replace("3.9", '"fast"'), "positive.*fast"),
+        (VNNI.to_json().replace("3.9", "true"), "positive.*True"),
+        (VNNI.to_json().replace("false", '"no"'), "'saturates': 'no'.*another type"),
+        (VNNI.to_json().replace("false", "0"), "'saturates': 0.*another type"),
+        (VNNI.to_json().replace('"cores": 2', '"cores": "2"'), "'cores': '2'"),
+        (VNNI.to_json().replace("120.0", "-1"), "'float32_gflops': -1"),
+        (VNNI.to_json().replace('"1.32.0"', "null"), "'versions'"),
+        (replace(VNNI, note="!").to_json().replace('"!"', "[]"), r"'note': \[\]"),
+        (VNNI.to_json().replace("3.9", "null").replace("1.6", "null").replace("0.3", "null"), "one exact integer"),
+        ("[" * 100_000, "not a machine card"),
     ],
 )
 def test_anything_but_a_card_is_refused_with_what_it_is(text, message):
@@ -97,7 +111,18 @@ def test_the_second_card_comes_from_the_cache_in_the_same_process_and_in_a_new_o
     assert len(counted) == 1
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b"\xff\xfe", VNNI.to_json().replace("u8u8", "u9u9").encode()])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"",
+        b"{",
+        b"[" * 100_000,
+        b"\xff\xfe",
+        VNNI.to_json().replace("u8u8", "u9u9").encode(),
+        VNNI.to_json().replace("false", '"no"').encode(),
+        VNNI.to_json().replace("3.9", '"fast"').encode(),
+    ],
+)
 def test_a_damaged_cached_card_is_measured_again_and_mended(counted, tmp_path, damage):
     machine.card()
     (file,) = tmp_path.iterdir()
@@ -148,9 +173,30 @@ def test_a_cache_folder_that_cannot_be_made_says_what_to_set(monkeypatch, tmp_pa
         machine.cache_folder()
 
 
-def test_an_unknown_reference_card_names_those_that_exist(monkeypatch, tmp_path):
-    (tmp_path / "x86-example.json").write_text(VNNI.to_json())
-    monkeypatch.setattr(machine, "REFERENCE_FOLDER", tmp_path)
+@pytest.fixture
+def shelf(monkeypatch, tmp_path):
+    """A data folder with one reference card, listed."""
+    (tmp_path / "machines").mkdir()
+    (tmp_path / "machines" / "x86-example.json").write_text(VNNI.to_json())
+    digest = hashlib.sha256(VNNI.to_json().encode()).hexdigest()
+    (tmp_path / "SHA256SUMS").write_text(f"{digest}  machines/x86-example.json\n")
+    monkeypatch.setattr(files, "DATA", tmp_path)
+    monkeypatch.setattr(machine, "REFERENCE_FOLDER", tmp_path / "machines")
+    files.checksums.cache_clear()
+    yield tmp_path / "machines"
+    files.checksums.cache_clear()
+
+
+def test_a_reference_card_that_was_altered_or_is_not_listed_is_refused(shelf):
+    (shelf / "x86-own.json").write_text(VNNI.to_json())
+    with pytest.raises(ValueError, match=r"machines/x86-own\.json is not listed in data/SHA256SUMS"):
+        machine.card("x86-own")
+    (shelf / "x86-example.json").write_text(VNNI.to_json().replace("false", "true"))
+    with pytest.raises(ValueError, match=r"x86-example\.json was altered: its sha256 is"):
+        machine.card("x86-example")
+
+
+def test_an_unknown_reference_card_names_those_that_exist(shelf):
     assert machine.card("x86-example") == VNNI
     with pytest.raises(FileNotFoundError, match="'arm-dream': there are: x86-example"):
         machine.card("arm-dream")
@@ -344,23 +390,24 @@ def test_what_is_neither_a_path_nor_bytes_is_refused(model):
         open_session(model)
 
 
-@pytest.mark.parametrize("threads", [0, -1, 1.5, True, "2"])
+@pytest.mark.parametrize("threads", [0, -1, 1.5, True, "2", 100_000, 2**31, 2**70])
 def test_a_thread_count_that_is_none_is_refused(threads):
     with pytest.raises(ValueError, match="expected a whole number from 1 up"):
         open_session(b"", threads=threads)
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_the_command_line_prints_the_card_and_keeps_reference_cards(monkeypatch, tmp_path, capsys, kept):
+def test_the_command_line_prints_the_card_and_keeps_reference_cards(monkeypatch, shelf, capsys, kept):
     from qlab.machine import __main__ as command
 
-    monkeypatch.setattr(command, "REFERENCE_FOLDER", tmp_path)
+    monkeypatch.setattr(command, "REFERENCE_FOLDER", shelf)
     monkeypatch.setattr(command, "card", lambda: VNNI)
     monkeypatch.setattr(command.probes, "measure", lambda name, note: replace(VNNI, name=name, note=note))
     monkeypatch.setattr(sys, "argv", ["machine", *(["--save", "x86-new", "--note", "as is"] if kept else [])])
     command.main()
     assert capsys.readouterr().out.startswith(f"Machine card: {'x86-new' if kept else 'a VNNI machine'}")
-    assert [json.loads(path.read_text())["note"] for path in tmp_path.iterdir()] == ["as is"] * kept
+    files.checksums.cache_clear()
+    assert [card.note for card in map(machine.card, machine.reference_cards())] == ["", *["as is"] * kept]
 
 
 def test_a_card_may_be_given_itself_or_by_name():
@@ -371,3 +418,57 @@ def test_a_card_may_be_given_itself_or_by_name():
     with pytest.raises(ValueError, match="card is 7; expected a machine card, the name of a reference card, or None"):
         machine.card(7)
     assert choose("x86-avx2").reduce_range
+
+
+def endless(path):
+    """A Loop whose condition is always true, and which is told no number of turns."""
+    state = helper.make_tensor_value_info("state", TensorProto.FLOAT, [4])
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["go_on"]), helper.make_node("Neg", ["state"], ["next"])],
+        "body",
+        [helper.make_tensor_value_info(n, k, []) for n, k in (("turn", TensorProto.INT64), ("go", TensorProto.BOOL))]
+        + [state],
+        [helper.make_tensor_value_info("go_on", TensorProto.BOOL, []), helper.make_empty_tensor_value_info("next")],
+    )
+    body.output[1].type.CopyFrom(state.type)
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [4]) for name in "xy"]
+    true = numpy_helper.from_array(np.array(True), "true")
+    loop = helper.make_node("Loop", ["", "true", "x"], ["y"], body=body)
+    model = helper.make_model(helper.make_graph([loop], "endless", ends[:1], ends[1:], [true]), ir_version=8)
+    model.opset_import[0].version = 17
+    onnx.save(model, path)
+    return path
+
+
+def test_a_model_that_never_ends_is_stopped_and_it_is_said_in_a_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("QLAB_TIME_LIMIT", "0.2")
+    path, feed = endless(tmp_path / "endless.onnx"), {"x": np.ones(4, np.float32)}
+    uses = (
+        lambda: run(open_session(path), feed),
+        lambda: calibration.collect(path, [feed]),
+        lambda: graph.invented_feeds(path),
+        lambda: measure.compare({"a": path, "b": path}, feed),
+        lambda: measure.profile(path, feed),
+    )
+    for use in uses:
+        with pytest.raises(ValueError, match=r"not answered after 0\.2 s, and may never.*set QLAB_TIME_LIMIT"):
+            use()
+    deadline = time.monotonic() + WAIT_LIMIT_S
+    while any(thread.name.startswith("qlab run") for thread in threading.enumerate()):
+        assert time.monotonic() < deadline  # none of them goes on in the background
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("limit", ["", "soon", "0", "-1", "nan", "1e9"])
+def test_a_time_limit_that_is_none_is_refused(limit, tmp_path, monkeypatch):
+    monkeypatch.setenv("QLAB_TIME_LIMIT", limit)
+    with pytest.raises(ValueError, match=f"QLAB_TIME_LIMIT is '{limit}'; expected seconds"):
+        run(open_session(endless(tmp_path / "endless.onnx")), {"x": np.ones(4, np.float32)})
+
+
+def test_an_interrupt_ends_a_run_at_once_and_the_model_stops(tmp_path):
+    session = open_session(endless(tmp_path / "endless.onnx"))
+    timer = threading.Timer(0.2, signal.raise_signal, [signal.SIGINT])
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        run(session, {"x": np.ones(4, np.float32)})

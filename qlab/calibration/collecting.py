@@ -56,6 +56,8 @@ def collect(
 
     observer()  # a wrong setting is refused before a large model is opened
     watched = WatchedModel(model)
+    if not watched.tensors:
+        raise ValueError(f"{model} has no float32 or float16 tensor to watch: there is nothing to calibrate")
     ranges = Ranges({name: observer() for name in watched.tensors}, watched.tensors, watched.left_out, watched.joins)
     with bar(iterate_feeds(reader), "calibrating", total=_length(reader), unit="feed") as feeds:
         for feed in feeds:

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from qlab.numerics.dtypes import finite_float32
+from qlab.numerics.dtypes import finite_float32, plain_array
 
 BLOCK = 2**16  # numbers counted at a time: temporaries stay in the processor's cache, and small
 FINEST = -149  # the least binary exponent of a bin's width: every float32 is a multiple of 2**-149
@@ -98,7 +98,7 @@ class Histogram:
 
 def as_float(x):
     """`x` as it is if it holds float32 or float16, else as float32; ValueError if it is empty or not real."""
-    x = np.asarray(x)
+    x = plain_array(x)
     return x if x.size and x.dtype in (np.float32, np.float16) else finite_float32(x)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from qlab.calibration.choosing import least_divergence_range, least_error_range, percentile_range, symmetric_range
 from qlab.calibration.histogram import Histogram, as_float, extremes
-from qlab.numerics.dtypes import bit_width, code_range, integer_name
+from qlab.numerics.dtypes import bit_width, check_flags, code_range, integer_name
 
 BINS_PER_CODE = 4
 
@@ -19,6 +19,7 @@ class Observer(ABC):
     """What all observers share: `dtype` and `symmetric` say which codes the range is for."""
 
     def __init__(self, dtype="uint8", *, symmetric=False):
+        check_flags(symmetric=symmetric)
         self.dtype, self.symmetric = integer_name(dtype), bool(symmetric)
         code_range(self.dtype)
 

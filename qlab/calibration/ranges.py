@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
+
+from qlab.files import check_target, scratch
 
 
 class Ranges(Mapping):
@@ -98,9 +99,13 @@ class Ranges(Mapping):
         """
         from onnxruntime.quantization import calibrate  # slow to import, and needed here only
 
+        path = check_target(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
         data = {name: (np.array(low), np.array(high)) for name, (low, high) in self.items()}
-        calibrate.save_tensors_data(calibrate.TensorsData(calibrate.CalibrationMethod.MinMax, data), path)
-        return Path(path)
+        with scratch(path.parent) as folder:
+            beside = folder / "ranges"
+            calibrate.save_tensors_data(calibrate.TensorsData(calibrate.CalibrationMethod.MinMax, data), beside)
+            return beside.replace(path)
 
     def _leave_out(self, name, reason):
         self._observers.pop(name, None)

@@ -1,15 +1,16 @@
 """Run a model so that every float tensor on the way can be seen."""
 
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 
 from qlab.calibration.joins import Joins
+from qlab.files import as_path
 from qlab.graph.feeds import check_feed
 from qlab.graph.files import load
 from qlab.graph.unoptimized import open_unoptimized, show
 from qlab.graph.walking import graphs
+from qlab.machine.runtime import run
 
 WATCHED = {"tensor(float)": np.float32, "tensor(float16)": np.float16}  # what onnxruntime's quantizer takes
 OTHER_FLOATS = {"tensor(double)", "tensor(bfloat16)"}
@@ -27,7 +28,7 @@ class WatchedModel:
     """
 
     def __init__(self, path):
-        self.path = Path(path)
+        self.path = as_path(path)
         model = load(self.path)
         self.joins = Joins(model)
         inputs, computed = _names(model)
@@ -45,7 +46,7 @@ class WatchedModel:
         """Yield (name, array) of every watched tensor for one feed, which is checked first."""
         check_feed(self.session, feed, self.path.name)
         try:
-            arrays = self.session.run(self._fetched, dict(feed))
+            arrays = run(self.session, feed, self._fetched) if self._fetched else []
         except Exception as error:  # onnxruntime's exceptions share no base class
             raise ValueError(f"onnxruntime could not run {self.path.name!r} on this feed ({error})") from error
         yield from ((name, feed[name]) for name in self.tensors if name in feed)

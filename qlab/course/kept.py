@@ -19,6 +19,7 @@ from typing import NamedTuple
 from qlab import machine
 from qlab.course import store
 from qlab.course.brief import error_text, learner_line
+from qlab.files import write_whole
 
 KEPT, NONE, GONE, OTHER, UNREADABLE = "kept", "none", "gone", "other", "unreadable"
 LARGEST = 1_000_000  # bytes: no function is longer
@@ -62,6 +63,8 @@ def look(place):
 def _look(place, file):
     seal = _seals(store.read()[0]).get(place)
     try:
+        if not file.is_file() and file.exists():
+            return Found(UNREADABLE, why="it is no regular file")
         if file.stat().st_size > LARGEST:
             return Found(UNREADABLE, why=f"it is larger than {LARGEST:,} bytes")
         text = file.read_text(encoding="utf-8")
@@ -96,12 +99,7 @@ def keep(place, text):
         file.parent.mkdir(parents=True, exist_ok=True)
         if look(place).text != text or not file.is_file():
             _set_aside(place)
-            beside = file.with_name(f".{file.name}.{os.getpid()}.part")
-            try:
-                beside.write_text(text, encoding="utf-8", newline="\n")
-                beside.replace(file)
-            finally:
-                beside.unlink(missing_ok=True)
+            write_whole(file, text)
         progress[_SECTION] = {**_seals(progress), place: seal}
 
     try:
@@ -175,12 +173,5 @@ def _key():
 def _make_key():
     """Write a new key that nobody else can read. Raises OSError or ValueError where the cache folder takes none."""
     file = machine.cache_folder() / _KEY
-    beside = file.with_name(f"{file.name}.{os.getpid()}.part")
-    beside.unlink(missing_ok=True)
-    try:
-        with os.fdopen(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="ascii") as stream:
-            stream.write(secrets.token_hex(_KEY_BYTES))
-        beside.replace(file)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_whole(file, secrets.token_hex(_KEY_BYTES), private=True)
     return _key()

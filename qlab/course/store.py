@@ -11,13 +11,18 @@ written, and none is written over that could not be read. What went wrong is ret
 
 import json
 import os
+import secrets
 import time
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from qlab.files import write_whole
+
 SECTIONS = ("exercises", "predictions", "quizzes")
 NAME = ".qlab-progress.json"
+LARGEST = 10_000_000  # bytes: no course has as many exercises
+_LOCK = b"qlab progress "  # so a lock of ours begins
 _LOCK_WAIT_S, _LOCK_STALE_S = 1.0, 5.0
 _memory = {}  # stands in for the file in tests that name none
 
@@ -25,7 +30,9 @@ _memory = {}  # stands in for the file in tests that name none
 def path():
     """Where progress is kept, or None if it is kept in memory only."""
     if configured := os.environ.get("QLAB_PROGRESS"):
-        return Path(configured).expanduser()
+        with suppress(RuntimeError):  # no such user: said where it is read or written
+            return Path(configured).expanduser()
+        return Path(configured)
     if os.environ.get("QLAB_TEST"):
         return None
     repository = Path(__file__).resolve().parents[2]
@@ -66,14 +73,15 @@ def update(change):
         change(_complete(_memory))
         return ""
     try:
+        _check_place(file)
         file.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(file.with_suffix(".lock")):
+        with _locked(file.with_name(f".{file.name}.qlab-lock")):
             try:
                 progress = _read(file)
             except ValueError:
                 progress, trouble = _complete({}), _set_aside(file)
             change(progress)
-            _write(file, progress)
+            write_whole(file, json.dumps(progress, indent=1, ensure_ascii=False) + "\n")
         return trouble
     except OSError as error:
         return f"your progress could not be saved in {file}: {error.strerror or error}"
@@ -83,13 +91,26 @@ def _read(file):
     """Raises ValueError for what is no JSON, no UTF-8, or of another structure; OSError for what cannot be read now."""
     if file is None:
         return _complete(_memory)
+    _check_place(file)
     try:
+        if file.stat().st_size > LARGEST:
+            raise ValueError(f"larger than {LARGEST:,} bytes")
         progress = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return _complete({})
+    except RecursionError as error:
+        raise ValueError("brackets in brackets without end") from error
     if not _well_formed(progress):
         raise ValueError("not what this course writes")
     return _complete(progress)
+
+
+def _check_place(file):
+    """Raise OSError where no progress file can be: at a device or a pipe, which would block, or beyond an unknown ~."""
+    if file.parts[:1] and file.parts[0].startswith("~"):
+        raise OSError(f"there is no user {file.parts[0]}; set QLAB_PROGRESS to the path of a file")
+    if file.exists() and not file.is_file():
+        raise OSError("it is no regular file; set QLAB_PROGRESS to the path of one")
 
 
 def _well_formed(progress):
@@ -116,28 +137,21 @@ def _set_aside(file):
     return f"the progress file was unreadable: it is kept as {kept.name}, and a new one begins"
 
 
-def _write(file, progress):
-    """Write beside and rename, so that nobody reads half a file."""
-    beside = file.with_name(f"{file.name}.{os.getpid()}.part")
-    try:
-        beside.write_text(json.dumps(progress, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        beside.replace(file)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
 @contextmanager
 def _locked(lock):
-    """Hold a lock file. One left by a killed kernel is removed; after a second's wait we go on without it."""
-    deadline = time.monotonic() + _LOCK_WAIT_S
-    held = False
+    """Hold a lock file. One left by a killed kernel is removed; after a second's wait we go on without it.
+
+    Only what is ours is removed: a file that begins as our locks do, or is as empty as they are for a moment.
+    """
+    deadline, own, held = time.monotonic() + _LOCK_WAIT_S, _LOCK + secrets.token_hex(8).encode(), False
     while not held and time.monotonic() < deadline:
         try:
-            os.close(os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-            held = True
+            with os.fdopen(os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666), "wb") as stream:
+                held = True
+                stream.write(own)
         except FileExistsError:
             with suppress(OSError):
-                if time.time() - lock.stat().st_mtime > _LOCK_STALE_S:
+                if time.time() - lock.stat().st_mtime > _LOCK_STALE_S and _holder(lock)[: len(_LOCK)] in (b"", _LOCK):
                     lock.unlink()
             time.sleep(0.01)
         except PermissionError:  # Windows, while another kernel removes it
@@ -145,8 +159,17 @@ def _locked(lock):
     try:
         yield
     finally:
-        if held:
-            lock.unlink(missing_ok=True)
+        with suppress(OSError):
+            if held and _holder(lock) == own:
+                lock.unlink()
+
+
+def _holder(lock):
+    """What stands in a lock file. Raises OSError for what is no regular file."""
+    if not lock.is_file():
+        raise OSError("no regular file")
+    with lock.open("rb") as stream:
+        return stream.read(100)
 
 
 def _now():

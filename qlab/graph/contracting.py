@@ -5,6 +5,7 @@ import math
 from itertools import count, pairwise
 
 from qlab.graph.surroundings import MOVERS, PRODUCTS, core
+from qlab.graph.wiring import depth_first
 
 # What it costs to join two groups, beside their size:
 BRANCH = 0.5  # one of them has other neighbours, too
@@ -17,6 +18,7 @@ SHAPES = 3.0  # shapes join numbers
 BODY = 8.0  # one is in a body of an If, Loop or Scan, the other is not
 LIKE_SHAPES = -4.0  # shapes join shapes
 FEWEST_TWINS = 3
+MOST = 600  # groups that are joined pair by pair
 STRONGEST = ("mixed", "integer", "float", "boundary", "other")
 
 
@@ -27,50 +29,98 @@ def contract(ops, sources, zones, wiring, limit):
     sources  for each op, the ops that it reads
     zones    for each op, its zone; only nodes of one zone are put together
 
-    1. Equal nodes with the same sources and readers become one. 2. Then the cheapest pair is joined: shapes and
-    indices with their like, chains of nodes that compute alike, small groups before large. 3. What computes on integers
-    stays apart from what computes on floats as long as it can: that is what the picture is for.
+    1. Equal nodes with the same sources and readers become one. 2. Where more than MOST are left, chains of nodes that
+    compute alike become one, then neighbours in the order: what follows takes time by the square. 3. Then the cheapest
+    pair is joined: shapes and indices with their like, chains of nodes that compute alike, small groups before large.
+    What computes on integers stays apart from what computes on floats as long as it can: that is what the picture is
+    for.
     """
-    work = _Work(ops, sources, zones, wiring)
+    groups = [[op] for op in ops]
     if len(ops) > limit:
-        work.join_twins()
+        groups = _twins(groups, sources, zones, wiring)
+    looks = {op: (zones[op], wiring.ops[op].scope, wiring.ops[op].kind) for op in ops}
+    for join, look in ((_chains, looks), (_neighbours, looks), (_neighbours, zones)):
+        if len(groups) > MOST:
+            groups = join(groups, sources, look)
+    work = _Work(ops, groups, sources, zones, wiring)
     while len(work.members) > limit and (work.join_cheapest() or work.join_neighbours()):
         pass
     return work.groups()
 
 
-class _Work:
-    def __init__(self, ops, sources, zones, wiring):
-        self.wiring, self.zones = wiring, zones
-        self.members = {op: [op] for op in ops}
-        self.above = {op: set(sources[op]) for op in ops}
-        self.below = {op: set() for op in ops}
-        for op in ops:
-            for source in sources[op]:
-                self.below[source].add(op)
-        self.rank = {op: number for number, op in enumerate(ops)}
-        self.bits = {op: 1 << number for op, number in self.rank.items()}
-        self.reach = {}  # the groups, as bits, that a group leads to
-        for op in reversed(ops):
-            self.reach[op] = self._reached(op)
-        self.kinds = {op: wiring.ops[op].kind for op in ops}
-        self.weight = {op: _weight(wiring.ops[op]) for op in ops}
-        self.scopes = {op: wiring.ops[op].scope for op in ops}
-        self.operators = {op: {wiring.ops[op].op_type} for op in ops}
-        self.has_product = {op: core(wiring.ops[op].op_type) in PRODUCTS for op in ops}
-        self.heap, self.ticket = [], count()
-        for op in ops:
-            self._offer(op)
+def _wired(groups, sources):
+    """{first op of a group: the first ops of those that it reads, and of those that read it}."""
+    home = {op: group[0] for group in groups for op in group}
+    above = {group[0]: {home[source] for op in group for source in sources[op]} - {group[0]} for group in groups}
+    below = {group[0]: set() for group in groups}
+    for one, read in above.items():
+        for source in read:
+            below[source].add(one)
+    return above, below
 
-    def join_twins(self):
-        """Join all nodes that have the same operator, sources and readers."""
-        twins = {}
-        for op in self.members:
-            around = frozenset(self.above[op]), frozenset(self.below[op])
-            twins.setdefault((self.wiring.ops[op].op_type, self.zones[op], *around), []).append(op)
-        for first, *others in twins.values():
-            for other in others if len(others) >= FEWEST_TWINS - 1 else []:
-                self._join(first, other)
+
+def _twins(groups, sources, zones, wiring):
+    """Nodes that have the same operator, sources and readers, put together."""
+    above, below = _wired(groups, sources)
+    twins = {}
+    for (op,) in groups:
+        around = frozenset(above[op]), frozenset(below[op])
+        twins.setdefault((wiring.ops[op].op_type, zones[op], *around), []).append(op)
+    return [group for ops in twins.values() for group in ([ops] if len(ops) >= FEWEST_TWINS else [[op] for op in ops])]
+
+
+def _chains(groups, sources, looks):
+    """Groups of one look that only each other read and feed, put together."""
+    above, below = _wired(groups, sources)
+    chains = {}
+    for group in _in_order(groups, above):
+        one, read = group[0], list(above[group[0]])
+        chain = chains.get(read[0]) if len(read) == 1 and len(below[read[0]]) == 1 else None
+        if chain and looks[chain[0]] == looks[one]:
+            chain += group
+        else:
+            chain = list(group)
+        chains[one] = chain
+    return list({chain[0]: chain for chain in chains.values()}.values())
+
+
+def _neighbours(groups, sources, looks):
+    """Groups that follow each other in the order and are of one look, put together until about MOST are left."""
+    size, parts = 2 * sum(map(len, groups)) // MOST, []
+    for group in _in_order(groups, _wired(groups, sources)[0]):
+        if parts and len(parts[-1]) + len(group) <= size and looks[parts[-1][0]] == looks[group[0]]:
+            parts[-1] += group
+        else:
+            parts.append(list(group))
+    return parts
+
+
+def _in_order(groups, above):
+    """The groups, each after all that it reads."""
+    by_first = {group[0]: group for group in groups}
+    return [by_first[one] for one in depth_first(by_first, {one: sorted(read) for one, read in above.items()})]
+
+
+class _Work:
+    def __init__(self, ops, groups, sources, zones, wiring):
+        self.wiring, self.zones = wiring, zones
+        self.rank = {op: number for number, op in enumerate(ops)}
+        self.above, self.below = _wired(groups, sources)
+        ordered = _in_order(groups, self.above)
+        self.members = {group[0]: list(group) for group in ordered}
+        self.bits = {one: 1 << number for number, one in enumerate(self.members)}
+        self.reach = {}  # the groups, as bits, that a group leads to
+        for one in reversed(self.members):
+            self.reach[one] = self._reached(one)
+        inside = {one: [wiring.ops[op] for op in group] for one, group in self.members.items()}
+        self.kinds = {one: _kind({op.kind for op in group}) for one, group in inside.items()}
+        self.weight = {one: sum(map(_weight, group)) for one, group in inside.items()}
+        self.scopes = {one: group[0].scope for one, group in inside.items()}
+        self.operators = {one: {op.op_type for op in group} for one, group in inside.items()}
+        self.has_product = {one: any(core(op.op_type) in PRODUCTS for op in group) for one, group in inside.items()}
+        self.heap, self.ticket = [], count()
+        for one in sorted(self.members, key=self.rank.get):
+            self._offer(one)
 
     def join_cheapest(self):
         """Join the pair that costs least; False if no pair is left that may be joined."""
@@ -169,8 +219,7 @@ class _Work:
         self.members[one] += self.members.pop(two)
         self.weight[one] += self.weight.pop(two)
         self.bits[one] |= self.bits.pop(two)
-        both = {self.kinds[one], self.kinds.pop(two)}
-        self.kinds[one] = "mixed" if both == {"integer", "float"} else min(both, key=STRONGEST.index)
+        self.kinds[one] = _kind({self.kinds[one], self.kinds.pop(two)})
         self.operators[one] |= self.operators.pop(two)
         self.has_product[one] |= self.has_product.pop(two)
         for ours, theirs, back in ((self.above, self.above, self.below), (self.below, self.below, self.above)):
@@ -186,6 +235,11 @@ class _Work:
             if self.reach[other] & self.bits[one] and other != one:
                 self.reach[other] |= whole
         self._offer(one)
+
+
+def _kind(kinds):
+    """What a group is whose nodes, or parts, are of these kinds."""
+    return "mixed" if kinds >= {"integer", "float"} else min(kinds, key=STRONGEST.index)
 
 
 def _weight(op):

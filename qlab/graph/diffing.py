@@ -136,7 +136,7 @@ def _attributes(op, opsets):
         values.pop("kernel_shape", None)  # optional: the weights have it
     try:
         schema = onnx.defs.get_schema(op.op_type, opsets.get(op.domain, 1), op.domain)
-    except onnx.defs.SchemaError:  # an operator of onnxruntime's or of somebody else's
+    except (onnx.defs.SchemaError, TypeError):  # somebody else's operator, or a version that no number is
         return values
     defaults = {name: attribute.default_value for name, attribute in schema.attributes.items()}
     return {name: _value(default) for name, default in defaults.items() if default.type} | values

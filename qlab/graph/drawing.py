@@ -5,7 +5,7 @@ from onnx import ModelProto
 
 from qlab.graph.composing import MARGIN, PAGE, compose
 from qlab.graph.folding import Folding
-from qlab.graph.labelling import fit, measure, printable
+from qlab.graph.labelling import cut, fit, measure, printable
 from qlab.graph.neighbourhood import around as neighbourhood
 from qlab.graph.painting import paint
 from qlab.graph.view import kinds
@@ -14,6 +14,7 @@ from qlab.types import ModelPath
 
 TALLEST = 1320.0  # pixels below the heading: a figure that still fits a screen or two
 FEW = 12  # boxes that have room for names
+MOST_BOXES = 400  # more never fit a page of this height
 LOOSE, TIGHT = 26.0, 17.0  # pixels between two layers
 
 DOES = {
@@ -44,6 +45,8 @@ def draw(model: ModelPath | ModelProto, *, around: str | None = None, depth: int
     for name, number in (("depth", depth), ("max_nodes", max_nodes)):
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
             raise ValueError(f"{name} is {number!r}; expected a whole number from 1 up")
+    if around is not None and not isinstance(around, str):
+        raise ValueError(f"around is a {type(around).__name__}; expected the name of a node or tensor, or None")
     page = compose_model(wire(model), around, depth, max_nodes)
     wiring, boxes = page.view.wiring, page.view.boxes
     counted = range(len(wiring.ops)) if around is None else [op for box in boxes for op in box.ops]
@@ -55,7 +58,7 @@ def compose_model(wiring, around=None, depth=2, max_nodes=40):
     if not wiring.ops:
         raise ValueError("the model has no nodes; expected a graph with at least one")
     folding = Folding(wiring) if around is None else None
-    limit = max_nodes
+    limit = min(max_nodes, MOST_BOXES)
     while True:
         view = folding.view(limit) if folding else neighbourhood(wiring, around, depth, limit)
         boxes = len(view.boxes)
@@ -75,7 +78,7 @@ def _title(page, around, depth):
     if around is not None:
         focus = next(view.wiring.ops[box.ops[0]] for box in shown if box.is_focus)
         steps = f"{depth} step{'s' if depth > 1 else ''}"
-        return f"{focus.name} {DOES[focus.kind]}: {len(shown)} of {_count(total, 'node')} within {steps}"
+        return f"{cut(focus.name)} {DOES[focus.kind]}: {len(shown)} of {_count(total, 'node')} within {steps}"
     if not any(len(box.ops) > 1 for box in shown) and not view.frames:
         return f"{_count(total, 'node')}, all drawn" if len(shown) == total else _constants(total, len(shown))
     folded = f"{_count(total, 'node')}, folded to {len(shown)} boxes"

@@ -39,8 +39,13 @@ def as_feeds(feed):
     return feeds
 
 
-def check_feed(session, feed, model_name):
-    """Raise ValueError unless `feed` is finite and has the names, dtypes and shapes that the model declares."""
+def check_feed(session, feed, model_name, *, values=True):
+    """Raise ValueError unless `feed` is finite and has the names, dtypes and shapes that the model declares.
+
+    values  False: only names, dtypes and shapes, so that the arrays may be stand-ins
+    """
+    if not all(isinstance(name, str) for name in feed):
+        raise ValueError(f"feed has the keys {list(feed)}; expected names of inputs, all of them text")
     inputs = {value.name: value for value in session.get_inputs()}
     optional = {value.name: value for value in session.get_overridable_initializers()}
     missing = sorted(set(inputs) - set(feed))
@@ -52,12 +57,15 @@ def check_feed(session, feed, model_name):
             + (f"; not an input: {unknown}" if unknown else "")
         )
     for name, value in feed.items():
-        _check_array(value, inputs.get(name) or optional[name], f"feed[{name!r}]", f"model {model_name!r}")
+        what, who = f"feed[{name!r}]", f"model {model_name!r}"
+        if _check_array(value, inputs.get(name) or optional[name], what, who) and values:
+            _check_values(value, what)
 
 
 def _check_array(value, declared, what, who):
+    """Whether it is an array at all; raises if it is not the one that is declared."""
     if not declared.type.startswith("tensor("):
-        return  # a sequence, map or optional input: onnxruntime checks it
+        return False  # a sequence, map or optional input: onnxruntime checks it
     if not isinstance(value, np.ndarray):
         raise ValueError(f"{what} is a {type(value).__name__}; {who} takes a NumPy array: wrap it in np.array")
     wanted = declared.type.removeprefix("tensor(").removesuffix(")")
@@ -65,8 +73,22 @@ def _check_array(value, declared, what, who):
     is_text = wanted == "object" and value.dtype.kind in "OUST"
     if value.dtype.name != wanted and not is_text:
         raise ValueError(f"{what} is {value.dtype.name}; {who} takes {wanted}: convert it with .astype")
+    if not value.dtype.isnative:
+        raise ValueError(
+            f"{what} is {value.dtype.name} in the other byte order ({value.dtype.str}), whose bytes onnxruntime would "
+            f"read unswapped: convert it with .astype('{value.dtype.name}')"
+        )
     if not _shape_fits(value.shape, declared.shape):
         raise ValueError(f"{what} has shape {value.shape}; {who} takes {_shape_text(declared.shape)}")
+    return True
+
+
+def _check_values(value, what):
+    if np.ma.is_masked(value):
+        raise ValueError(
+            f"{what} is a masked array, and onnxruntime would read what its mask hides: put a number there with "
+            ".filled(0)"
+        )
     if value.dtype.kind == "f" and not np.isfinite(value).all():
         count = int(value.size - np.isfinite(value).sum())
         raise ValueError(f"{what} holds {count} NaN or infinite values of {value.size}; a feed must be finite")

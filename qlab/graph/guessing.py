@@ -147,7 +147,7 @@ def _tables(graph):
         attributes = {one.name: helper.get_attribute_value(one) for one in node.attribute}
         if node.op_type == "Constant" and isinstance(attributes.get("value"), onnx.TensorProto):
             stored[node.output[0]] = attributes["value"].dims
-        elif node.op_type in PASSED_ON and node.input[0] in origin:
+        elif node.op_type in PASSED_ON and node.input and node.input[0] in origin:
             origin[node.output[0]] = origin[node.input[0]]
         elif node.op_type == "Gather" and node.input[0] in stored and node.input[1] in origin:
             name, rows = origin[node.input[1]], stored[node.input[0]][attributes.get("axis", 0)]

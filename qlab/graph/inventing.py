@@ -6,7 +6,7 @@ import numpy as np
 
 from qlab.graph.files import load
 from qlab.graph.guessing import guessed_size, guessed_values, inputs_of, meaning
-from qlab.machine.runtime import open_session
+from qlab.machine.runtime import NeverEnds, open_session, run
 from qlab.types import Array, ModelPath
 
 OTHER_SIZES = (64, 32, 16, 8, 128, 256, 1)  # tried, for all symbols alike, where the guesses do not run
@@ -31,8 +31,12 @@ def invented_feeds(path: ModelPath, *, count: int = 8, seed: int = 0) -> list[di
     """
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise ValueError(f"count is {count!r}; expected a whole number of feeds from 1 up")
-    inputs, session, rng = inputs_of(load(path), path), open_session(path), np.random.default_rng(seed)
-    sizes, integers = _first_that_runs(inputs, session, rng, path)
+    model, session, rng = load(path), open_session(path), np.random.default_rng(seed)
+    inputs = inputs_of(model, path)
+    try:
+        sizes, integers = _first_that_runs(inputs, session, rng, path)
+    except NeverEnds as error:
+        raise NeverEnds(f"{path}: {error}") from None
     feeds = [_feed(inputs, sizes, integers, rng)]
     while len(feeds) < count:
         factor = LENGTH_FACTORS[len(feeds) % len(LENGTH_FACTORS)]
@@ -94,7 +98,9 @@ def _plans(inputs):
 def _problem(session, feed):
     """None if the model runs on `feed`; otherwise why not, or "NaN"."""
     try:
-        answers = session.run(None, feed)
+        answers = run(session, feed)
+    except NeverEnds:
+        raise
     except Exception as error:  # onnxruntime's exceptions share no base class
         return str(error)
     floats = [answer for answer in answers if isinstance(answer, np.ndarray) and answer.dtype.kind == "f"]

@@ -20,6 +20,8 @@ TAG = 15.0  # pixels of the mark, on the left of a box, that bears a kind's lett
 PAD = 5.0  # pixels around the text of a box
 SPACE = 8.0  # pixels between the pieces of a line
 MARK = 12.0  # pixels that the mark before a label takes
+LONGEST = 300  # letters of which some are shown
+MANY = 16  # operators in a box of which some are named
 
 SHORT = {"QuantizeLinear": "Q", "DequantizeLinear": "DQ", "DynamicQuantizeLinear": "dynamic Q"}  # among many
 
@@ -119,7 +121,7 @@ def _of_many(box, wiring):
     counts = Counter(op.op_type for op in ops)
     order = {op.op_type: (_importance(op), -counts[op.op_type]) for op in ops}
     names = [
-        f"{counts[name] if counts[name] > 1 else ''} {SHORT.get(name, name)}".lstrip()
+        cut(f"{counts[name] if counts[name] > 1 else ''} {SHORT.get(name, name)}".lstrip())
         for name in sorted(counts, key=order.get)
     ]
     head = names.pop(0)
@@ -145,11 +147,12 @@ def _importance(op):
 
 def _shortened(names, total):
     """As many names as fit, then how many nodes there are in all."""
-    text = ", ".join(names)
-    while names and measure(text) > WIDEST:
-        names = names[:-1]
-        text = ", ".join([*names, f"... ({total} nodes)"])
-    return text
+    shown, rest = names[:MANY], f"... ({total} nodes)"
+    text = ", ".join(names if len(shown) == len(names) else [*shown, rest])
+    if measure(text) <= WIDEST:
+        return text
+    texts = [", ".join([*shown[:number], rest]) for number in range(len(shown))]
+    return texts[max(0, bisect_left(texts, True, key=lambda shorter: measure(shorter) > WIDEST) - 1)]
 
 
 def _ends(names):
@@ -158,12 +161,17 @@ def _ends(names):
 
 def fit(text, size=DETAIL, width=WIDEST, bold=False):
     """`text`, its middle left out where it is too wide: names begin and end with what tells them apart."""
-    text = printable(text)
+    text = printable(cut(text))
     if measure(text, size, bold) <= width:
         return text
     lengths = range(2, len(text))
     fits = bisect_left(lengths, True, key=lambda length: measure(_without_middle(text, length), size, bold) > width)
     return _without_middle(text, lengths[max(0, fits - 1)])
+
+
+def cut(text):
+    """`text`, at most LONGEST letters of it: no line has room for more, and measuring takes time."""
+    return text if len(text) <= LONGEST else _without_middle(text, LONGEST)
 
 
 def _without_middle(text, length):

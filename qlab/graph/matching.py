@@ -113,11 +113,11 @@ def _nearest(index, neighbours, matched):
 def _match_between(pairs, fits):
     """Match the ops whose neighbours are all matched to each other; whether any was found."""
     order = pairs.one.wiring.order
-    found = 0
+    found, free = 0, {}
     for index in (*order, *order[::-1]):
         if index in pairs.to or pairs.one.ops[index].kind == "boundary":
             continue
-        for other in _candidates(pairs, index):
+        for other in _candidates(pairs, index, free):
             if other not in pairs.back and fits(pairs, index, other):
                 pairs.add_all({index: other})
                 found += 1
@@ -125,13 +125,18 @@ def _match_between(pairs, fits):
     return found
 
 
-def _candidates(pairs, index):
-    """Ops of the other graph next to the partner of a neighbour."""
+def _candidates(pairs, index, free):
+    """Ops of the other graph next to the partner of a neighbour; `free` remembers which of them had no partner yet."""
     one, two = pairs.one, pairs.two
-    for neighbours, back in ((one.above, two.below), (one.below, two.above)):
+    for side, neighbours, back in (("below", one.above, two.below), ("above", one.below, two.above)):
         for neighbour in neighbours[index]:
             if neighbour in pairs.to:
-                yield from (other for other in back[pairs.to[neighbour]] if isinstance(other, int))
+                place = side, pairs.to[neighbour]
+                if place not in free:  # a tensor may have thousands of readers
+                    free[place] = [
+                        other for other in back[place[1]] if isinstance(other, int) and other not in pairs.back
+                    ]
+                yield from free[place]
 
 
 def _is_equal(pairs, index, other):

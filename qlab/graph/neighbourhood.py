@@ -5,6 +5,7 @@ import difflib
 from qlab.graph.view import Box, View, flow, flow_of
 from qlab.graph.wiring import ModelInput
 
+LONGEST = 300  # letters of a name that are compared
 MOST_BESIDE = 5  # neighbours on one side of a node: further ones are only counted
 
 
@@ -38,6 +39,8 @@ def _nearest(centre, sources, readers, depth, limit):
                 found = [other for other in near if other not in chosen][:MOST_BESIDE]
                 (straight if came in (None, direction) else turned).extend((other, direction) for other in found)
         waiting = []
+        if not straight and not turned:
+            break
         for op, direction in straight + turned:
             if op not in chosen and len(chosen) < limit:
                 chosen[op] = None
@@ -82,5 +85,11 @@ def find(wiring, name):
         if meant and name:
             return meant[:MOST_BESIDE]
     known = {op.name for _, op in ops} | {tensor for _, op in ops for tensor in (*op.node.input, *op.node.output)}
-    alike = difflib.get_close_matches(str(name), sorted(known - {""}), n=5, cutoff=0.5) or sorted(known - {""})[:5]
-    raise ValueError(f"around is {name!r}; the model has no such node or tensor. Names like it: {', '.join(alike)}")
+    known = {one for one in known if len(one) <= LONGEST}
+    alike = (
+        difflib.get_close_matches(str(name)[:LONGEST], sorted(known - {""}), n=5, cutoff=0.5)
+        or sorted(known - {""})[:5]
+    )
+    raise ValueError(
+        f"around is {str(name)[:LONGEST]!r}; the model has no such node or tensor. Names like it: {', '.join(alike)}"
+    )

@@ -1,11 +1,11 @@
 """The graph that onnxruntime really runs, after its own optimizations."""
 
-import tempfile
 from pathlib import Path
 
 import onnx
 from onnx import ModelProto
 
+from qlab.files import scratch
 from qlab.graph.files import load
 from qlab.machine.runtime import open_session
 from qlab.types import ModelPath
@@ -21,7 +21,7 @@ def optimized(path: ModelPath) -> ModelProto:
     Raises what `graph.load` raises, and ValueError if onnxruntime cannot open the model.
     """
     load(path)
-    with tempfile.TemporaryDirectory(prefix="qlab-") as folder:
+    with scratch() as folder:
         open_session(path, adjust=lambda options: keep_optimized(options, folder))
         return kept(folder)
 

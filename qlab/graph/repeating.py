@@ -7,6 +7,8 @@ import numpy as np
 SMALLEST = 2  # nodes of a block: equal nodes in a row need no frame
 LEAST_SAVED = 8  # nodes that a frame must spare
 MOST = 4  # frames in one picture
+MOST_EDGES = 1_000_000  # looked at in search of a repeat
+CHOICES = 2_000_000  # nodes looked at to find the best of several cuts
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,20 @@ def find_repeats(order, labels, producers):
 
 
 def _longest(stretch, labels, producers):
-    """The Repeat that spares the most nodes, and what stands before it and after it; None if there is none."""
+    """The Repeat that spares the most nodes, and what stands before it and after it; None if there is none.
+
+    Of thousands of runs, which a stretch of few operators has, only the first are looked at.
+    """
+    known = {}
+    kinds = np.array([known.setdefault((labels[op], len(producers[op])), len(known)) for op in stretch])
+    changes = np.concatenate([[0], np.cumsum(kinds[1:] != kinds[:-1])])
+    edges, looked_at = np.concatenate([[0], np.cumsum([len(producers[op]) for op in stretch])]), 0
     for period, start, length in _runs(np.array([labels[op] for op in stretch])):
+        if changes[start] == changes[start + length + period - 1]:  # one and the same node again and again
+            continue
+        if looked_at > MOST_EDGES:
+            break
+        looked_at += length + edges[start + length] - edges[start]
         start, length = _equally_wired(stretch, producers, period, start, length)
         if len({(labels[op], len(producers[op])) for op in stretch[start : start + period]}) < SMALLEST:
             continue
@@ -99,8 +113,9 @@ def _cut(stretch, labels, producers, period, start, length):
     firsts = range(start, min(start + period, last - 2 * period) + 1)
     reach = _last_readers(stretch, producers)
     crossing = [int((reach[first : first + period] >= first + period).sum()) for first in firsts]
-    choices = []
-    for first in (first for first, number in zip(firsts, crossing, strict=True) if number == min(crossing)):
+    choices, least = [], min(crossing)
+    cuts = [first for first, number in zip(firsts, crossing, strict=True) if number == least]
+    for first in cuts[: max(1, CHOICES // len(stretch))]:
         count = (last - first) // period
         blocks = [stretch[first + period * number : first + period * (number + 1)] for number in range(count)]
         earlier, rest = _one_earlier(stretch[:first], blocks, labels, producers)

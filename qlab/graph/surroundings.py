@@ -1,10 +1,9 @@
 """What tells a node's place in a graph without looking at names: its operator, its weights, and what lies around it."""
 
 import hashlib
+import math
 import re
 from functools import cached_property
-
-import numpy as np
 
 from qlab.graph.counting import BOUNDARY
 from qlab.graph.wiring import ModelInput
@@ -52,7 +51,7 @@ class Surroundings:
         None speaks for nothing. The first row must agree, or the ops are no match at all.
         """
         labels = [(name, op.scope) for name, op in zip(self.cores, self.ops, strict=True)]
-        weights = [self._weights(index) for index in range(len(self.ops))]
+        weights = self._weights()
         rows = {
             "family": (2, [("product" if name in PRODUCTS else name, scope) for name, scope in labels]),
             "core": (4, labels),
@@ -72,14 +71,16 @@ class Surroundings:
             rows[f"all {direction}"] = (3, whole)
         return rows
 
-    def _weights(self, index):
-        """The largest constant that the op computes with, through a DequantizeLinear too; None if there is none."""
-        tensors, waiting = [], [index]
-        while waiting:
-            op = self.ops[waiting.pop()]
-            tensors += op.constants + [attribute.t for attribute in op.node.attribute if attribute.HasField("t")]
-            waiting += [producer for producer in op.producers if self.wiring.constant[producer]]
-        return max(tensors, key=lambda tensor: np.prod(tensor.dims), default=None)
+    def _weights(self):
+        """For each op the largest constant it computes with, through a DequantizeLinear too; None if there is none."""
+        largest = [None] * len(self.ops)
+        for index in self.wiring.order:  # what is behind a constant is known by then, on however many ways it is read
+            op = self.ops[index]
+            tensors = op.constants + [attribute.t for attribute in op.node.attribute if attribute.HasField("t")]
+            behind = [largest[producer] for producer in op.producers[::-1] if self.wiring.constant[producer]]
+            tensors += [tensor for tensor in behind if tensor is not None]
+            largest[index] = max(tensors, key=lambda tensor: math.prod(tensor.dims), default=None)
+        return largest
 
     def _neighbours(self):
         above, below = [[] for _ in self.ops], [[] for _ in self.ops]

@@ -62,8 +62,7 @@ def flow(wiring, producer, reader):
     op, source = wiring.ops[reader], wiring.ops[producer]
     if source.op_type in TO_SUMS:
         return "sums"
-    names = [name for name, origin in zip(op.node.input, op.sources, strict=False) if origin == producer]
-    known = [wiring.types[name] for name in names if wiring.types.get(name)]
+    known = [wiring.types[name] for name in op.read_from.get(producer, ()) if wiring.types.get(name)]
     if known:
         return mixed({flow_of(kind) for kind in known})
     if source.kind == "other":

@@ -59,6 +59,15 @@ class Op:
         """Indices of the ops that it reads, each once, in the order of its inputs."""
         return list(dict.fromkeys(source for source in self.sources if isinstance(source, int)))
 
+    @cached_property
+    def read_from(self):
+        """{index of an op: names of its inputs that this one makes}."""
+        names = {}
+        for name, source in zip(self.node.input, self.sources, strict=False):
+            if isinstance(source, int):
+                names.setdefault(source, []).append(name)
+        return names
+
     @property
     def constants(self):
         """The stored tensors that it reads."""
@@ -126,7 +135,10 @@ def wire(model):
         raise ValueError(f"model is a {type(model).__name__}; expected the path of a model file, or an onnx.ModelProto")
     model = model if isinstance(model, onnx.ModelProto) else load(model)
     if model.functions:
-        model = inliner.inline_local_functions(model)
+        try:
+            model = inliner.inline_local_functions(model)
+        except Exception as error:  # onnx's C++ has exceptions of its own
+            raise ValueError(f"the model's functions cannot be put in their place: {error}; export it anew") from None
     types = element_types(model)
     ops, names = [], []
     known = _enter(model.graph, (), ChainMap(), types, ops, names)

@@ -17,11 +17,12 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+from qlab.files import DATA, checked, write_whole
 from qlab.machine.cards import SIGN_PAIRS, Card
 
 __all__ = ["SIGN_PAIRS", "Card", "cache_folder", "cached", "card", "reference_cards"]
 
-REFERENCE_FOLDER = Path(__file__).resolve().parents[2] / "data" / "machines"
+REFERENCE_FOLDER = DATA / "machines"
 
 
 def card(name: str | Card | None = None) -> Card:
@@ -71,13 +72,13 @@ def cached(name: str) -> Path:
 def _cache_folders():
     """Where to look, the folder to write into last."""
     configured = os.environ.get("QLAB_CACHE")
-    folder = Path(configured).expanduser() if configured else _platforms_own()
     try:
+        folder = Path(configured).expanduser() if configured else _platforms_own()
         folder.mkdir(parents=True, exist_ok=True)
         if not _is_ones_own(folder):
             _platforms_own().mkdir(parents=True, exist_ok=True)
             return [folder, _platforms_own()]
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # RuntimeError: no such user behind ~
         raise ValueError(f"cannot make the cache folder ({error}); set QLAB_CACHE to one you may write") from error
     return [folder]
 
@@ -118,14 +119,9 @@ def _cached_name():
 
 
 def _remember(measured, path):
-    """Write beside and rename, so that nobody meets half a card. Where that fails, the card lasts for this process."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        beside.write_text(measured.to_json(), encoding="utf-8")
-        beside.replace(path)
-    except OSError:
-        with suppress(OSError):
-            beside.unlink(missing_ok=True)
+    """Keep the card for other processes. Where that fails, it lasts for this one."""
+    with suppress(OSError, ValueError):
+        write_whole(path, measured.to_json())
 
 
 def _configured(value):
@@ -136,16 +132,18 @@ def _configured(value):
         return Card.from_json(Path(value).expanduser().read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise FileNotFoundError(f"QLAB_CARD is {value}: no such file; unset it to measure this machine") from None
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ValueError(f"QLAB_CARD is {value}: {error}; unset it to measure this machine") from error
 
 
 def _reference(name):
     if not isinstance(name, str):
         raise ValueError(f"card is {name!r}; expected a machine card, the name of a reference card, or None")
-    path, known = REFERENCE_FOLDER / f"{name}.json", reference_cards()
+    known = reference_cards()
     if name not in known:
         what = f"there are: {', '.join(known)}" if known else f"{REFERENCE_FOLDER} holds none"
         raise FileNotFoundError(
             f"no reference machine card {name!r}: {what}. The cards come with the course's repository, not with the "
             "wheel: work from a clone, or restore them there with `git checkout -- data/machines`"
         )
-    return Card.from_json(path.read_text(encoding="utf-8"))
+    return Card.from_json(checked(f"machines/{name}.json").read_text(encoding="utf-8"))

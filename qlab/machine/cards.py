@@ -11,6 +11,27 @@ from qlab.text import plural
 SIGN_PAIRS = ("u8s8", "u8u8", "s8s8", "s8u8")  # activations x weights
 
 
+def _is_rate(value):
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+
+
+def _is_text(value):
+    return isinstance(value, str)
+
+
+FITS = {  # what an entry must be to be believed: a card may come from a file, and a damaged one chooses wrong dtypes
+    "name": _is_text,
+    "platform": _is_text,
+    "cores": lambda cores: isinstance(cores, int) and not isinstance(cores, bool) and cores > 0,
+    "versions": lambda versions: isinstance(versions, dict) and all(map(_is_text, (*versions, *versions.values()))),
+    "speed": lambda speed: isinstance(speed, dict),
+    "saturates": lambda saturates: isinstance(saturates, bool),
+    "float32_gflops": _is_rate,
+    "copy_gb_per_s": _is_rate,
+    "note": _is_text,
+}
+
+
 @dataclass(frozen=True)
 class Card:
     """Which integer products are fast on one machine, and whether the fastest one is exact.
@@ -38,11 +59,23 @@ class Card:
     FORMAT: ClassVar[int] = 1  # raise when a probe or a field changes: older cached cards are then measured anew
 
     def __post_init__(self):
+        wrong = {name: getattr(self, name) for name, fits in FITS.items() if not fits(getattr(self, name))}
+        if wrong:
+            raise ValueError(f"a machine card has the entries {wrong!r:.200}: of another type, or no such quantity")
         if set(self.speed) != set(SIGN_PAIRS):
             raise ValueError(f"a machine card has the sign pairs {list(self.speed)}; expected {list(SIGN_PAIRS)}")
-        wrong = {pair: speed for pair, speed in self.speed.items() if speed is not None and not 0 < speed < math.inf}
+        wrong = {pair: speed for pair, speed in self.speed.items() if speed is not None and not _is_rate(speed)}
         if wrong:
-            raise ValueError(f"a machine card's speeds are positive, relative to float32; this one has {wrong}")
+            raise ValueError(f"a machine card's speeds are positive, relative to float32; this one has {wrong!r:.200}")
+        if not self._exact:
+            raise ValueError(
+                f"a machine card without one exact integer product, speeds {self.speed}: nothing could be chosen"
+            )
+
+    @property
+    def _exact(self):
+        """The sign pairs whose products are exact here."""
+        return [pair for pair in SIGN_PAIRS if self.speed[pair] and not (pair == "u8s8" and self.saturates)]
 
     @property
     def fastest(self) -> str:
@@ -50,8 +83,7 @@ class Card:
 
         Where u8 x s8 saturates it does not count, however fast: it needs 7-bit weights (reduce_range) to be right.
         """
-        safe = [pair for pair in SIGN_PAIRS if self.speed[pair] and not (pair == "u8s8" and self.saturates)]
-        return max(safe, key=lambda pair: self.speed[pair])
+        return max(self._exact, key=lambda pair: self.speed[pair])
 
     def __repr__(self):
         arrows = ((pair, speed, f"  <- {remark}" if remark else "") for pair, speed, remark in self._speeds())
@@ -93,9 +125,9 @@ class Card:
         try:
             entries = json.loads(text)
             found = entries.pop("format")
-        except (json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
+        except (json.JSONDecodeError, RecursionError, AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"not a machine card: {text[:60]!r}") from error
-        if found != cls.FORMAT:
+        if found is True or found != cls.FORMAT:
             raise ValueError(f"a machine card of format {found}; this qlab reads format {cls.FORMAT}: measure it anew")
         expected = {field.name for field in fields(cls)}
         if set(entries) != expected:

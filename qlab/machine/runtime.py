@@ -1,6 +1,8 @@
 """Open a model, or run one operator, in onnxruntime the way every measurement of the course does."""
 
 import os
+import threading
+from concurrent.futures import Future
 from os import PathLike
 from pathlib import Path
 
@@ -9,6 +11,10 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
+from qlab.machine.identity import usable_cores
+
+LIMIT_S, LONGEST_S = 120.0, 1_000_000  # seconds for one run of a model
+MOST_THREADS = 64  # or as many as there are cores
 _NARROW = {TensorProto.INT4: TensorProto.INT8, TensorProto.UINT4: TensorProto.UINT8}
 
 
@@ -19,8 +25,7 @@ def open_session(model, *, threads=1, adjust=None):
     SessionOptions first. Raises FileNotFoundError if the file is not there, ValueError if onnxruntime cannot read or
     run it.
     """
-    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-        raise ValueError(f"threads is {threads!r}; expected a whole number from 1 up")
+    check_threads(threads)
     if not isinstance(model, bytes | str | PathLike):
         raise ValueError(f"model is a {type(model).__name__}; expected a path, or a serialized model's bytes")
     source = model if isinstance(model, bytes) else os.fspath(model)
@@ -41,6 +46,56 @@ def open_session(model, *, threads=1, adjust=None):
         raise ValueError(
             f"{shown}: onnxruntime cannot open it; is it a complete ONNX file, its external data beside it? ({error})"
         ) from error
+
+
+def check_threads(threads):
+    """Raise ValueError unless `threads` is a number of threads that a machine can serve."""
+    most = max(MOST_THREADS, usable_cores())
+    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= most:
+        raise ValueError(f"threads is {threads!r}; expected a whole number from 1 up, {most} at most")
+
+
+def run(session, feed, names=None, *, limit_s=None):
+    """What the onnxruntime session `session` answers to `feed`: its outputs, or those in `names`, as a list.
+
+    A model that has not answered after `limit_s` seconds (None: QLAB_TIME_LIMIT, or else LIMIT_S) is stopped, with a
+    ValueError. The caller's thread only waits, so that an interrupt stops it as well. Not for timing: starting a thread
+    takes a while. Raises what onnxruntime raises.
+    """
+    limit_s = _limit_s() if limit_s is None else limit_s
+    options, outcome = onnxruntime.RunOptions(), Future()
+
+    def work():
+        try:
+            outcome.set_result(session.run(names, dict(feed), options))
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    threading.Thread(target=work, name="qlab run", daemon=True).start()
+    try:
+        return outcome.result(limit_s)
+    except TimeoutError:
+        raise NeverEnds(
+            f"the model has not answered after {limit_s:g} s, and may never: is there a Loop without an end in it? If "
+            "it only is that slow, set QLAB_TIME_LIMIT to more seconds"
+        ) from None
+    finally:
+        options.terminate = True  # without effect on what has ended
+
+
+class NeverEnds(ValueError):
+    """A model did not answer in time. To try it again, with another feed, would take as long."""
+
+
+def _limit_s():
+    text = os.environ.get("QLAB_TIME_LIMIT", str(LIMIT_S))
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= LONGEST_S:
+        raise ValueError(f"QLAB_TIME_LIMIT is {text!r}; expected seconds, more than 0 and at most {LONGEST_S:,}")
+    return seconds
 
 
 def run_operator(op_type, *inputs, opset=21, domain="", **attributes):

@@ -7,7 +7,7 @@ import numpy as np
 
 from qlab.graph.feeds import as_feeds, check_feed
 from qlab.graph.files import load
-from qlab.machine.runtime import open_session
+from qlab.machine.runtime import open_session, run
 from qlab.measure.comparison import Comparison, Row
 from qlab.measure.files import RANDOM_WEIGHTS, has_random_weights, size_mb
 from qlab.measure.latency import rounds_here, time_models
@@ -78,7 +78,7 @@ def _qualities(sessions, feeds, counted):
 
 def _answers(session, feed, name):
     try:
-        values = session.run(None, dict(feed))
+        values = run(session, feed)
     except Exception as error:  # onnxruntime's exceptions share no base class
         raise ValueError(f"model {name!r} does not run on this feed: {error}") from error
     return dict(zip((output.name for output in session.get_outputs()), values, strict=True))

@@ -1,15 +1,15 @@
 """Cut a quantized model between its layers, so that each of them can be given what the fp32 model gives."""
 
-from pathlib import Path
-
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from qlab.files import as_path
 from qlab.graph.feeds import check_feed
 from qlab.graph.files import load
 from qlab.graph.unoptimized import open_unoptimized, show
 from qlab.graph.walking import bodies
+from qlab.machine.runtime import run
 from qlab.measure.matching import TO_CODES, TO_FLOATS, find
 from qlab.measure.network import Network
 
@@ -32,7 +32,7 @@ class CutModel:
     """
 
     def __init__(self, path, names, original):
-        self.path = Path(path)
+        self.path = as_path(path)
         self._model = load(self.path)
         self.network = Network(self._model)
         self.kept, self.skipped = find(names, self.network, original)
@@ -77,7 +77,7 @@ class CutModel:
         if not places:  # onnxruntime would take an empty list for all outputs
             return
         try:
-            arrays = session.run([place for _, place in places], dict(feed))
+            arrays = run(session, feed, [place for _, place in places])
         except Exception as error:  # onnxruntime's exceptions share no base class
             raise ValueError(f"onnxruntime could not run {self.path.name!r} on this feed ({error})") from error
         yield from ((*place, array) for place, array in zip(places, arrays, strict=True))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from qlab import graph
 from qlab.graph.unoptimized import open_unoptimized
-from qlab.machine.runtime import open_session
+from qlab.machine.runtime import open_session, run
 from qlab.measure.outputs import output_quality
 
 OPTION = "session.x64quantprecision"  # onnxruntime then makes int8 weights uint8, whose products do not saturate
@@ -58,4 +58,4 @@ def _exact_session(path, model):
 
 def _answers(session, feeds):
     names = [output.name for output in session.get_outputs()]
-    return [dict(zip(names, session.run(names, dict(feed)), strict=True)) for feed in feeds]
+    return [dict(zip(names, run(session, feed, names), strict=True)) for feed in feeds]

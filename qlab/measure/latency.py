@@ -6,7 +6,7 @@ import time
 
 from qlab.machine.timing import interleave
 
-FAST_ROUNDS = 7
+FAST_ROUNDS, MOST_ROUNDS = 7, 100_000
 SHORTEST_SAMPLE_S = 1e-3  # a model faster than this runs several times a sample, or the clock would be a part of it
 
 
@@ -33,7 +33,7 @@ def time_models(sessions, feeds, rounds):
 
 
 def rounds_here(rounds):
-    """`rounds`, but at most FAST_ROUNDS under QLAB_FAST=1. Raises ValueError unless it is a whole number from 1 up."""
-    if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1:
-        raise ValueError(f"rounds is {rounds!r}; expected a whole number from 1 up, such as 30")
+    """`rounds`, but at most FAST_ROUNDS under QLAB_FAST=1. Raises ValueError unless it is such a number."""
+    if isinstance(rounds, bool) or not isinstance(rounds, int) or not 1 <= rounds <= MOST_ROUNDS:
+        raise ValueError(f"rounds is {rounds!r}; expected a whole number from 1 up, such as 30, up to {MOST_ROUNDS:,}")
     return min(rounds, FAST_ROUNDS) if os.environ.get("QLAB_FAST") == "1" else rounds

@@ -1,15 +1,15 @@
 """Where the time goes: run a model under onnxruntime's profiler, and join what it says to the graph that ran."""
 
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from qlab import graph
+from qlab.files import as_path, scratch
 from qlab.graph.feeds import as_feeds, check_feed
 from qlab.graph.optimizing import keep_optimized, kept
-from qlab.machine.runtime import open_session
+from qlab.machine.runtime import open_session, run
 from qlab.machine.timing import interleave
 from qlab.measure.events import read_runs
 from qlab.measure.joining import node_times
@@ -46,7 +46,7 @@ def profile_models(models, feed, *, rounds=ROUNDS, threads=1):
     Each model is also timed without the profiler, in the same rounds. Otherwise as `profile`.
     """
     feeds = as_feeds(feed)
-    with tempfile.TemporaryDirectory(prefix="qlab-") as folder:
+    with scratch() as folder:
         profiled, plain = {}, {}
         for at, (name, path) in enumerate(models.items()):
             graph.load(path)
@@ -54,6 +54,7 @@ def profile_models(models, feed, *, rounds=ROUNDS, threads=1):
             plain[name] = open_session(path, threads=threads)
             for one in feeds:
                 check_feed(plain[name], one, name)
+                _first(plain[name], one, path)
         actions = {name: _pass(session, feeds) for name, session in plain.items()}
         actions |= {("profiled", name): _pass(one.session, feeds) for name, one in profiled.items()}
         largest = max(len(list(graph.nodes(one.model))) for one in profiled.values())
@@ -63,15 +64,20 @@ def profile_models(models, feed, *, rounds=ROUNDS, threads=1):
         return {name: one.profile(feeds, totals[name]) for name, one in profiled.items()}
 
 
-def _pass(session, feeds):
-    def run():
-        for feed in feeds:
-            try:
-                session.run(None, feed)
-            except Exception as error:  # onnxruntime's exceptions share no base class
-                raise ValueError(f"the model does not run on this feed: {error}") from error
+def _first(session, feed, path):
+    """Run the model once, outside all times: does it run, and does it end?"""
+    try:
+        run(session, feed)
+    except Exception as error:  # onnxruntime's exceptions share no base class
+        raise ValueError(f"{path} does not run on this feed: {error}") from error
 
-    return run
+
+def _pass(session, feeds):
+    def run_all():
+        for feed in feeds:
+            session.run(None, feed)
+
+    return run_all
 
 
 class _Profiled:
@@ -79,7 +85,7 @@ class _Profiled:
 
     def __init__(self, path, folder, threads):
         folder.mkdir()
-        self.path = Path(path)
+        self.path = as_path(path)
         self.session = open_session(path, threads=threads, adjust=lambda options: _observe(options, folder))
         self.model = kept(folder)
 

@@ -1,8 +1,8 @@
 """Files that take a while to make: made once, kept in the cache, and checked against their own sha256 when opened."""
 
 import hashlib
-import os
 
+from qlab.files import write_whole
 from qlab.machine import cache_folder, cached
 
 
@@ -15,8 +15,8 @@ def kept(name, make):
     if not _is_whole(path):
         path = cache_folder() / name
     if not _is_whole(path):
-        _write(path, make())
-        _write(_note(path), _digest(path).encode())
+        write_whole(path, make())
+        write_whole(_note(path), _digest(path))
     return path
 
 
@@ -26,13 +26,6 @@ def _is_whole(path):
 
 def _note(path):
     return path.with_suffix(".sha256")
-
-
-def _write(path, content):
-    """Beside, then rename: nobody sees half a file."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    beside.write_bytes(content)
-    beside.replace(path)
 
 
 def _digest(path):

@@ -8,9 +8,9 @@ ONNX and onnxruntime.
 import numpy as np
 import numpy.typing as npt
 
-from qlab.numerics.dtypes import code_range, finite_float32, storage_dtype
-from qlab.numerics.granularity import Granularity
-from qlab.numerics.qparams import PER_TENSOR, QParams
+from qlab.numerics.dtypes import check_flags, code_range, finite_float32, plain_array, storage_dtype
+from qlab.numerics.granularity import Granularity, check_granularity
+from qlab.numerics.qparams import PER_TENSOR, QParams, check_qparams
 from qlab.types import Array, DType, Floats
 
 LARGEST = np.finfo(np.float32).max
@@ -58,6 +58,7 @@ def value_range(x, granularity=PER_TENSOR):
     >>> [end.tolist() for end in value_range([[1.0, 2.0], [-3.0, 4.0]], PerAxis(0))]
     [[0.0, -3.0], [2.0, 4.0]]
     """
+    check_granularity(granularity)
     x = finite_float32(x)
     if x.ndim == 0:
         raise ValueError("x is a single number (0-d), which has no range; pass an array with at least one axis")
@@ -88,6 +89,7 @@ def qparams_from_range(
     0, scale is 1, as in onnxruntime. A scale under the smallest normal float32, 1.2e-38, becomes that number.
     Raises ValueError if low > high, either is not finite, or the shape does not fit the granularity.
     """
+    check_flags(symmetric=symmetric, narrow_range=narrow_range, reduce_range=reduce_range)
     low, high = finite_float32(low, "low"), finite_float32(high, "high")
     if low.shape != high.shape or (low > high).any():
         raise ValueError(f"range from low={low} to high={high}: expected equal shapes, and low <= high everywhere")
@@ -113,6 +115,7 @@ def quantize(x: npt.ArrayLike, qparams: QParams) -> Array:
     Raises ValueError if x is empty, holds NaN or infinity, or has a shape that the scales do not fit.
     Source: ONNX QuantizeLinear, whose order (round, then add) some tools reverse.
     """
+    check_qparams(qparams)
     x = finite_float32(x)
     scale, zero_point = qparams.spread(x.shape)
     with np.errstate(over="ignore"):  # a quotient beyond float32 is infinite, and saturates like any large one
@@ -140,7 +143,8 @@ def dequantize(q: npt.ArrayLike, qparams: QParams) -> Floats:
     Raises ValueError if q is empty, of another type than qparams says, or of a shape that the scales do not fit.
     Source: ONNX DequantizeLinear.
     """
-    q = np.asarray(q)
+    check_qparams(qparams)
+    q = plain_array(q, "codes")
     expected = storage_dtype(qparams.dtype)
     if q.dtype != expected or q.size == 0:
         raise ValueError(

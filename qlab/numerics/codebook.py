@@ -13,7 +13,8 @@ import ml_dtypes
 import numpy as np
 
 from qlab.numerics.affine import LARGEST, PER_TENSOR, SMALLEST_SCALE
-from qlab.numerics.dtypes import as_dtype, bit_width, finite_float32, is_integer
+from qlab.numerics.dtypes import as_dtype, bit_width, finite_float32, is_integer, plain_array, whole_number
+from qlab.numerics.granularity import check_granularity
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +53,7 @@ class Codebook:
 
     def decode(self, codes):
         """The level of each code, float32."""
-        codes = np.asarray(codes)
+        codes = plain_array(codes, "codes")
         if not is_integer(codes.dtype):
             raise ValueError(f"codes are {codes.dtype}; expected integers, what encode returned")
         if codes.size and not 0 <= codes.min() <= codes.max() < self.levels.size:
@@ -69,6 +70,7 @@ class Codebook:
 
         scale = (largest magnitude in the group) / unit, and 1 where that is 0. Groups and errors: see `granularity`.
         """
+        check_granularity(granularity)
         x = finite_float32(x)
         scale = granularity.spread(absmax_scale(x, self.unit, granularity), x.shape)
         with np.errstate(over="ignore"):  # the largest magnitude, rounded up, may leave float32
@@ -89,7 +91,7 @@ class FloatingPoint(Codebook):
 
     def decode(self, codes):
         """float32 of each code; raw bytes (uint8, for bfloat16 uint16) are taken as the type's bit patterns."""
-        codes = np.asarray(codes)
+        codes = plain_array(codes, "codes")
         return (codes if codes.dtype == self.name else _bit_patterns(codes, self.name)).astype(np.float32)
 
 
@@ -158,6 +160,7 @@ def kmeans(x, bits, granularity=PER_TENSOR):
     """
     from sklearn.cluster import KMeans  # most of two seconds to import, so only here
 
+    check_granularity(granularity)
     x = finite_float32(x)
     count = 2 ** _checked_bits(bits)
     values = (x / granularity.spread(absmax_scale(x, 1.0, granularity), x.shape)).ravel()
@@ -198,6 +201,6 @@ def floating_point(dtype):
 
 
 def _checked_bits(bits, most=16):
-    if not 2 <= bits <= most:
+    if not 2 <= whole_number(bits, "bits") <= most:
         raise ValueError(f"bits={bits}; expected 2 to {most}")
     return bits

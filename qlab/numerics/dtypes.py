@@ -25,13 +25,13 @@ def as_dtype(dtype):
     >>> as_dtype("int4") == as_dtype(22) == as_dtype(ml_dtypes.int4)
     True
     """
-    if isinstance(dtype, int):
+    if isinstance(dtype, int) and not isinstance(dtype, bool):
         if dtype not in ONNX_DTYPES:
             raise ValueError(f"ONNX data type {dtype} is unknown here; known are {ONNX_DTYPES}")
         dtype = ONNX_DTYPES[dtype]
     try:
         return np.dtype(dtype)
-    except TypeError:
+    except (TypeError, ValueError, SyntaxError):
         raise ValueError(f"dtype {dtype!r} is unknown; use a name such as 'int8', 'uint4' or 'float8_e4m3fn'") from None
 
 
@@ -95,12 +95,38 @@ def is_integer(dtype):
     return np.dtype(dtype).name.startswith(("int", "uint"))
 
 
+def plain_array(value, name="x"):
+    """`value` as an array in this machine's byte order; a mask is refused, since what it hides would count."""
+    parts = value if isinstance(value, list | tuple) else (value,)
+    if any(isinstance(part, np.ma.MaskedArray) and np.ma.is_masked(part) for part in parts):
+        raise ValueError(
+            f"{name} is a masked array, and what its mask hides would count as numbers: leave it out with "
+            ".compressed(), or put a number there with .filled(0)"
+        )
+    array = np.asarray(value)
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def whole_number(value, name):
+    """`value` as an int; ValueError for a fraction, a bool or a text: none is cut to size."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
+        raise ValueError(f"{name} is {value!r}; expected a whole number")
+    return int(value)
+
+
+def check_flags(**flags):
+    """Raise ValueError unless all are True or False: "no" would count as True."""
+    for name, flag in flags.items():
+        if not isinstance(flag, bool | np.bool_):
+            raise ValueError(f"{name} is {flag!r}; expected True or False")
+
+
 def finite_float32(x, name="x"):
     """`x` as a float32 array: float16, bfloat16, float64, integers and lists come in; float32 is not copied.
 
     Raises ValueError if x is empty, is not real, or holds NaN, infinity or a number beyond float32.
     """
-    x = np.asarray(x)
+    x = plain_array(x, name)
     if x.size == 0:
         raise ValueError(f"{name} is empty, shape {x.shape}; pass at least one number")
     try:
@@ -120,7 +146,7 @@ def finite_float32(x, name="x"):
 
 def positive_scale(scale, name="scale"):
     """`scale` itself, or ValueError unless every entry is positive and finite."""
-    values = np.asarray(scale, np.float64)
+    values = np.asarray(plain_array(scale, name), np.float64)
     if values.size == 0:
         raise ValueError(f"{name} is empty, shape {values.shape}; expected at least one number")
     good = np.isfinite(values) & (values > 0)

@@ -9,7 +9,7 @@ from math import prod
 
 import numpy as np
 
-from qlab.numerics.dtypes import bit_width
+from qlab.numerics.dtypes import bit_width, plain_array, whole_number
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class PerBlock:
     block_size: int
 
     def __post_init__(self):
-        if self.block_size < 1:
+        if whole_number(self.block_size, f"{self}: block_size") < 1:
             raise ValueError(f"{self}: block_size must be at least 1, the number of neighbours that share a scale")
 
     def groups(self, shape):
@@ -120,12 +120,21 @@ class PerBlock:
 Granularity = PerTensor | PerAxis | PerToken | PerBlock
 
 
+def check_granularity(granularity):
+    """Raise ValueError for anything else, such as a name or a class."""
+    if not isinstance(granularity, Granularity):
+        raise ValueError(
+            f"granularity is {granularity!r}; expected PerTensor(), PerAxis(axis), PerToken() or PerBlock(axis, size)"
+        )
+
+
 def checked_axis(granularity, axis, shape):
     """`axis` counted from 0; ValueError if an x of this shape has no such axis, or nothing along it."""
     if not shape:
         raise ValueError(
             f"{granularity} needs an array with at least one axis, got 0-d; use PerTensor(), or np.array([x])"
         )
+    axis = whole_number(axis, f"{granularity}: axis")
     if not -len(shape) <= axis < len(shape):
         raise ValueError(
             f"{granularity} on shape {shape}: axis {axis} is not there; use {-len(shape)} to {len(shape) - 1}"
@@ -141,7 +150,7 @@ def _refuse_empty(granularity, shape):
 
 def _expect_shape(granularity, values, shape, name):
     expected = granularity.scale_shape(shape)
-    values = np.asarray(values)
+    values = plain_array(values, name)
     if values.shape != expected:
         raise ValueError(
             f"{name} has shape {values.shape}, but {granularity} on an array of shape {tuple(shape)} needs {expected}"
@@ -160,6 +169,7 @@ def bits_per_element(shape, dtype, granularity, *, scale_dtype="float32", zero_p
     `dtype` is the codes' type, or their number of bits (a codebook's `bits`). A zero point is stored in the codes' own
     width.
     """
+    check_granularity(granularity)
     bits = dtype if isinstance(dtype, int) else bit_width(dtype)
     per_scale = bit_width(scale_dtype) + (bits if zero_point else 0)
     return bits + prod(granularity.groups(shape)) * per_scale / prod(shape)
@@ -178,6 +188,7 @@ def factors_out(granularity, shape, axis=-1):
     >>> factors_out(PerAxis(0), (64, 3, 3, 3), (1, 2, 3))
     True
     """
+    check_granularity(granularity)
     groups = granularity.groups(shape)
     axes = (axis,) if isinstance(axis, int) else axis
     return all(groups[checked_axis(granularity, a, shape)] == 1 for a in axes)

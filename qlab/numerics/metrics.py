@@ -9,6 +9,8 @@ from math import inf, log10, sqrt
 import numpy as np
 import numpy.typing as npt
 
+from qlab.numerics.dtypes import plain_array
+
 
 def sqnr_db(reference: npt.ArrayLike, approximation: npt.ArrayLike) -> float:
     """Signal to quantization noise: 20 log10(|reference| / |reference - approximation|), in dB.
@@ -76,7 +78,7 @@ def _pair(reference, approximation):
 
 def _finite_float64(x, name):
     try:
-        x = np.asarray(x).astype(np.float64, casting="same_kind")
+        x = plain_array(x, name).astype(np.float64, casting="same_kind")
     except TypeError:
         raise ValueError(f"{name} has dtype {np.asarray(x).dtype}; expected real numbers") from None
     if x.size == 0:

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qlab.numerics.dtypes import code_range, integer_name, positive_scale, storage_dtype
-from qlab.numerics.granularity import Granularity, PerAxis, PerTensor
+from qlab.numerics.dtypes import check_flags, code_range, integer_name, plain_array, positive_scale, storage_dtype
+from qlab.numerics.granularity import Granularity, PerAxis, PerTensor, check_granularity
 
 PER_TENSOR = PerTensor()
 
@@ -30,15 +30,17 @@ class QParams:
 
     def __post_init__(self):
         dtype = integer_name(self.dtype)
+        check_granularity(self.granularity)
+        check_flags(narrow_range=self.narrow_range, reduce_range=self.reduce_range)
         with np.errstate(over="ignore", under="ignore"):  # a scale that float32 cannot hold is refused by name
-            scale = positive_scale(np.array(self.scale, np.float32))
+            scale = positive_scale(np.array(plain_array(self.scale, "scale"), np.float32))
         ndim = {PerTensor: 0, PerAxis: 1}.get(type(self.granularity), max(scale.ndim, 1))
         if scale.ndim != ndim:
             raise ValueError(
                 f"a scale for {self.granularity} has {ndim} axes, got shape {scale.shape}; "
                 "`granularity` says how the scales lie on the tensor"
             )
-        zero_point = np.asarray(self.zero_point).astype(np.float64)
+        zero_point = plain_array(self.zero_point, "zero_point").astype(np.float64)
         first, last = code_range(dtype, narrow_range=self.narrow_range, reduce_range=self.reduce_range)
         if not ((zero_point >= first) & (zero_point <= last) & (zero_point == np.rint(zero_point))).all():
             raise ValueError(f"zero_point {self.zero_point} is not one of the codes {first} to {last} of {dtype}")
@@ -82,6 +84,12 @@ class QParams:
         scale, zero_point = _summary(self.scale, ".4g"), _summary(self.zero_point, ".0f")
         how = f"dtype={self.dtype!r}, granularity={self.granularity}{flags}"
         return f"QParams(scale={scale}, zero_point={zero_point}, {how})"
+
+
+def check_qparams(qparams):
+    """Raise ValueError for anything but QParams."""
+    if not isinstance(qparams, QParams):
+        raise ValueError(f"qparams is a {type(qparams).__name__}; expected QParams, which choose_qparams gives")
 
 
 def _summary(values, form):

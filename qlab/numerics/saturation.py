@@ -8,7 +8,7 @@ can be seen on any computer.
 
 import numpy as np
 
-from qlab.numerics.dtypes import code_range, storage_dtype
+from qlab.numerics.dtypes import code_range, plain_array, storage_dtype, whole_number
 
 INT16 = np.iinfo(np.int16)
 INT32 = np.iinfo(np.int32)
@@ -48,7 +48,7 @@ def accumulate(a, b, overflow):
 
 
 def _checked(a, b):
-    a, b = np.asarray(a), np.asarray(b)
+    a, b = plain_array(a, "a"), plain_array(b, "b")
     if a.dtype != np.uint8 or b.dtype != np.int8 or a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
         raise ValueError(
             f"a is {a.dtype} {a.shape}, b is {b.dtype} {b.shape}; expected uint8 (M, K) and int8 (K, N), "
@@ -101,6 +101,6 @@ def _differences(dtype, zero_point):
     first, last = code_range(dtype)
     if zero_point is None:
         return first - last, last - first
-    if not first <= zero_point <= last:
+    if not first <= whole_number(zero_point, "zero_point") <= last:
         raise ValueError(f"zero_point {zero_point} is not one of the codes {first} to {last} of {storage_dtype(dtype)}")
     return first - int(zero_point), last - int(zero_point)

@@ -15,6 +15,8 @@ def check_request(reader, ranges):
             f"got {got} of reader and ranges; expected a reader, an iterable of feeds {{input name: array}}, to "
             "collect ranges from, or else ranges from calibration.collect"
         )
+    if ranges is not None and not isinstance(ranges, calibration.Ranges):
+        raise ValueError(f"ranges is a {type(ranges).__name__}; expected what calibration.collect gives")
 
 
 def ranges_for(work, choice, reader, ranges, method):

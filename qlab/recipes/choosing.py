@@ -1,5 +1,6 @@
 """Which dtypes: what the machine card says is fastest and gives right answers."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from qlab import machine
@@ -36,6 +37,13 @@ class Choice:
         return f"activations {self.activation_dtype} x {bits}weights {self.weight_dtype}"
 
 
+def check_names(names, what):
+    """Raise ValueError unless `names` are several texts, and not one text, which is several letters."""
+    if isinstance(names, str) or not isinstance(names, Iterable) or not all(isinstance(name, str) for name in names):
+        alone = f", such as ({names!r},)" if isinstance(names, str) else ""
+        raise ValueError(f"{what} is {names!r}; expected several names in a tuple{alone}")
+
+
 def choose(card=None, activation_dtype=None, weight_dtype=None, reduce_range=None, *, activations=DTYPES):
     """The Choice for a machine; None leaves a part of it to the card (this machine's own if `card` is None).
 
@@ -48,7 +56,7 @@ def choose(card=None, activation_dtype=None, weight_dtype=None, reduce_range=Non
     for what, dtype in {"activation_dtype": activation_dtype, "weight_dtype": weight_dtype}.items():
         if dtype not in (None, *DTYPES):
             raise ValueError(f"{what} is {dtype!r}; expected 'uint8', 'int8' or None for what the machine card says")
-    if reduce_range not in (None, True, False):
+    if not (reduce_range is None or isinstance(reduce_range, bool)):
         raise ValueError(f"reduce_range is {reduce_range!r}; expected True, False or None for what the card says")
     if (activation_dtype, weight_dtype) == ("int8", "uint8"):
         raise ValueError("int8 activations with uint8 weights: onnxruntime has no such kernels; make both int8")

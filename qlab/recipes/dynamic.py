@@ -7,7 +7,7 @@ from onnxruntime.quantization.registry import IntegerOpsRegistry
 
 from qlab import machine
 from qlab.machine import Card
-from qlab.recipes.choosing import choose
+from qlab.recipes.choosing import check_names, choose
 from qlab.recipes.excluding import excluded
 from qlab.recipes.job import job
 from qlab.recipes.quantized import Quantized
@@ -77,7 +77,8 @@ def _embeddings(result, op_types):
 
 
 def _check_op_types(op_types):
-    if isinstance(op_types, str) or not op_types or not set(op_types) <= OP_TYPES:
+    check_names(op_types, "op_types")
+    if not op_types or not set(op_types) <= OP_TYPES:
         raise ValueError(f"op_types is {op_types!r}; expected some of {sorted(OP_TYPES)}, in a tuple")
     return {"MatMul" if name == "Gemm" else name for name in op_types}
 

@@ -5,6 +5,7 @@ import difflib
 import onnx
 
 from qlab import graph
+from qlab.recipes.choosing import check_names
 from qlab.recipes.fates import PRODUCTS
 
 WIDEST_SPAN = 255.0  # of what a Softmax reads: steps of 1, each a factor of e in the result
@@ -16,8 +17,7 @@ def excluded(work, names):
     A node that was fused into another is found by what it computes: from its output forward, along single consumers, to
     the first tensor that is still there. Raises ValueError for a name that the original does not have.
     """
-    if isinstance(names, str):
-        raise ValueError(f"exclude is the text {names!r}; expected several names of nodes, such as ({names!r},)")
+    check_names(names, "exclude")
     nodes = {node.name: node for node in graph.nodes(work.source) if node.name}
     prepared = onnx.load(work.prepared, load_external_data=False)
     still = {node.name for node in graph.nodes(prepared)}

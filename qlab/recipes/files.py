@@ -1,13 +1,13 @@
 """Where a recipe works and how its result reaches its place: written beside, checked, then renamed."""
 
-import tempfile
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import onnx
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
 from qlab import graph
+from qlab.files import check_target, scratch
 
 # A protobuf message ends at 2**31 bytes. Well below that, weights move to a file beside the model.
 LARGE = 1_500_000_000
@@ -15,11 +15,10 @@ LARGE = 1_500_000_000
 
 def check_output(output, model, source):
     """`output` as a Path, if a recipe may write there without harm to `model`, whose ModelProto is `source`."""
-    output, model = Path(output), Path(model)
+    output, model = check_target(output), Path(model)
     if not output.parent.is_dir():
         raise FileNotFoundError(f"{output}: there is no folder {output.parent}; make it first")
-    if output.is_dir():
-        raise ValueError(f"{output} is a folder; expected the path of a file, such as {output / 'model.int8.onnx'}")
+    check_target(data_file(output))
     kept = [model, *(model.parent / location for location in external_files(source))]
     for target in (output, data_file(output)):
         if target.exists() and any(target.samefile(file) for file in kept):
@@ -45,10 +44,10 @@ def data_file(output):
 @contextmanager
 def workshop(output):
     """A folder beside `output`, on the same disk, that is gone afterwards, whatever happens."""
-    with writing(output):
-        folder = tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent)
-    with folder as name:
-        yield Path(name)
+    with ExitStack() as stack:
+        with writing(output):
+            folder = stack.enter_context(scratch(output.parent))
+        yield folder
 
 
 @contextmanager
@@ -56,6 +55,8 @@ def writing(output):
     """Turn what a full disk or a forbidden folder does to the block into a ValueError that says so."""
     try:
         yield
+    except FileNotFoundError:  # of what is read, and says so itself
+        raise
     except OSError as error:
         raise ValueError(
             f"cannot write {output}: {error}. Is the disk full, or the folder write-protected? Nothing was left behind"

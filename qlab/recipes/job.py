@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 
 from qlab import graph
+from qlab.files import as_path
 from qlab.machine.runtime import open_session
 from qlab.recipes.fates import fates
 from qlab.recipes.files import check_output, external_files, publish, stored_bytes, workshop, write, writing
@@ -127,8 +128,9 @@ def _repeats(session, feed, expected):
 @contextmanager
 def job(recipe, model, output):
     """A Job whose folder is gone at the end of the block; input and output are checked before anything is made."""
-    model, source = Path(model), check_source(model)
+    model, source = as_path(model), check_source(model)
     output = check_output(output, model, source)
     with workshop(output) as folder:
-        prepared, notes = prepared_in(folder, model, source)
+        with writing(output):
+            prepared, notes = prepared_in(folder, model, source)
         yield Job(recipe, model, output, source, folder, prepared, notes)

@@ -7,6 +7,7 @@ from onnx import inliner, version_converter
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from qlab import graph
+from qlab.files import as_path
 from qlab.graph.unoptimized import open_unoptimized, show
 from qlab.machine.runtime import open_session
 from qlab.recipes.files import LARGE, check_output, publish, stored_bytes, workshop, write, writing
@@ -29,12 +30,11 @@ def prepare(model: ModelPath, output: ModelPath) -> Path:
     Collect ranges on this one if several recipes are to share them: fusing drops and renames tensors.
     Raises ValueError for a model that is quantized already or cannot be opened, FileNotFoundError where one is missing.
     """
-    model, source = Path(model), check_source(model)
+    model, source = as_path(model), check_source(model)
     output = check_output(output, model, source)
-    with workshop(output) as folder:
+    with workshop(output) as folder, writing(output):
         prepared, _ = prepared_in(folder, model, source)
-        with writing(output):
-            return publish(write(onnx.load(prepared), folder, output.name), output)
+        return publish(write(onnx.load(prepared), folder, output.name), output)
 
 
 def check_source(model):
@@ -67,8 +67,7 @@ def prepared_in(folder, model, source):
     target, large = folder / "prepared.onnx", stored_bytes(model, onnx.load(model, load_external_data=False)) > LARGE
     why = _pre_process(model, target, large)
     if why is not None and not target.exists():
-        with writing(target):
-            write(_as_it_is(model), folder, target.name)
+        write(_as_it_is(model), folder, target.name)
     notes += [] if why is None else [f"pre-processing failed, so less was fused ahead: {why}"]
     if not large:
         notes += _modernize(target)
@@ -102,8 +101,7 @@ def _modernize(path):
         open_session(converted)
     except Exception as error:  # its C++ has no exceptions of its own, and knows no operators but the standard ones
         return [f"opset {opset} is too old for a scale per channel, and cannot be converted: {_in_a_line(error)}"]
-    with writing(path):
-        path.write_bytes(converted)
+    path.write_bytes(converted)
     return [f"opset {opset} was converted to {OLDEST_OPSET}: the first with a scale per channel"]
 
 
@@ -153,8 +151,7 @@ def _tidy(path):
     model.opset_import.extend(used)
     properties = {entry.key: entry.value for entry in model.metadata_props}
     onnx.helper.set_model_props(model, properties | dict([DONE]))
-    with writing(path):
-        path.write_bytes(model.SerializeToString())
+    path.write_bytes(model.SerializeToString())
 
 
 def _fill_in_types(model, path):

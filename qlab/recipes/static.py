@@ -4,7 +4,7 @@ from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
 from qlab.machine import Card
 from qlab.recipes.calibrating import check_request, ranges_for
-from qlab.recipes.choosing import choose
+from qlab.recipes.choosing import check_names, choose
 from qlab.recipes.excluding import around_masks, excluded, of_unlike_sizes, without_range
 from qlab.recipes.job import job
 from qlab.recipes.quantized import Quantized
@@ -78,6 +78,7 @@ def static(
 def _check_op_types(op_types):
     if op_types is None:
         return DEFAULT_OP_TYPES
-    if isinstance(op_types, str) or not op_types or not set(op_types) <= OP_TYPES:
+    check_names(op_types, "op_types")
+    if not op_types or not set(op_types) <= OP_TYPES:
         raise ValueError(f"op_types is {op_types!r}; expected None, or some of {sorted(OP_TYPES)}, in a tuple")
     return set(op_types)

@@ -45,6 +45,7 @@ def test_where_there_are_no_notebooks_it_stands_in_the_home_folder(monkeypatch, 
         b"",
         b"{",
         b"\xff\xfe\x00",
+        b"[" * 100_000,
         b"[]",
         b"3",
         b'{"exercises": []}',
@@ -113,7 +114,7 @@ for k in range(40):
 
 
 def test_a_lock_left_by_a_killed_kernel_does_not_stop_the_next(progress_file):
-    lock = progress_file.with_suffix(".lock")
+    lock = progress_file.with_name(f".{progress_file.name}.qlab-lock")
     lock.touch()
     os.utime(lock, (time.time() - 60,) * 2)
     assert store.record_check("04.2", "passed") == ""
@@ -122,6 +123,53 @@ def test_a_lock_left_by_a_killed_kernel_does_not_stop_the_next(progress_file):
 
 def test_a_lock_that_is_held_too_long_is_passed_by(progress_file, monkeypatch):
     monkeypatch.setattr(store, "_LOCK_WAIT_S", 0.05)
-    progress_file.with_suffix(".lock").touch()
+    progress_file.with_name(f".{progress_file.name}.qlab-lock").touch()
     store.record_check("04.2", "passed")
     assert store.read()[0]["exercises"]["04.2"]["tries"] == 1
+
+
+def lock_of(progress_file):
+    return progress_file.with_name(f".{progress_file.name}.qlab-lock")
+
+
+@pytest.mark.parametrize("content", ["somebody's lock", ""])
+def test_another_programs_files_beside_the_progress_stay(progress_file, content):
+    others = [progress_file.with_suffix(suffix) for suffix in (".lock", ".json.lock", ".part", ".tmp")]
+    for other in others:
+        other.write_text(content)
+        os.utime(other, (1, 1))
+    assert store.record_check("04.2", "passed") == ""
+    assert [other.read_text() for other in others] == [content] * len(others)
+
+
+@pytest.mark.parametrize("make", ["file", "folder", "pipe"])
+def test_what_is_no_lock_of_ours_is_not_removed_from_its_place(progress_file, monkeypatch, make):
+    monkeypatch.setattr(store, "_LOCK_WAIT_S", 0.05)
+    lock = lock_of(progress_file)
+    {"file": lambda: lock.write_text("not ours"), "folder": lock.mkdir, "pipe": lambda: os.mkfifo(lock)}[make]()
+    os.utime(lock, (1, 1))
+    assert store.record_check("04.2", "passed") == ""
+    assert lock.exists()
+
+
+def test_a_lock_that_another_kernel_took_over_is_left_to_it(progress_file):
+    def change(progress):
+        lock_of(progress_file).unlink()
+        lock_of(progress_file).write_text("qlab progress of another")
+
+    assert store.update(change) == ""
+    assert lock_of(progress_file).read_text() == "qlab progress of another"
+
+
+def test_where_no_progress_file_can_be_nothing_is_touched_and_it_is_said(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe")
+    for place, why in {
+        tmp_path / "pipe": "no regular file",
+        tmp_path: "no regular file",
+        "~nosuchuser/x": "there is no user ~nosuchuser",
+    }.items():
+        monkeypatch.setenv("QLAB_PROGRESS", str(place))
+        assert why in store.record_check("04.2", "passed")
+        assert why in store.read()[1]
+    assert (tmp_path / "pipe").is_fifo()
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]

@@ -94,6 +94,17 @@ def test_what_is_no_feed_is_refused(given, message):
         as_feeds(given)
 
 
+def test_numbers_that_onnxruntime_would_misread_are_refused(session):
+    for x, says in (
+        (np.ones((2, WIDTH), ">f4"), r"is float32 in the other byte order \(>f4\).*\.astype\('float32'\)"),
+        (np.ma.masked_less(good()["x"], 1), r"is a masked array.*\.filled\(0\)"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            check_feed(session, good() | {"x": x}, "fp32")
+    with pytest.raises(ValueError, match=r"feed has the keys \['x', 1\]; expected names of inputs"):
+        check_feed(session, {"x": 1, 1: 2}, "fp32")
+
+
 def test_one_feed_is_a_list_of_one():
     assert as_feeds({"x": 1}) == [{"x": 1}]
 

@@ -92,3 +92,59 @@ def test_external_data_that_end_too_early_are_refused(tmp_path):
         ValueError, match=r"'model\.data' is truncated: it has 5 bytes, but tensor 'w' ends at byte 16,384"
     ):
         graph.load(path)
+
+
+def test_a_model_as_text_is_told_how_to_become_binary(tmp_path):
+    for name in ("m.json", "m.textproto", "m.onnxtxt"):
+        (tmp_path / name).write_text("hello")
+        with pytest.raises(
+            ValueError, match=rf"{name} is a model as text.*onnx\.save\(onnx\.load\('{name}'\), 'm\.onnx'\)"
+        ):
+            graph.load(tmp_path / name)
+
+
+@pytest.mark.parametrize("path", [None, 5, b"model.onnx", onnx.ModelProto()])
+def test_what_is_no_path_is_refused(path):
+    with pytest.raises(ValueError, match="expected the path of a file"):
+        graph.load(path)
+
+
+@pytest.mark.parametrize("name", [b"MatMul", b"test", b"weights.bin"])
+def test_a_name_that_is_no_text_is_refused(name, tmp_path):
+    path = save(tmp_path, location="weights.bin")
+    content = path.read_bytes()
+    assert name in content
+    path.write_bytes(content.replace(name, name[:-1] + b"\xff"))
+    with pytest.raises(ValueError, match=r"model\.onnx: damaged, the name b'.*\\xff' is no text \(UTF-8\)"):
+        graph.load(path)
+
+
+def test_functions_that_call_each_other_in_a_circle_are_refused(tmp_path):
+    path = save(tmp_path)
+    model = onnx.load(path, load_external_data=False)
+    for name, other in (("F", "G"), ("G", "F")):
+        function = model.functions.add(name=name, domain="own", input=["a"], output=["b"])
+        function.node.append(helper.make_node(other, ["a"], ["b"], domain="own"))
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ValueError, match=r"functions call each other in a circle, [FG] -> [FG] -> [FG]"):
+        graph.load(path)
+    with pytest.raises(ValueError, match="functions cannot be put in their place"):
+        graph.draw(onnx.load(path, load_external_data=False))
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"),
+    [("location", "loop.data"), ("location", "a" * 300), ("location", "w\0.data"), ("offset", "abc"), ("offset", "-4")],
+)
+def test_where_no_weights_can_be_the_model_is_called_damaged(entry, value, tmp_path):
+    path = save(tmp_path)
+    (tmp_path / "loop.data").symlink_to("loop.data")
+    model = onnx.load(path, load_external_data=False)
+    tensor = model.graph.initializer[0]
+    stored = {one.key: one.value for one in tensor.external_data} | {entry: value}
+    del tensor.external_data[:]
+    for key, text in stored.items():
+        tensor.external_data.add(key=key, value=text)
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ValueError, match=r"model\.onnx: where tensor 'w' is stored cannot be read.*damaged"):
+        graph.load(path)

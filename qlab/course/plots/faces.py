@@ -1,7 +1,6 @@
 """Faces that talk: moments side by side, and the same as an animation with its sound."""
 
 import io
-from pathlib import Path
 
 import numpy as np
 from IPython.display import Image, display
@@ -9,6 +8,7 @@ from IPython.display import Image, display
 from qlab import palette
 from qlab.course.plots.canvas import INK, numbers, styled
 from qlab.course.plots.inputs import Sound
+from qlab.files import write_whole
 
 FRAMES_A_SECOND, SAMPLE_RATE = 25, 16_000  # of qlab.models, which needs onnxruntime
 
@@ -65,7 +65,7 @@ class Film:
 
     def save(self, path):
         """Write the GIF."""
-        Path(path).write_bytes(self.gif())
+        write_whole(path, self.gif())
 
     def _ipython_display_(self):
         names = ", ".join(self.films)

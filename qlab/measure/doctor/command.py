@@ -24,6 +24,8 @@ def run(arguments):
             with stage("drawing"):
                 write_page(report, request.html)
             _say(f"\n{request.html}: the same with pictures\n", sys.stdout)
+    except BrokenPipeError:
+        raise
     except (ValueError, OSError) as error:
         _say(f"doctor: {' '.join(str(error).split())}\n", sys.stderr)
         return BAD_INPUT

@@ -1,7 +1,6 @@
 """A report as one HTML file: pictures inside, names escaped, nothing loaded from anywhere, fit to be printed."""
 
-import os
-
+from qlab.files import write_whole
 from qlab.markup import element, escaped
 from qlab.measure.doctor.document import Case, Code, Facts, Items, Paragraph, Picture, Table
 from qlab.measure.doctor.pictures import png
@@ -12,13 +11,8 @@ POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 def write_page(report, path):
-    """Write the Report to `path`: beside it first, then renamed, so that nobody meets half a page."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        beside.write_text(as_page(report), encoding="utf-8")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    """Write the Report to `path`, at once, so that nobody meets half a page."""
+    write_whole(path, as_page(report))
 
 
 def as_page(report):

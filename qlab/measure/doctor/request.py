@@ -1,17 +1,17 @@
 """What was asked for, checked: all that is cheap to check, before anything that takes long."""
 
-import os
 import re
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from qlab import graph, machine
+from qlab.files import check_target, scratch
 from qlab.graph.feeds import check_feed
 from qlab.machine import Card
-from qlab.machine.runtime import open_session
+from qlab.machine.runtime import check_threads, open_session
 from qlab.measure.doctor.feeding import Feeds, feeds_for
 from qlab.measure.doctor.stages import stage
+from qlab.measure.latency import rounds_here
 from qlab.recipes.files import check_output, external_files
 
 NO_OPERATOR = re.compile(
@@ -44,6 +44,8 @@ class Request:
 def checked(arguments):
     """The Request in the parsed `arguments`. Raises ValueError or OSError for what cannot be done."""
     fp32, int8 = arguments.fp32, arguments.int8
+    check_threads(arguments.threads)
+    rounds_here(arguments.rounds)
     if arguments.no_recipes and (int8 is None or arguments.save):
         missing = "int8.onnx to diagnose" if int8 is None else "recipe whose model --save could keep"
         raise ValueError(f"--no-recipes leaves nothing to do: there is no {missing}")
@@ -123,14 +125,13 @@ def _check_outputs(arguments, models, read):
 
 
 def _check_writable(option, path):
-    if path.is_dir():
-        raise ValueError(f"{option} {path} is a folder; expected the name of a file")
     try:
-        handle, probe = tempfile.mkstemp(prefix=".qlab-", dir=path.parent)
+        with scratch(check_target(path).parent):
+            pass
     except OSError as error:
         raise ValueError(f"{option} {path} cannot be written: {error.strerror or error}") from None
-    os.close(handle)
-    Path(probe).unlink()
+    except ValueError as error:
+        raise ValueError(f"{option}: {error}") from None
 
 
 def _check_same_signature(session, other, fp32, int8):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qlab import graph, recipes
+from qlab.machine.runtime import run
 from qlab.measure.doctor.stages import stage
 from qlab.recipes import Quantized
 from qlab.recipes.fates import CONVOLUTIONS
@@ -53,7 +54,7 @@ def _attempt(recipe, options, request, session_of, output):
         quantized = getattr(recipes, recipe)(request.fp32, output, *reader, card=request.card, **options)
         if not quantized.census.integer:
             return Attempt(recipe, options, why_not=f"changes nothing that computes{_reasons(quantized)}")
-        session_of(output).run(None, dict(request.feeds.measured[0]))
+        run(session_of(output), request.feeds.measured[0])
     except Exception as error:  # what one recipe meets in a model of foreign make must not cost the others' report
         return Attempt(recipe, options, why_not=f"failed: {' '.join(str(error).split())}")
     return Attempt(recipe, options, quantized)

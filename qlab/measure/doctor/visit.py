@@ -1,10 +1,10 @@
 """One visit: all that is measured, in its order."""
 
 import math
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from qlab.files import scratch
 from qlab.measure.compare import compare
 from qlab.measure.comparison import Comparison
 from qlab.measure.diagnosing import findings_of
@@ -107,9 +107,7 @@ def visit(request):
 
 def _folder(request):
     """Where the recipes work: beside --save, so that the chosen model is moved by renaming."""
-    if request.save is None:
-        return tempfile.TemporaryDirectory(prefix="qlab-doctor-")
-    return tempfile.TemporaryDirectory(prefix=f".{request.save.name}-", dir=request.save.parent)
+    return scratch(None if request.save is None else request.save.parent)
 
 
 def _attempts(request, given, folder):

@@ -5,7 +5,7 @@ from math import prod
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from qlab.numerics.dtypes import positive_scale
+from qlab.numerics.dtypes import plain_array, positive_scale, whole_number
 from qlab.numerics.kernels.linear import tensor
 from qlab.numerics.kernels.products import (
     BYTES,
@@ -70,7 +70,7 @@ def qlinear_conv(
 
 def _over_output(value, w, name):
     """`value` against y (N, M, o1, ...): one number, or (M,) -> (M, 1, ...)."""
-    laid = per_channel(value, np.asarray(w), name)
+    laid = per_channel(value, plain_array(w, "w"), name)
     return laid[..., 0] if laid.ndim else laid
 
 
@@ -78,12 +78,13 @@ def _window(x, w, auto_pad, dilations, kernel_shape, pads, strides):
     """(pads begin, pads end, strides, dilations) along the spatial axes, once the attributes are found consistent."""
     x_shape, kernel = np.shape(x)[2:], np.shape(w)[2:]
     n = len(kernel)
-    if n == 0 or len(x_shape) != n or tuple(kernel_shape or kernel) != kernel:
+    if n == 0 or len(x_shape) != n or tuple(_whole_numbers(kernel_shape or kernel, "kernel_shape")) != kernel:
         raise ValueError(
             f"x {np.shape(x)}, w {np.shape(w)}, kernel_shape {kernel_shape}: expected x (N, C, d1, ...), "
             "w (M, C/group, k1, ...) with equally many spatial axes, and kernel_shape as w has it"
         )
-    strides, dilations, pads = strides or [1] * n, dilations or [1] * n, pads or [0] * 2 * n
+    given = {"strides": strides or [1] * n, "dilations": dilations or [1] * n, "pads": pads or [0] * 2 * n}
+    strides, dilations, pads = (_whole_numbers(numbers, name) for name, numbers in given.items())
     if len(strides) != n or len(dilations) != n or min(*strides, *dilations) < 1 or len(pads) != 2 * n or min(pads) < 0:
         raise ValueError(
             f"strides {strides}, dilations {dilations}, pads {pads} for {n} spatial axes: expected {n} strides and "
@@ -105,10 +106,17 @@ def _window(x, w, auto_pad, dilations, kernel_shape, pads, strides):
     return begin, end, strides, dilations
 
 
+def _whole_numbers(numbers, name):
+    """`numbers` as a list of ints."""
+    if isinstance(numbers, str) or not np.iterable(numbers):
+        raise ValueError(f"{name} is {numbers!r}; expected whole numbers in a list")
+    return [whole_number(number, name) for number in numbers]
+
+
 def _exact_convolution(x, w, x_zero_point, w_zero_point, group, begin, end, strides, dilations):
     """The sums in float64, exact (see `products`): every window of x becomes a row, and is multiplied by w."""
-    x, w = tensor(x, "x", BYTES), tensor(w, "w", BYTES)
-    if x.shape[1] != w.shape[1] * group or w.shape[0] % group:
+    x, w, group = tensor(x, "x", BYTES), tensor(w, "w", BYTES), whole_number(group, "group")
+    if group < 1 or x.shape[1] != w.shape[1] * group or w.shape[0] % group:
         raise ValueError(
             f"x {x.shape}, w {w.shape}, group={group}: expected w (M, C/group, ...), M a multiple of group"
         )

@@ -4,7 +4,7 @@ import ml_dtypes
 import numpy as np
 
 from qlab.numerics.affine import round_and_saturate
-from qlab.numerics.dtypes import as_dtype, code_range, finite_float32, is_integer, positive_scale
+from qlab.numerics.dtypes import as_dtype, code_range, finite_float32, is_integer, plain_array, positive_scale
 from qlab.numerics.granularity import PerAxis, PerBlock
 
 INTEGER_CODES = ("int2", "uint2", "int4", "uint4", "int8", "uint8", "int16", "uint16")
@@ -31,8 +31,10 @@ def quantize_linear(
     x = tensor(x, "x", (*REALS, "int32"))
     y_scale = positive_scale(tensor(y_scale, "y_scale", (*REALS, "int32", "float8_e8m0fnu")), "y_scale")
     dtype = _code_dtype(y_zero_point, output_dtype)
-    zero_point = np.zeros((), dtype) if y_zero_point is None else np.asarray(y_zero_point)
-    division = as_dtype(precision) if precision else _division_dtype(x.dtype, y_scale.dtype)
+    zero_point = np.zeros((), dtype) if y_zero_point is None else plain_array(y_zero_point, "y_zero_point")
+    division = _division_dtype(x.dtype, y_scale.dtype) if precision in (None, 0) else as_dtype(precision)
+    if division.name not in (*REALS, "float64"):
+        raise ValueError(f"precision is {precision!r}, the type to divide in; expected None or one of {REALS}")
     scale = spread(y_scale, x.shape, axis, block_size, "y_scale").astype(division)
     zero_point = spread(zero_point, x.shape, axis, block_size, "y_zero_point").astype(np.float32)
     with np.errstate(over="ignore", invalid="ignore"):  # infinity saturates; NaN is looked for below
@@ -48,7 +50,7 @@ def quantize_linear(
 def _code_dtype(zero_point, output_dtype):
     """Type of the codes: the zero point's, else output_dtype, else uint8; the two must agree."""
     stated = np.dtype(np.uint8) if not output_dtype else as_dtype(output_dtype)
-    dtype = stated if zero_point is None else np.asarray(zero_point).dtype
+    dtype = stated if zero_point is None else plain_array(zero_point, "y_zero_point").dtype
     if dtype.name not in INTEGER_CODES + FLOAT_CODES:
         what = "output_dtype" if zero_point is None else "y_zero_point"
         raise ValueError(f"{what} is {dtype}, the type of y; expected one of {INTEGER_CODES + FLOAT_CODES}")
@@ -125,7 +127,8 @@ def dynamic_quantize_linear(x):
 
 def tensor(value, name, allowed):
     """`value` as an array of one of the `allowed` types (a Python number becomes float32); ValueError for others."""
-    array = np.asarray(value, np.float32 if isinstance(value, (int, float)) else None)
+    array = np.float32(value) if isinstance(value, (int, float)) else plain_array(value, name)
+    array = np.asarray(array)
     if array.dtype.name not in allowed:
         raise ValueError(f"{name} is {array.dtype}; expected {' or '.join(allowed)}: convert it with .astype")
     return array
@@ -133,7 +136,7 @@ def tensor(value, name, allowed):
 
 def spread(value, shape, axis, block_size, name):
     """A scale or zero point, broadcasting against x: one number, one per index of axis, or one per block along axis."""
-    value = np.asarray(value)
+    value = plain_array(value, name)
     if value.size == 1:
         return value.reshape(())
     granularity = PerBlock(axis, block_size) if block_size else PerAxis(axis)

@@ -9,7 +9,7 @@ exact, but has no BLAS.)
 import numpy as np
 
 from qlab.numerics.affine import round_and_saturate
-from qlab.numerics.dtypes import code_range, is_integer, positive_scale
+from qlab.numerics.dtypes import code_range, is_integer, plain_array, positive_scale
 from qlab.numerics.kernels.linear import FLOAT8_CODES, REALS, cast_float, tensor
 
 BYTES = ("uint8", "int8")
@@ -77,7 +77,8 @@ def requantize(accumulator, multiplier, y_zero_point):
     2**24. Computed otherwise (another order of the scales, fixed point), a code can differ by one, but only where the
     real value lies within 4 float32 roundings, |value| * 2**-22, of a tie between two codes.
     """
-    y_zero_point = np.asarray(y_zero_point)
+    y_zero_point = plain_array(y_zero_point, "y_zero_point")
+    accumulator, multiplier = plain_array(accumulator, "accumulator"), plain_array(multiplier, "multiplier")
     with np.errstate(over="ignore"):  # an infinite product saturates
         real = np.asarray(np.asarray(accumulator, np.float32) * np.asarray(multiplier, np.float32))
     codes = round_and_saturate(real, y_zero_point.astype(np.float32), *code_range(y_zero_point.dtype))
@@ -128,7 +129,7 @@ def _laid(value, name, shape_of_vector, full_shape):
 
 def scalar(value, name):
     """The one number in `value`, as a 0-d array."""
-    value = np.asarray(value)
+    value = plain_array(value, name)
     if value.size != 1:
         raise ValueError(f"{name} has shape {value.shape}; expected a single number")
     return value.reshape(())

@@ -1,11 +1,13 @@
 """The file of feeds: what its keys mean, and what is wrong with those that are none."""
 
+import struct
 import zipfile
 
 import numpy as np
 import pytest
 
 from qlab.machine.runtime import open_session
+from qlab.measure.doctor import feeding
 from qlab.measure.doctor.feeding import Feeds, feeds_for, read_feeds
 from tests.recipes import builders
 from tests.recipes.builders import FLOAT, node, save, value
@@ -135,3 +137,78 @@ def test_an_array_saved_alone_is_told_what_file_to_make(fp32, tmp_path):
     np.save(tmp_path / "one.npy", np.ones(3))
     with pytest.raises(ValueError, match=r"make it with np\.savez\('one\.npz', \*\*feed\)"):
         read_feeds(tmp_path / "one.npy", fp32)
+
+
+def npz(path, header, content=bytes(256), name="speech.npy", flags=0):
+    """An .npz file of one array whose header says what it likes."""
+    header = header.encode() + b" " * (63 - (10 + len(header)) % 64) + b"\n"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(name, b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + content)
+    if flags:
+        whole = bytearray(path.read_bytes())
+        whole[6] |= flags
+        whole[whole.find(b"PK\x01\x02") + 8] |= flags
+        path.write_bytes(whole)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("header", "says"),
+    [
+        (
+            "{'descr': '<f4', 'fortran_order': False, 'shape': (1099511627776,), }",
+            "header promises 4,398,046,511",
+        ),
+        (f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({2**80},), }}", "header promises"),
+        ("{'descr': '<f4', 'fortran_order': False, 'shape': (-64,), }", "header promises|negative"),
+        ("{'descr': '|O', 'fortran_order': False, 'shape': (32,), }", "Object arrays"),
+        ("(" * 200, "no .npz file of plain arrays"),
+        ("{'descr': '<f4'}", "no .npz file of plain arrays"),
+        ("{'descr': [], 'fortran_order': False, 'shape': (1,), }", "no .npz file|bytes"),
+        ("1" * 20_000, "no .npz file of plain arrays"),
+    ],
+)
+def test_a_header_is_checked_before_anything_is_allocated(header, says, fp32, tmp_path):
+    with pytest.raises(ValueError, match=rf"(?s)a\.npz.*({says}).*make it with np\.savez"):
+        read_feeds(npz(tmp_path / "a.npz", header), fp32)
+
+
+def test_an_encrypted_file_is_no_file_of_feeds(fp32, tmp_path):
+    header = "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2, 32), }"
+    with pytest.raises(ValueError, match=r"no \.npz file of plain arrays .*encrypted"):
+        read_feeds(npz(tmp_path / "a.npz", header, flags=1), fp32)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "says"),
+    [
+        ((1, 2**12, 32), np.float64, r"is float64; .* takes float32"),
+        ((1, 2**14, 33), np.float32, r"shape \(1, 16384, 33\); .* takes"),
+        ((2**14, 32), np.float32, r"shape \(16384, 32\); .* takes"),
+        ((2**11, 32, 32), np.float32, r"GB of arrays; a dozen feeds do"),
+    ],
+)
+def test_what_does_not_fit_the_model_is_never_read(shape, dtype, says, fp32, tmp_path, monkeypatch):
+    path, zeros = tmp_path / "zeros.npz", bytes(2**16)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("speech.npy", "w") as file:
+        stand_in = np.broadcast_to(np.zeros((), dtype), shape)
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(stand_in))
+        for _ in range(stand_in.size * stand_in.itemsize // len(zeros)):
+            file.write(zeros)
+    np.savez(tmp_path / "lengths.npz", speech_lengths=np.int64([1]))
+    with zipfile.ZipFile(tmp_path / "lengths.npz") as other, zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("speech_lengths.npy", other.read("speech_lengths.npy"))
+    monkeypatch.setattr(feeding, "MOST_BYTES", 5e6)
+    monkeypatch.setattr(np, "load", lambda *_, **__: pytest.fail("it was read"))
+    with pytest.raises(ValueError, match=says):
+        read_feeds(path, fp32)
+
+
+def test_feeds_of_the_other_byte_order_are_read_as_the_numbers_that_they_are(fp32, tmp_path):
+    np.savez(
+        tmp_path / "big.npz", **{name: array.astype(array.dtype.newbyteorder(">")) for name, array in FEED.items()}
+    )
+    (feed,) = read_feeds(tmp_path / "big.npz", fp32)
+    for name, array in FEED.items():
+        assert feed[name].dtype.isnative
+        np.testing.assert_array_equal(feed[name], array)
