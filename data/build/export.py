@@ -91,7 +91,14 @@ def write_checksums():
     """data/SHA256SUMS, in the form that `sha256sum -c` reads: every file that qlab opens."""
     files = sorted(
         path
-        for pattern in ("models/*.onnx", "models/*.txt", "speech/**/*.flac", "speech/*.tsv", "face/*", "machines/*.json")
+        for pattern in (
+            "models/*.onnx",
+            "models/*.txt",
+            "speech/**/*.flac",
+            "speech/*.tsv",
+            "face/*",
+            "machines/*.json",
+        )
         for path in DATA.glob(pattern)
     )
     lines = [

@@ -153,7 +153,9 @@ def _literal(value, depth=4):
         return f"numpy.{type(value).__name__}({_literal(value.item())})"
     if type(value) in (float, complex) and not np.isfinite(value):
         return f'{type(value).__name__}("{value}")'
-    if value is None or type(value) in (bool, int, float, complex, str, bytes):
+    if type(value) is complex:  # its repr adds up: -0j would come back as -0-0j
+        return f"complex({value.real!r}, {value.imag!r})"
+    if value is None or type(value) in (bool, int, float, str, bytes):
         return repr(value) if len(repr(value)) <= LONGEST else None
     if type(value) not in (tuple, list, dict, set, frozenset) or not depth or len(value) > LONGEST:
         return None

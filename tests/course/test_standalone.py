@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from qlab.course.standalone import NotKept, standalone
@@ -145,6 +145,8 @@ def same(value, other):
     return value == other if isinstance(value, set | frozenset) else repr(value) == repr(other)
 
 
+@example(complex(0.0, -0.0))
+@example(complex(-0.0, 0.0))
 @given(CONSTANTS)
 def test_a_constant_comes_along_exactly(value):
     names = run_cell("def answer(x):\n    return constant", {"__name__": "__main__", "constant": value})
