@@ -146,14 +146,19 @@ def _division(node, weights):
 
 def _pad(node, weights):
     axes = node.input[3] if len(node.input) > 3 else ""
-    rank = weights.rank(node.input[0])
-    if axes not in weights or node.input[1] not in weights or rank is None:
-        return [node]
-    pads = np.zeros((2, rank), np.int64)
-    pads[:, weights[axes]] = weights[node.input[1]].reshape(2, -1)
-    node.input[1] = weights.add(f"{node.input[1]}/all", pads.reshape(-1))
-    del node.input[3:]
-    return [node]
+    rank, pads = weights.rank(node.input[0]), node.input[1]
+    if axes in weights and rank is not None:
+        places = np.concatenate([weights[axes] % rank, weights[axes] % rank + rank])
+        everywhere = np.zeros(2 * rank, np.int64)
+        if pads in weights:
+            everywhere[places] = weights[pads]
+            node.input[1] = weights.add(f"{pads}/all", everywhere)
+        else:
+            inputs = [weights.add(f"{node.name}/zeros", everywhere), weights.add(f"{node.name}/places", places), pads]
+            node.input[1] = f"{node.output[0]}/pads"
+            yield helper.make_node("ScatterElements", inputs, [node.input[1]], f"{node.name}/pads")
+        del node.input[3:]
+    yield node
 
 
 def part_names(model):
