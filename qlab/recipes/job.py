@@ -63,9 +63,7 @@ class Job:
         place.mkdir()
         if graph.quantized_by(result) or not _opens(self.model):  # bfloat16 runs as float32 only
             properties = {entry.key: entry.value for entry in self.source.metadata_props}
-            onnx.helper.set_model_props(
-                result, properties | {"qlab.recipe": self.recipe} if is_quantized else properties
-            )
+            onnx.helper.set_model_props(result, properties | {"qlab.recipe": self.recipe})
             return write(result, place, self.output.name)
         self.notes.append(NOTHING)
         if external_files(self.source):
