@@ -62,7 +62,7 @@ class Job:
         """The path of the file to publish: `result`, or the model itself where nothing in it is quantized."""
         place = self.folder / "finished"
         place.mkdir()
-        if graph.quantized_by(result):
+        if graph.quantized_by(result) or not _opens(self.model):  # bfloat16 runs as float32 only
             properties = {entry.key: entry.value for entry in self.source.metadata_props}
             onnx.helper.set_model_props(result, properties | {"qlab.recipe": self.recipe})
             return write(result, place, self.output.name)
@@ -70,6 +70,14 @@ class Job:
         if external_files(self.source):
             return write(onnx.load(self.model), place, self.output.name)
         return Path(shutil.copyfile(self.model, place / self.output.name))
+
+
+def _opens(model):
+    try:
+        open_session(model)
+    except ValueError:
+        return False
+    return True
 
 
 def _tried(fp32, quantized, feed):

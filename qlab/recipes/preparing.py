@@ -12,7 +12,8 @@ from qlab.graph.unoptimized import open_unoptimized, show
 from qlab.machine.runtime import open_session
 from qlab.recipes.files import LARGE, check_output, publish, stored_bytes, workshop, write, writing
 from qlab.recipes.logs import captured_logs
-from qlab.recipes.rewriting import delist_weights, listed_weights, part_names, rewrite
+from qlab.recipes.naming import part_names
+from qlab.recipes.rewriting import delist_weights, listed_weights, rewrite
 from qlab.recipes.widening import narrow_types, widen
 from qlab.types import ModelPath
 

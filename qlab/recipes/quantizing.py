@@ -54,7 +54,7 @@ def quantized_statically(work, path, choice, ranges, *, op_types, per_channel, e
             f"{work.model} has opset {opset_of(model)}, too old for a scale per channel: export it with opset "
             f"{OLDEST_OPSET} or later, or use recipes.static with per_channel=False"
         )
-    exclude = set(exclude) | (without_channels(model) if per_channel else set()) | clips_read_in_bodies(model)
+    exclude = set(exclude) | (without_channels(model) if per_channel else set()) | clips_seen_unclipped(model)
     unshare(model, op_types, exclude)
     with writing(work.output):
         path = write(model, work.folder, "unshared.onnx")
@@ -91,15 +91,18 @@ def without_channels(model):
     return {node.name for node in graph.nodes(model) if node.op_type == "MatMul" and ranks.get(node.input[1], 2) != 2}
 
 
-def clips_read_in_bodies(model):
-    """Names of the Relu and Clip nodes whose result the body of an If, Loop or Scan reads.
+def clips_seen_unclipped(model):
+    """Names of the Relu and Clip nodes without which somebody would see the wrong one of their two tensors.
 
-    onnxruntime's static quantizer lets the codes do their work and leaves them out, but a body would go on reading what
-    they were given, unclipped, under their name.
+    onnxruntime's static quantizer lets the codes do their work: it gives what they read the range of what they give,
+    and leaves them out. An output of the model that a Relu reads would come out clipped; the body of an If, Loop or
+    Scan would go on reading what the Relu was given, unclipped, under the name of its result.
     """
     inner = {name for one in model.graph.node for body in graph.bodies(one) for each in body.node
              for name in graph.reads(each)}  # fmt: skip
-    return {one.name for one in model.graph.node if one.op_type in ("Relu", "Clip") and inner & set(one.output)}
+    unclipped = inner | {value.name for value in model.graph.output}
+    clips = [one for one in model.graph.node if one.op_type in ("Relu", "Clip")]
+    return {one.name for one in clips if one.input[0] in unclipped or inner.intersection(one.output)}
 
 
 @contextmanager

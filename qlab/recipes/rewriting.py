@@ -1,18 +1,11 @@
 """Exact rewrites of what onnxruntime's quantizers take wrongly, slowly or not at all."""
 
-import re
-
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 from qlab import graph
 
 PLAIN = {"alpha": 1.0, "beta": 1.0, "transA": 0}  # of a Gemm
-# What onnxruntime's quantizers append to a tensor's name to name what they make of it.
-APPENDED = re.compile(
-    "_(?=(?:quantized|scale|zero_point|QuantizeLinear|DequantizeLinear|convert|output_quantized|bias_reshape|MatMul"
-    "|Transposed)(?:_|$))"
-)
 
 
 def listed_weights(model):
@@ -57,6 +50,7 @@ class Weights:
     def __init__(self, model, folder):
         self._graph, self._folder = model.graph, folder
         self._stored = {tensor.name: tensor for tensor in model.graph.initializer}
+        self._taken = {name for node in graph.nodes(model) for name in (*node.input, *node.output)}
         self._ranks = {
             value.name: len(value.type.tensor_type.shape.dim)
             for value in (*model.graph.input, *model.graph.value_info, *model.graph.output)
@@ -81,10 +75,16 @@ class Weights:
         """How many dimensions the tensor has; None if unknown."""
         return len(self._stored[name].dims) if name in self else self._ranks.get(name)
 
+    def free(self, name):
+        """`name`, or what is like it and no tensor's yet."""
+        while name in self._taken:
+            name += "_"
+        self._taken.add(name)
+        return name
+
     def add(self, name, array):
         """Store a new constant; returns the name that it got."""
-        while name in self:
-            name += "_"
+        name = self.free(name)
         self._stored[name] = self._graph.initializer.add()
         self._stored[name].CopyFrom(numpy_helper.from_array(array, name))
         return name
@@ -98,7 +98,7 @@ def _gemm(node, weights):
     if constant and alpha != 1:
         node.input[1] = weights.add(f"{right}/{node.name}", _times(weights[right], alpha))
     if moved:
-        left, node.input[0] = node.input[0], f"{node.output[0]}/left"
+        left, node.input[0] = node.input[0], weights.free(f"{node.output[0]}/left")
         yield helper.make_node("Transpose", [left], [node.input[0]], f"{node.name}/transpose", perm=[1, 0])
     kept = [one for one in node.attribute if one.name not in PLAIN or (one.name == "alpha" and not constant)]
     del node.attribute[:], node.input[2:]
@@ -125,11 +125,11 @@ def _times(array, factor):
 def _with_sum(node, bias, beta, weights):
     """`node`, a Gemm, and the nodes that add `beta` times `bias` to what it computes, under its result's name."""
     yield node
-    result, node.output[0] = node.output[0], f"{node.output[0]}/product"
+    result, node.output[0] = node.output[0], weights.free(f"{node.output[0]}/product")
     if beta != 1:
         factor = weights.add(f"{node.name}/beta", np.float32(beta))
-        yield helper.make_node("Mul", [bias, factor], [f"{result}/bias"], f"{node.name}/beta")
-        bias = f"{result}/bias"
+        times, bias = bias, weights.free(f"{result}/bias")
+        yield helper.make_node("Mul", [times, factor], [bias], f"{node.name}/beta")
     yield helper.make_node("Add", [node.output[0], bias], [result], f"{node.name}/add")
 
 
@@ -146,46 +146,16 @@ def _division(node, weights):
 
 def _pad(node, weights):
     axes = node.input[3] if len(node.input) > 3 else ""
-    rank = weights.rank(node.input[0])
-    if axes not in weights or node.input[1] not in weights or rank is None:
-        return [node]
-    pads = np.zeros((2, rank), np.int64)
-    pads[:, weights[axes]] = weights[node.input[1]].reshape(2, -1)
-    node.input[1] = weights.add(f"{node.input[1]}/all", pads.reshape(-1))
-    del node.input[3:]
-    return [node]
-
-
-def part_names(model):
-    """Rename tensors of the ModelProto whose name is another's with what a quantizer appends to it, in place.
-
-    Where "x" and "x_scale" are tensors, the scale of x would take the other's name. Renamed is a constant rather than
-    what is computed; where both are ends of the model, what stands behind an Identity.
-    """
-    main = model.graph
-    stored = {tensor.name for tensor in main.initializer}
-    inputs, outputs = ({value.name for value in values} for values in (main.input, main.output))
-    taken = stored | inputs | outputs | {name for node in graph.nodes(model) for name in node.output}
-    renamed = {}
-    for name in sorted(taken - (inputs & outputs)):
-        stems = {name[: match.start()] for match in APPENDED.finditer(name)} & taken - (inputs & outputs)
-        if stems:
-            chosen = min((name, *stems), key=lambda one: (one in inputs | outputs, one not in stored, one))
-            renamed[chosen] = f"{chosen}/own"
-    if renamed:
-        rename(model, renamed)
-    for name in sorted(renamed.keys() & inputs):
-        main.node.insert(0, helper.make_node("Identity", [name], [renamed[name]], f"{name}/end"))
-    for name in sorted(renamed.keys() & outputs):
-        main.node.append(helper.make_node("Identity", [renamed[name]], [name], f"{name}/end"))
-
-
-def rename(model, renamed):
-    """Rename what nodes read and write, constants and declared types, in every graph; not the model's own ends."""
-    for one in graph.graphs(model):
-        for node in one.node:
-            for names in (node.input, node.output):
-                names[:] = [renamed.get(name, name) for name in names]
-        ends = () if one is model.graph else one.output
-        for value in (*one.initializer, *one.value_info, *ends):
-            value.name = renamed.get(value.name, value.name)
+    rank, pads = weights.rank(node.input[0]), node.input[1]
+    if axes in weights and rank is not None:
+        places = np.concatenate([weights[axes] % rank, weights[axes] % rank + rank])
+        everywhere = np.zeros(2 * rank, np.int64)
+        if pads in weights:
+            everywhere[places] = weights[pads]
+            node.input[1] = weights.add(f"{pads}/all", everywhere)
+        else:
+            inputs = [weights.add(f"{node.name}/zeros", everywhere), weights.add(f"{node.name}/places", places), pads]
+            node.input[1] = weights.free(f"{node.output[0]}/pads")
+            yield helper.make_node("ScatterElements", inputs, [node.input[1]], f"{node.name}/pads")
+        del node.input[3:]
+    yield node

@@ -4,7 +4,7 @@ import numpy as np
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
 from qlab import graph
-from qlab.recipes.rewriting import rename
+from qlab.recipes.naming import rename
 
 NARROW = {TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16"}
 TYPE_ATTRIBUTES = ("to", "dtype", "output_dtype", "stash_type")

@@ -198,3 +198,43 @@ def test_the_model_file_is_left_as_it_was(tmp_path):
     before = onnx.load(path).SerializeToString()
     invented_feeds(path)
     assert onnx.load(path).SerializeToString() == before
+
+
+@pytest.mark.parametrize("mask", ["att_mask", "keep"])
+def test_a_streaming_encoders_mask_with_a_size_of_its_own_is_one_that_broadcasts(mask, tmp_path):
+    kind = BOOL if mask == "keep" else FLOAT
+    nodes = [
+        node("Conv", ["chunk", "w"], ["c"], strides=[4]),
+        node("Transpose", ["c"], ["x"], perm=[0, 2, 1]),
+        node("Concat", ["cache", "x"], ["k"], axis=1),
+        node("Transpose", ["k"], ["kt"], perm=[0, 2, 1]),
+        node("MatMul", ["x", "kt"], ["s"]),
+        node("Cast", [mask], ["m"], to=BOOL),
+        node("Where", ["m", "s", "low"], ["masked"]),
+        node("Softmax", ["masked"], ["p"], axis=-1),
+        node("MatMul", ["p", "k"], ["y"]),
+    ]
+    inputs = [
+        value("chunk", FLOAT, [1, 8, "T"]),
+        value("cache", FLOAT, [1, "T_CACHE", 8]),
+        value(mask, kind, [1, 1, "T_ADD_T_CACHE"]),
+    ]
+    w = {"w": builders.weights(8, 8, 7), "low": np.float32(-1e9)}
+    feed = invented_feeds(model(tmp_path, nodes, inputs, weights=w), count=1)[0]
+    assert feed["chunk"].shape == (1, 8, 128)
+    assert feed[mask].shape == (1, 1, 1)
+
+
+def test_a_mask_that_must_be_as_long_as_past_and_new_together_is(tmp_path):
+    nodes = [
+        node("Concat", ["cache", "x"], ["k"], axis=1),
+        node("Unsqueeze", ["att_mask", "last"], ["m"]),
+        node("Concat", ["k", "m"], ["y"], axis=2),
+    ]
+    inputs = [
+        value("x", FLOAT, [1, "T", 8]),
+        value("cache", FLOAT, [1, "T_CACHE", 8]),
+        value("att_mask", FLOAT, [1, "TOTAL_CACHE"]),
+    ]
+    feed = invented_feeds(model(tmp_path, nodes, inputs, weights={"last": np.array([2])}), count=1)[0]
+    assert feed["x"].shape[1] + feed["cache"].shape[1] == feed["att_mask"].shape[1]

@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
-from qlab.measure.outputs import check_outputs, output_quality
+from qlab import graph, measure
+from qlab.measure.doctor.recommending import too_inexact
+from qlab.measure.outputs import check_outputs, counted_by, output_quality
+from tests.recipes.builders import FLOAT, INT64, node, noise, save, value
 
 SIGNAL = np.array([3.0, 4.0, 12.0], np.float32)
 
@@ -54,3 +57,63 @@ def test_outputs_that_are_empty_or_no_tensors_have_no_sqnr():
     assert quality([np.zeros((0, 3), np.float32)], [np.zeros((0, 3), np.float32)]) == ({}, [])
     assert quality([[SIGNAL]], [[SIGNAL]]) == ({}, [])
     check_outputs([{"y": [SIGNAL]}], [{"y": [SIGNAL]}], "a", "b")
+
+
+def test_another_number_of_detections_is_a_remark_that_says_what_decides_it():
+    boxes, more = np.ones((78, 4), np.float32), np.ones((79, 4), np.float32)
+    counted = {"y": "NonMaxSuppression"}
+    check_outputs([{"y": boxes}], [{"y": more}], "fp32", "int8", counted)
+    by_output, remarks = output_quality([{"y": boxes}], [{"y": more}], counted)
+    assert np.isnan(by_output["y"])
+    assert remarks == ["y: other number of detections, [79, 4] instead of [78, 4]; NonMaxSuppression decides it"]
+    ids = output_quality([{"y": np.arange(3)}], [{"y": np.arange(4)}], {"y": "NonZero"})
+    assert ids == ({}, ["y: other number of results, [4] instead of [3]; NonZero decides it"])
+
+
+@pytest.mark.parametrize("other", [np.ones((79, 4, 1), np.float32), np.ones((79, 4), np.int64)], ids=["rank", "kind"])
+def test_another_rank_or_kind_is_refused_whatever_decides_the_number(other):
+    with pytest.raises(ValueError, match="a comparison needs the same from both"):
+        check_outputs([{"y": np.ones((78, 4), np.float32)}], [{"y": other}], "a", "b", {"y": "NonMaxSuppression"})
+
+
+def test_other_sizes_that_no_operator_counts_are_refused():
+    with pytest.raises(ValueError, match="a comparison needs the same from both"):
+        check_outputs([{"y": SIGNAL}], [{"y": SIGNAL[:2]}], "a", "b")
+
+
+def test_what_counts_is_found_before_the_output_that_it_counts(tmp_path):
+    nodes = [
+        node("Relu", ["x"], ["r"], "relu"),
+        node("NonZero", ["r"], ["places"], "places"),
+        node("Transpose", ["places"], ["y"], "turned"),
+    ]
+    outputs = [value("r", FLOAT, None), value("y", INT64, None)]
+    model = save(tmp_path / "m.onnx", nodes, [value("x", FLOAT, [4, 4])], outputs, {})
+    assert counted_by(graph.load(model)) == {"y": "NonZero"}
+
+
+def detector(folder, name, threshold):
+    """Boxes that pass a threshold, through NonMaxSuppression, and their scores as they are."""
+    w = {"boxes": np.mgrid[0:8.0, 0:8.0].reshape(2, 64).T[None].repeat(2, 2).astype(np.float32), "most": np.array([99]),
+         "overlap": np.float32(0.5), "threshold": np.float32(threshold)}  # fmt: skip
+    w["boxes"][..., 2:] += 1
+    nodes = [
+        node("Sigmoid", ["x"], ["scores"], "scores"),
+        node("NonMaxSuppression", ["boxes", "scores", "most", "overlap", "threshold"], ["chosen"], "nms"),
+        node("Cast", ["chosen"], ["y"], "cast", to=FLOAT),
+    ]
+    outputs = [value("y", FLOAT, ["n", 3]), value("scores", FLOAT, [1, 1, 64])]
+    return save(folder / name, nodes, [value("x", FLOAT, [1, 1, 64])], outputs, w)
+
+
+def test_models_that_find_other_numbers_of_boxes_are_compared(tmp_path):
+    models = {"fp32": detector(tmp_path, "a.onnx", 0.5), "int8": detector(tmp_path, "b.onnx", 0.6)}
+    comparison = measure.compare(models, {"x": noise(1, 1, 64)}, rounds=3)
+    reference, row = comparison.rows
+    assert reference.note == ""
+    assert "other number of detections" in row.note
+    assert row.note.endswith("NonMaxSuppression decides it")
+    assert row.speedup > 0
+    assert np.isnan(row.sqnr_db)
+    assert comparison.sqnr_by_output["int8"]["scores"] == np.inf
+    assert too_inexact(row).startswith("SQNR cannot judge it: y: other number of detections")

@@ -156,3 +156,32 @@ def test_depthwise_convolutions_gain_nothing_and_short_sums_less():
 
 def product(family, weights, *, depthwise=False):
     return SimpleNamespace(family=family, weights=weights, depthwise=depthwise, op_type="")
+
+
+@pytest.mark.parametrize("recipe", ["dynamic", "static", "hybrid"])
+def test_a_recipe_that_quantizes_no_product_changes_nothing(tmp_path, card, recipe):
+    operators = zip(("Erf", "Cos", "Erf"), "xab", "aby", strict=True)
+    nodes = [builders.node(operator, [x], [y], y) for operator, x, y in operators]
+    ends = [[builders.value(name, builders.FLOAT, [64, 128])] for name in "xy"]
+    model = builders.save(tmp_path / "m.onnx", nodes, *ends, {})
+    prediction = measure.predict(model, {"x": builders.noise(64, 128)}, recipe, card=card)
+    assert prediction.low == prediction.speedup == prediction.high == 1
+
+
+def test_beside_a_convolution_that_hybrid_leaves_in_float_nothing_is_quantized(tmp_path, card):
+    w = {"w": builders.weights(16, 1, 5)}
+    nodes = [
+        builders.node("Erf", ["x"], ["a"], "before"),
+        builders.node("Conv", ["a", "w"], ["y"], "depthwise", group=16),
+    ]
+    ends = [builders.value("x", builders.FLOAT, [1, 16, 200])], [builders.value("y", builders.FLOAT, None)]
+    model = builders.save(tmp_path / "m.onnx", nodes, *ends, w)
+    prediction = measure.predict(model, {"x": builders.noise(1, 16, 200)}, "hybrid", card=card)
+    assert prediction.speedup == 1
+
+
+def test_hybrid_takes_an_lstm_and_dynamic_called_plainly_does_not(tmp_path, card):
+    model, feed = builders.recurrent(tmp_path, "LSTM"), builders.recurrent_feed()
+    for recipe, gains in (("dynamic", False), ("hybrid", True)):
+        before, after = parts(measure.predict(model, feed, recipe, card=card))["other product"]
+        assert (after < before) == gains
