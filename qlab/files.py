@@ -136,7 +136,7 @@ def scratch_prefix(parent=None):
     import psutil  # here, since `import qlab` loads no package but NumPy
 
     parent = Path(parent or tempfile.gettempdir())
-    ours = re.compile(rf"\.qlab-{_host()}-(\d{1, 9})-\w+")
+    ours = re.compile(rf"\.qlab-{_host()}-(\d{{1,9}})-\w+")
     with os.scandir(parent) as entries:
         for entry in entries:
             found = ours.fullmatch(entry.name)
