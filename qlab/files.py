@@ -12,7 +12,6 @@ import shutil
 import signal
 import tempfile
 import threading
-import time
 import zlib
 from contextlib import ExitStack, contextmanager
 from functools import cache
@@ -20,7 +19,6 @@ from pathlib import Path
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 ENDINGS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
-A_DAY_S = 86_400
 
 
 def checked(name):
@@ -135,12 +133,14 @@ def scratch_prefix(parent=None):
 
     A process is dead only as seen from where it ran: another machine, or container, may share the folder.
     """
+    import psutil  # here, since `import qlab` loads no package but NumPy
+
     parent = Path(parent or tempfile.gettempdir())
-    ours = re.compile(rf"\.qlab-{_host()}-(\d+)-\w+")
+    ours = re.compile(rf"\.qlab-{_host()}-(\d{{1,9}})-\w+")
     with os.scandir(parent) as entries:
         for entry in entries:
             found = ours.fullmatch(entry.name)
-            if found and entry.is_dir(follow_symlinks=False) and not _lives(int(found[1]), entry):
+            if found and entry.is_dir(follow_symlinks=False) and not psutil.pid_exists(int(found[1])):
                 shutil.rmtree(entry, ignore_errors=True)
     return f".qlab-{_host()}-{os.getpid()}-"
 
@@ -152,15 +152,3 @@ def _host():
     except OSError:
         namespace = 0
     return f"{zlib.crc32(f'{platform.node()} {namespace}'.encode()):08x}"
-
-
-def _lives(pid, entry):
-    if os.name == "nt":  # where asking for a process by signal would interrupt it
-        return time.time() - entry.stat().st_mtime < A_DAY_S
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:  # another user's
-        return True
-    return True

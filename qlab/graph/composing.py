@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from itertools import pairwise
 
-from qlab.graph.labelling import Text, measure, text_of
+from qlab.graph.labelling import Text, text_of
 from qlab.graph.layering import LANE, gap, layer
+from qlab.graph.lettering import measure
 from qlab.graph.placing import place
 from qlab.graph.view import Box, View
 

@@ -4,8 +4,9 @@ import heapq
 import math
 from itertools import count, pairwise
 
+from qlab.graph.gathering import MOST, chains, in_order, neighbours, twins, wired
 from qlab.graph.surroundings import MOVERS, PRODUCTS, core
-from qlab.graph.wiring import depth_first
+from qlab.graph.view import STRONGEST
 
 # What it costs to join two groups, beside their size:
 BRANCH = 0.5  # one of them has other neighbours, too
@@ -17,9 +18,6 @@ BORDER = 2.0  # a Q or DQ joins the side that it does not belong to
 SHAPES = 3.0  # shapes join numbers
 BODY = 8.0  # one is in a body of an If, Loop or Scan, the other is not
 LIKE_SHAPES = -4.0  # shapes join shapes
-FEWEST_TWINS = 3
-MOST = 600  # groups that are joined pair by pair
-STRONGEST = ("mixed", "integer", "float", "boundary", "other")
 
 
 def contract(ops, sources, zones, wiring, limit):
@@ -37,9 +35,9 @@ def contract(ops, sources, zones, wiring, limit):
     """
     groups = [[op] for op in ops]
     if len(ops) > limit:
-        groups = _twins(groups, sources, zones, wiring)
+        groups = twins(groups, sources, zones, wiring)
     looks = {op: (zones[op], wiring.ops[op].scope, wiring.ops[op].kind) for op in ops}
-    for join, look in ((_chains, looks), (_neighbours, looks), (_neighbours, zones)):
+    for join, look in ((chains, looks), (neighbours, looks), (neighbours, zones)):
         if len(groups) > MOST:
             groups = join(groups, sources, look)
     work = _Work(ops, groups, sources, zones, wiring)
@@ -48,65 +46,12 @@ def contract(ops, sources, zones, wiring, limit):
     return work.groups()
 
 
-def _wired(groups, sources):
-    """{first op of a group: the first ops of those that it reads, and of those that read it}."""
-    home = {op: group[0] for group in groups for op in group}
-    above = {group[0]: {home[source] for op in group for source in sources[op]} - {group[0]} for group in groups}
-    below = {group[0]: set() for group in groups}
-    for one, read in above.items():
-        for source in read:
-            below[source].add(one)
-    return above, below
-
-
-def _twins(groups, sources, zones, wiring):
-    """Nodes that have the same operator, sources and readers, put together."""
-    above, below = _wired(groups, sources)
-    twins = {}
-    for (op,) in groups:
-        around = frozenset(above[op]), frozenset(below[op])
-        twins.setdefault((wiring.ops[op].op_type, zones[op], *around), []).append(op)
-    return [group for ops in twins.values() for group in ([ops] if len(ops) >= FEWEST_TWINS else [[op] for op in ops])]
-
-
-def _chains(groups, sources, looks):
-    """Groups of one look that only each other read and feed, put together."""
-    above, below = _wired(groups, sources)
-    chains = {}
-    for group in _in_order(groups, above):
-        one, read = group[0], list(above[group[0]])
-        chain = chains.get(read[0]) if len(read) == 1 and len(below[read[0]]) == 1 else None
-        if chain and looks[chain[0]] == looks[one]:
-            chain += group
-        else:
-            chain = list(group)
-        chains[one] = chain
-    return list({chain[0]: chain for chain in chains.values()}.values())
-
-
-def _neighbours(groups, sources, looks):
-    """Groups that follow each other in the order and are of one look, put together until about MOST are left."""
-    size, parts = 2 * sum(map(len, groups)) // MOST, []
-    for group in _in_order(groups, _wired(groups, sources)[0]):
-        if parts and len(parts[-1]) + len(group) <= size and looks[parts[-1][0]] == looks[group[0]]:
-            parts[-1] += group
-        else:
-            parts.append(list(group))
-    return parts
-
-
-def _in_order(groups, above):
-    """The groups, each after all that it reads."""
-    by_first = {group[0]: group for group in groups}
-    return [by_first[one] for one in depth_first(by_first, {one: sorted(read) for one, read in above.items()})]
-
-
 class _Work:
     def __init__(self, ops, groups, sources, zones, wiring):
         self.wiring, self.zones = wiring, zones
         self.rank = {op: number for number, op in enumerate(ops)}
-        self.above, self.below = _wired(groups, sources)
-        ordered = _in_order(groups, self.above)
+        self.above, self.below = wired(groups, sources)
+        ordered = in_order(groups, self.above)
         self.members = {group[0]: list(group) for group in ordered}
         self.bits = {one: 1 << number for number, one in enumerate(self.members)}
         self.reach = {}  # the groups, as bits, that a group leads to
@@ -239,7 +184,9 @@ class _Work:
 
 def _kind(kinds):
     """What a group is whose nodes, or parts, are of these kinds."""
-    return "mixed" if kinds >= {"integer", "float"} else min(kinds, key=STRONGEST.index)
+    if kinds >= {"integer", "float"} or "mixed" in kinds:
+        return "mixed"
+    return min(kinds, key=STRONGEST.index)
 
 
 def _weight(op):

@@ -167,7 +167,7 @@ class _Array:
 
 
 def _is_neutral(name, value):
-    return name in NEUTRAL and all(number == NEUTRAL[name] for number in value)
+    return name in NEUTRAL and isinstance(value, tuple) and all(number == NEUTRAL[name] for number in value)
 
 
 def _holds_graphs(attribute):

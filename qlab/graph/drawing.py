@@ -5,7 +5,7 @@ from onnx import ModelProto
 
 from qlab.graph.composing import MARGIN, PAGE, compose
 from qlab.graph.folding import Folding
-from qlab.graph.labelling import cut, fit, measure, printable
+from qlab.graph.lettering import cut, fit, measure, printable
 from qlab.graph.neighbourhood import around as neighbourhood
 from qlab.graph.painting import paint
 from qlab.graph.view import kinds
@@ -36,8 +36,8 @@ def draw(model: ModelPath | ModelProto, *, around: str | None = None, depth: int
     in close-up and in pictures of up to twelve boxes.
     around     the name of a node or tensor: shows the nodes within `depth` steps, and "... 3 more" where it cuts off.
                None: the whole model. Blocks that repeat (equal operators, equally wired, of any sizes) are drawn
-               once, and nodes put together until all fits, shapes and indices first. Constants, and what only prepares
-               them, get no boxes.
+               once, an If, Loop or Scan inside another is one box with all that is in it, and nodes are put together
+               until all fits, shapes and indices first. Constants, and what only prepares them, get no boxes.
     max_nodes  most boxes; a page that would get too tall for a screen or two has fewer, so that more than 40 seldom fit
     Raises what `graph.load` raises, and ValueError if there is no `around`, with names like it, or if `depth` or
     `max_nodes` is below 1.
@@ -47,9 +47,9 @@ def draw(model: ModelPath | ModelProto, *, around: str | None = None, depth: int
             raise ValueError(f"{name} is {number!r}; expected a whole number from 1 up")
     if around is not None and not isinstance(around, str):
         raise ValueError(f"around is a {type(around).__name__}; expected the name of a node or tensor, or None")
-    page = compose_model(wire(model), around, depth, max_nodes)
-    wiring, boxes = page.view.wiring, page.view.boxes
-    counted = range(len(wiring.ops)) if around is None else [op for box in boxes for op in box.ops]
+    wiring = wire(model)
+    page = compose_model(wiring, around, depth, max_nodes)
+    counted = range(len(wiring.ops)) if around is None else [op for box in page.view.boxes for op in box.ops]
     return paint(page, _lines(_title(page, around, depth)), kinds(wiring, counted))
 
 
@@ -79,7 +79,7 @@ def _title(page, around, depth):
         focus = next(view.wiring.ops[box.ops[0]] for box in shown if box.is_focus)
         steps = f"{depth} step{'s' if depth > 1 else ''}"
         return f"{cut(focus.name)} {DOES[focus.kind]}: {len(shown)} of {_count(total, 'node')} within {steps}"
-    if not any(len(box.ops) > 1 for box in shown) and not view.frames:
+    if not any(len(box.ops) > 1 or view.wiring.ops[box.ops[0]].folded for box in shown) and not view.frames:
         return f"{_count(total, 'node')}, all drawn" if len(shown) == total else _constants(total, len(shown))
     folded = f"{_count(total, 'node')}, folded to {len(shown)} boxes"
     if len(view.frames) < 2:

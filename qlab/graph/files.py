@@ -12,6 +12,8 @@ from qlab.files import as_path
 from qlab.graph.walking import graphs, nodes, tensors
 from qlab.types import ModelPath
 
+ELEMENT_TYPES = {kind for kind in onnx.TensorProto.DataType.values() if kind != onnx.TensorProto.UNDEFINED}
+
 
 def load(path: ModelPath) -> ModelProto:
     """The ModelProto in the file `path`. Weights that are stored outside it are checked, and stay outside.
@@ -53,6 +55,11 @@ def _check_names(model, path):
         _check_text(path, (node.op_type, node.domain, node.name, *node.input, *node.output, *attributes))
     for tensor in tensors(model):
         _check_text(path, (tensor.name, *(text for entry in tensor.external_data for text in (entry.key, entry.value))))
+        if tensor.data_type not in ELEMENT_TYPES or min(tensor.dims, default=0) < 0:
+            raise ValueError(
+                f"{path}: damaged, the tensor {tensor.name!r} is of element type {tensor.data_type} and shape "
+                f"{list(tensor.dims)}; export or copy the model again"
+            )
     _check_text(path, (one.domain for one in (*model.opset_import, *model.functions)))
     _check_text(path, (function.name for function in model.functions))
     _check_text(path, (text for entry in model.metadata_props for text in (entry.key, entry.value)))

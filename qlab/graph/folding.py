@@ -2,8 +2,9 @@
 
 from qlab.graph.contracting import contract
 from qlab.graph.repeating import find_repeats
-from qlab.graph.view import Box, Frame, View, flow, flow_of, mixed
-from qlab.graph.wiring import ModelInput, depth_first
+from qlab.graph.view import Box, Frame, View, flow, flow_of, mixed, with_inner_folded
+from qlab.graph.walking import depth_first
+from qlab.graph.wiring import ModelInput
 
 MOST_ENDS = 6  # boxes for inputs, and as many for outputs
 OUTSIDE = -1
@@ -11,11 +12,12 @@ ROOM_OF_FRAME = 6  # boxes that a repeated block should have
 
 
 class Folding:
-    """A model's repeated blocks, found once; `view` then folds it to any number of boxes."""
+    """A model's repeated blocks, found once; `view` then folds it to any number of boxes, an inner If to one."""
 
     def __init__(self, wiring):
-        self.wiring = wiring
-        self.shown = visible(wiring)
+        self.wiring = wiring = with_inner_folded(wiring)
+        inner = {part for index, op in enumerate(wiring.ops) for part in range(index - op.folded, index)}
+        self.shown = [op for op in visible(wiring) if op not in inner]
         self.repeats = _repeats(wiring, self.shown)
 
     def view(self, limit):
@@ -62,7 +64,11 @@ def _grouped(ends, most):
 def _repeats(wiring, shown):
     inside, known = set(shown), {}
     producers = [list(dict.fromkeys(_read(op, inside))) for op in wiring.ops]
-    labels = [known.setdefault((op.domain, op.op_type, op.scope), len(known)) for op in wiring.ops]
+    contents = [tuple(part.op_type for part in wiring.ops[at - op.folded : at]) for at, op in enumerate(wiring.ops)]
+    labels = [
+        known.setdefault((op.domain, op.op_type, op.scope, inside), len(known))
+        for op, inside in zip(wiring.ops, contents, strict=True)
+    ]
     return find_repeats(shown, labels, producers)
 
 

@@ -3,24 +3,17 @@
 from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
-from functools import lru_cache
 
-from matplotlib.backends.backend_agg import RendererAgg
-from matplotlib.font_manager import FontProperties, findfont, get_font
-
-from qlab import palette
+from qlab.graph.lettering import DETAIL, HEAD, WIDEST, cut, fit, measure
 from qlab.graph.scales import labels
 from qlab.graph.surroundings import MOVERS, PRODUCTS, core
 from qlab.graph.view import kinds
 
-HEAD, DETAIL = 9.0, 8.0  # points
 HEIGHTS = {HEAD: 15.0, DETAIL: 12.5}  # pixels of a line
-WIDEST = 250.0  # pixels of a line
 TAG = 15.0  # pixels of the mark, on the left of a box, that bears a kind's letter
 PAD = 5.0  # pixels around the text of a box
 SPACE = 8.0  # pixels between the pieces of a line
 MARK = 12.0  # pixels that the mark before a label takes
-LONGEST = 300  # letters of which some are shown
 MANY = 16  # operators in a box of which some are named
 
 SHORT = {"QuantizeLinear": "Q", "DequantizeLinear": "DQ", "DynamicQuantizeLinear": "dynamic Q"}  # among many
@@ -78,9 +71,11 @@ def text_of(box, wiring, *, close):
     """The Text of a box; `close` for a picture of few nodes, which has room for names."""
     if box.role != "ops":
         return Text([[Piece(fit(_ends(box.ends)))]])
-    if len(box.ops) == 1:
-        return Text(_of_one(box, wiring, close), kinds(wiring, box.ops))
-    return Text(_of_many(box, wiring), kinds(wiring, box.ops))
+    ops = [part for op in box.ops for part in range(op - wiring.ops[op].folded, op + 1)]
+    if len(ops) == 1:
+        return Text(_of_one(box, wiring, close), kinds(wiring, ops))
+    holder = wiring.ops[box.ops[0]] if len(box.ops) == 1 else None
+    return Text(_of_many([wiring.ops[op] for op in (ops[:-1] if holder else ops)], holder), kinds(wiring, ops))
 
 
 def _of_one(box, wiring, close):
@@ -115,21 +110,23 @@ def _wrapped(text):
     return lines
 
 
-def _of_many(box, wiring):
-    """The operators with their numbers, in two lines: first what computes most, last what only moves values."""
-    ops = [wiring.ops[index] for index in box.ops]
+def _of_many(ops, holder=None):
+    """The operators with their numbers, in two lines: first what computes most, last what only moves values.
+
+    holder  an inner If, Loop or Scan that holds all of them: it comes before all
+    """
     counts = Counter(op.op_type for op in ops)
     order = {op.op_type: (_importance(op), -counts[op.op_type]) for op in ops}
     names = [
         cut(f"{counts[name] if counts[name] > 1 else ''} {SHORT.get(name, name)}".lstrip())
         for name in sorted(counts, key=order.get)
     ]
-    head = names.pop(0)
+    head = f"{holder.op_type}: {names.pop(0)}" if holder else names.pop(0)
     while names and measure(f"{head}, {names[0]}", HEAD, True) < WIDEST * 0.75:
         head = f"{head}, {names.pop(0)}"
     lines = [[Piece(fit(head, HEAD, bold=True), HEAD, bold=True)]]
     lines += [[Piece(_shortened(names, len(ops)))]] if names else []
-    return lines + ([[Piece(fit(place))]] if (place := _place(ops)) else [])
+    return lines + ([[Piece(fit(place))]] if (place := _place([holder] if holder else ops)) else [])
 
 
 def _place(ops):
@@ -157,49 +154,3 @@ def _shortened(names, total):
 
 def _ends(names):
     return names[0] if len(names) == 1 else f"{len(names)}: {names[0]}, {names[1]}, ..."
-
-
-def fit(text, size=DETAIL, width=WIDEST, bold=False):
-    """`text`, its middle left out where it is too wide: names begin and end with what tells them apart."""
-    text = printable(cut(text))
-    if measure(text, size, bold) <= width:
-        return text
-    lengths = range(2, len(text))
-    fits = bisect_left(lengths, True, key=lambda length: measure(_without_middle(text, length), size, bold) > width)
-    return _without_middle(text, lengths[max(0, fits - 1)])
-
-
-def cut(text):
-    """`text`, at most LONGEST letters of it: no line has room for more, and measuring takes time."""
-    return text if len(text) <= LONGEST else _without_middle(text, LONGEST)
-
-
-def _without_middle(text, length):
-    return f"{text[: length // 2]}...{text[len(text) - (length + 1) // 2 :]}"
-
-
-def printable(text):
-    r"""`text` with an escape, such as \u5c42, for each letter that no font here has, and for what does not print."""
-    return "".join(
-        letter
-        if letter.isprintable() and any(ord(letter) in letters for letters in _letters())
-        else letter.encode("unicode_escape").decode("ascii")
-        for letter in text
-    )
-
-
-@lru_cache(maxsize=16384)
-def measure(text, size=DETAIL, bold=False):
-    """The width of a text in pixels."""
-    font = FontProperties(family=palette.fonts(), size=size, weight="bold" if bold else "normal")
-    return _renderer().get_text_width_height_descent(text, font, ismath=False)[0]
-
-
-@lru_cache(maxsize=1)
-def _letters():
-    return [get_font(findfont(FontProperties(family=family))).get_charmap() for family in palette.fonts()]
-
-
-@lru_cache(maxsize=1)
-def _renderer():
-    return RendererAgg(1, 1, palette.DPI)

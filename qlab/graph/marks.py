@@ -4,7 +4,8 @@ from matplotlib.patches import Polygon, Rectangle
 
 from qlab import palette
 from qlab.graph.composing import MARGIN, PAGE
-from qlab.graph.labelling import DETAIL, TAG, measure
+from qlab.graph.labelling import TAG
+from qlab.graph.lettering import DETAIL, measure
 
 PALE = "#A8A8A8"
 INK = "#222222"

@@ -2,10 +2,10 @@
 
 import difflib
 
+from qlab.graph.lettering import LONGEST
 from qlab.graph.view import Box, View, flow, flow_of
 from qlab.graph.wiring import ModelInput
 
-LONGEST = 300  # letters of a name that are compared
 MOST_BESIDE = 5  # neighbours on one side of a node: further ones are only counted
 
 

@@ -6,7 +6,8 @@ from matplotlib.path import Path
 
 from qlab import palette
 from qlab.graph.composing import MARGIN, PAGE, stub_text, stub_width
-from qlab.graph.labelling import MARK, PAD, SPACE, TAG, line_height, measure
+from qlab.graph.labelling import MARK, PAD, SPACE, TAG, line_height
+from qlab.graph.lettering import measure
 from qlab.graph.marks import ABOUT, COLOURS, INK, LINES, PALE, legend_rows, paint_legend, tag, write
 
 FRAME = "#F4F1EA"

@@ -1,11 +1,12 @@
 """What a picture of a graph shows: boxes that stand for one node or many, what flows between them, repeated blocks."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from qlab.graph.inferring import CODES, FLOATS
 from qlab.graph.wiring import Wiring
 
+STRONGEST = ("integer", "float", "boundary", "other")  # kinds: what a part of a model is that does several
 TO_SUMS = {"MatMulInteger", "ConvInteger"}
 TO_FLOAT = {"DequantizeLinear", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "MatMulNBits", "DynamicQuantizeLSTM"}
 
@@ -79,3 +80,25 @@ def flow_of(kind):
 def mixed(flows):
     """What flows along an edge that stands for several: codes, if there are any."""
     return next(what for what in ("codes", "sums", "floats", "other") if what in flows)
+
+
+def with_inner_folded(wiring):
+    """The Wiring in which each If, Loop and Scan that stands in a body has taken in what its own bodies do.
+
+    It reads what they read from outside; the ops in it are still there, and lead nowhere. An If in an If is a detail of
+    an exporter's, such as a choice between two ways to pad, and would cover the page.
+    """
+    ops = list(wiring.ops)
+    for index, op in enumerate(wiring.ops):
+        if len(op.scope) == 1 and op.inside:
+            inner = range(index - op.inside, index)
+            parts = [*inner, index]
+            read = [source for part in parts for source in wiring.ops[part].sources if not _is_in(source, inner)]
+            kind = min((wiring.ops[part].kind for part in parts), key=STRONGEST.index)
+            sources = [*op.sources[: len(op.node.input)], *(source for source in read if source is not None)]
+            ops[index] = replace(op, sources=sources, kind=kind, folded=op.inside)
+    return wiring if ops == wiring.ops else replace(wiring, ops=ops)
+
+
+def _is_in(source, inner):
+    return isinstance(source, int) and source in inner

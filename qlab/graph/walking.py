@@ -48,6 +48,24 @@ def reads(node: NodeProto) -> Iterator[str]:
             yield from reads(inner)
 
 
+def depth_first(roots, producers):
+    """Every index that leads to `roots`, each once and after all its producers."""
+    order, seen = [], set()
+    for root in roots:
+        stack = [] if root in seen else [(root, iter(producers[root]))]
+        seen.add(root)
+        while stack:
+            index, rest = stack[-1]
+            following = next((producer for producer in rest if producer not in seen), None)
+            if following is None:
+                order.append(index)
+                stack.pop()
+            else:
+                seen.add(following)
+                stack.append((following, iter(producers[following])))
+    return order
+
+
 def _with_subgraphs(graph):
     yield graph
     for node in graph.node:

@@ -12,6 +12,7 @@ from onnx import AttributeProto, NodeProto, TensorProto, inliner
 from qlab.graph.counting import kind_of
 from qlab.graph.files import load
 from qlab.graph.inferring import element_types
+from qlab.graph.walking import depth_first
 
 STATES_AFTER = {"Loop": 2, "Scan": 0}  # inputs of the node before those that the body's inputs take
 
@@ -32,12 +33,15 @@ class Op:
     sources  one for each input: the producing op's index, a ModelInput, a TensorProto, or None (left out or unknown);
              after them, for If, Loop and Scan, what their bodies return
     scope    the attributes that lead to its graph, such as ("then_branch",)
+    inside   how many of the ops before it are in its bodies; folded, how many of them are drawn with it as one
     """
 
     node: NodeProto
     kind: str
     scope: tuple[str, ...] = ()
     sources: list = field(default_factory=list)
+    inside: int = 0
+    folded: int = 0
 
     @property
     def name(self):
@@ -160,7 +164,7 @@ def _enter(graph, path, outer, types, ops, names):
     known |= {tensor.name: tensor for tensor in graph.initializer}
     known |= {sparse.values.name: sparse.values for sparse in graph.sparse_initializer}
     for node in graph.node:
-        reads = [(name, known) for name in node.input]
+        reads, first = [(name, known) for name in node.input], len(ops)
         for attribute in node.attribute:
             for body in [attribute.g] if attribute.type == AttributeProto.GRAPH else attribute.graphs:
                 inner = _enter(body, (*path, attribute.name), known, types, ops, names)
@@ -170,7 +174,7 @@ def _enter(graph, path, outer, types, ops, names):
                     inner |= dict(zip([value.name for value in body.input][skipped:], given[skipped:], strict=False))
                 reads += [(value.name, inner) for value in body.output]
         known |= {name: len(ops) for name in node.output if name}
-        ops.append(Op(node, kind_of(node, types), path))
+        ops.append(Op(node, kind_of(node, types), path, inside=len(ops) - first))
         names.append(reads)
     return known
 
@@ -189,21 +193,3 @@ def _check_circles(ops):
     except CycleError as error:
         names = " -> ".join(ops[index].name for index in error.args[1])
         raise ValueError(f"nodes feed each other in a circle: {names}; an ONNX graph must have none") from None
-
-
-def depth_first(roots, producers):
-    """Every index that leads to `roots`, each once and after all its producers."""
-    order, seen = [], set()
-    for root in roots:
-        stack = [] if root in seen else [(root, iter(producers[root]))]
-        seen.add(root)
-        while stack:
-            index, rest = stack[-1]
-            following = next((producer for producer in rest if producer not in seen), None)
-            if following is None:
-                order.append(index)
-                stack.pop()
-            else:
-                seen.add(following)
-                stack.append((following, iter(producers[following])))
-    return order

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from qlab.machine.identity import usable_cores
 
-LIMIT_S, LONGEST_S = 120.0, 1_000_000  # seconds for one run of a model
+LIMIT_S, LONGEST_S, GRACE_S = 120.0, 1_000_000, 10.0  # seconds: for one run of a model, to end one that is stopped
 MOST_THREADS = 64  # or as many as there are cores
 _NARROW = {TensorProto.INT4: TensorProto.INT8, TensorProto.UINT4: TensorProto.UINT8}
 
@@ -71,7 +71,8 @@ def run(session, feed, names=None, *, limit_s=None):
         except BaseException as error:
             outcome.set_exception(error)
 
-    threading.Thread(target=work, name="qlab run", daemon=True).start()
+    thread = threading.Thread(target=work, name="qlab run", daemon=True)
+    thread.start()
     try:
         return outcome.result(limit_s)
     except TimeoutError:
@@ -81,6 +82,7 @@ def run(session, feed, names=None, *, limit_s=None):
         ) from None
     finally:
         options.terminate = True  # without effect on what has ended
+        thread.join(GRACE_S)  # the end of the process would meet it in the midst of onnxruntime
 
 
 class NeverEnds(ValueError):

@@ -1,6 +1,5 @@
 """A difference is told by places in the graph: names may all change, and none is proof of anything."""
 
-import sys
 from collections import Counter
 
 import numpy as np
@@ -14,7 +13,7 @@ from qlab import graph, models
 from qlab.graph.matching import match
 from qlab.graph.surroundings import stem
 from qlab.graph.wiring import wire
-from tests.graph.networks import UNARY, chain, dynamic, model, networks, node, renamed, with_qdq
+from tests.graph.networks import UNARY, calls_made, chain, dynamic, model, networks, node, renamed, with_qdq
 from tests.recipes import builders
 
 QUICK = settings(max_examples=30, deadline=None)
@@ -296,17 +295,6 @@ def test_a_circle_is_named():
         graph.diff(circle, circle)
 
 
-def calls_made(function):
-    """How many functions, of Python and of C, run until `function` is done: work that no other program slows down."""
-    made = Counter()
-    sys.setprofile(lambda frame, event, argument: made.update([event]))
-    try:
-        function()
-    finally:
-        sys.setprofile(None)
-    return made["call"] + made["c_call"]
-
-
 @pytest.mark.slow
 def test_four_times_the_nodes_are_about_four_times_the_work():
     work = {}
@@ -316,3 +304,17 @@ def test_four_times_the_nodes_are_about_four_times_the_work():
         work[size] = calls_made(lambda source=source, after=after: graph.diff(source, after))
     assert work[1000] < 5 * work[250]
     assert len(graph.diff(source, after).changed) == 334
+
+
+def test_constants_that_are_read_on_many_ways_are_looked_at_once():
+    nodes = [
+        one
+        for n in range(60)  # 2 to the power of 60 ways from the last to the first
+        for one in (
+            node("Neg", [f"c{n}"], [f"a{n}"]),
+            node("Abs", [f"c{n}"], [f"b{n}"]),
+            node("Add", [f"a{n}", f"b{n}"], [f"c{n + 1}"]),
+        )
+    ]
+    source = model([*nodes, node("Add", ["x", "c60"], ["y"])])
+    assert graph.diff(source, renamed(source)).same == 181

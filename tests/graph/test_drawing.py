@@ -3,12 +3,13 @@
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from qlab import graph
+from qlab.graph import lettering
 from qlab.graph.drawing import compose_model
 from qlab.graph.wiring import wire
-from tests.graph.networks import chain, model, node
+from tests.graph.networks import FLOAT, UNARY, calls_made, chain, model, node, noise
 from tests.graph.pages import check_page, texts, title
 from tests.recipes import builders
 
@@ -100,3 +101,78 @@ def test_a_model_of_constants_alone_is_drawn():
         graph.draw(model([node("Constant", [], ["c"], value=stored), node("Neg", ["c"], ["y"])], inputs=()))
     )
     assert "Constant" in texts(graph.draw(model([node("Constant", [], ["y"], value=stored)], inputs=())))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "make", [lambda n: ["Relu", "Abs"] * (n // 2), lambda n: [UNARY[i * i % 7 % 4] for i in range(n)]]
+)
+def test_four_times_the_nodes_are_about_four_times_the_work(make):
+    work = {size: calls_made(lambda size=size: graph.draw(chain(*make(size)))) for size in (2_000, 8_000)}
+    assert work[8_000] < 5 * work[2_000]
+
+
+def test_readers_of_one_tensor_by_the_thousand_are_one_box():
+    nodes = [node("Relu", ["x"], [f"t{n}"]) for n in range(3_000)]
+    figure = graph.draw(model([*nodes, node("Sum", [f"t{n}" for n in range(3_000)], ["y"])]))
+    assert title(figure) == "3,001 nodes, folded to 2 boxes"
+    assert "3000 Relu" in texts(figure)
+
+
+def test_of_a_name_without_end_only_what_could_be_shown_is_measured(monkeypatch):
+    measured = []
+
+    class Renderer:
+        def get_text_width_height_descent(self, text, *_, **__):
+            measured.append(len(text))
+            return 5.0 * len(text), 10.0, 2.0
+
+    lettering.measure.cache_clear()
+    monkeypatch.setattr(lettering, "_renderer", Renderer)
+    long = "x" * 100_000
+    source = model([node("Relu", ["x"], [f"{long}t"], long), node("Abs", [f"{long}t"], ["y"], "abs")])
+    for figure in (graph.draw(source), graph.draw(source, around=long), graph.draw(source, around=f"{long}t")):
+        assert max(map(len, texts(figure))) < 1_000
+    with pytest.raises(ValueError, match=r"around is 'x+'; .*Names like it: abs") as error:
+        graph.draw(source, around=f"{long}y"[-400:])
+    assert len(str(error.value)) < 1_000
+    assert max(measured) < 1_000
+    lettering.measure.cache_clear()
+
+
+def if_of(name, *nodes, read="h"):
+    """An If whose branches are these nodes each, made by `nodes(branch, read)`."""
+    branches = {
+        f"{which}_branch": helper.make_graph(make(f"{name}_{which}", read), which, [], [ends(f"{name}_{which}_y")])
+        for which, make in zip(("then", "else"), nodes, strict=True)
+    }
+    return node("If", ["flag"], [f"{name}_y"], name, **branches)
+
+
+def ends(name):
+    return helper.make_tensor_value_info(name, FLOAT, [8, 8])
+
+
+def test_an_if_in_an_if_is_one_box_that_says_what_is_in_it():
+    def products(branch, read):
+        return [node("MatMul", [read, "w"], [f"{branch}_m"]), node("Relu", [f"{branch}_m"], [f"{branch}_y"])]
+
+    def nested(branch, read):
+        inner = if_of(f"{branch}_i", products, products, read=f"{branch}_a")
+        return [node("Abs", [read], [f"{branch}_a"]), inner, node("Neg", [f"{branch}_i_y"], [f"{branch}_y"])]
+
+    nodes = [node("Relu", ["x"], ["h"], "before"), if_of("outer", nested, products)]
+    source = model(
+        [*nodes, node("Tanh", ["outer_y"], ["y"], "behind")], inputs=("x", "flag"), constants={"w": noise("w")}
+    )
+    source.graph.input[1].type.tensor_type.CopyFrom(onnx.TypeProto.Tensor(elem_type=onnx.TensorProto.BOOL))
+    source.graph.input[1].type.tensor_type.shape.SetInParent()
+    page = compose_model(wire(source))
+    check_page(page, 40)
+    folded = [box for box in page.view.boxes if box.ops and page.view.wiring.ops[box.ops[0]].folded]
+    assert len(folded) == 1
+    shown = texts(graph.draw(source))
+    assert "If: 2 MatMul, 2 Relu" in shown
+    assert title(graph.draw(source)) == "12 nodes, folded to 8 boxes"
+    assert not any("then_branch, then_branch" in text for text in shown)
+    assert {"outer_then_i_then_y", "outer_then_i_else_m"} <= set(names_around(source, "outer_then_i"))

@@ -148,3 +148,16 @@ def test_where_no_weights_can_be_the_model_is_called_damaged(entry, value, tmp_p
     path.write_bytes(model.SerializeToString())
     with pytest.raises(ValueError, match=r"model\.onnx: where tensor 'w' is stored cannot be read.*damaged"):
         graph.load(path)
+
+
+@pytest.mark.parametrize("change", [{"data_type": 0}, {"data_type": 99}, {"dims": [-1, 64]}])
+def test_a_tensor_that_no_array_can_be_is_refused(change, tmp_path):
+    path = save(tmp_path)
+    model = onnx.load(path, load_external_data=False)
+    tensor = model.graph.initializer[0]
+    for field in change:
+        tensor.ClearField(field)
+    tensor.MergeFrom(TensorProto(**change))
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ValueError, match=r"model\.onnx: damaged, the tensor 'w' is of element type"):
+        graph.load(path)
