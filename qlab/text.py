@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 
 def plural(count, what):
     """ "1 feed", "3 feeds"."""
@@ -17,6 +19,18 @@ def listed(counter, most=5):
 def ratio(value):
     """ "2.77", "12.3"."""
     return f"{value:.2f}" if value < 10 else f"{value:.1f}"
+
+
+def figures(value, sign=""):
+    """Three significant figures and no exponent: "0.00123", "12.3", "1,234"; with sign "+", "+12.3"."""
+    if abs(value) >= 999.5:
+        return f"{value:{sign},.0f}"
+    return np.format_float_positional(float(f"{value:.3g}"), trim="-", sign=sign == "+")
+
+
+def ms(value, sign=""):
+    """ "12.3 ms", "1,234 ms"; with sign "+", "+12.3 ms"."""
+    return f"{figures(value, sign)} ms"
 
 
 def decibels(value):

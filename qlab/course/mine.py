@@ -16,8 +16,6 @@ from qlab.course import checking, kept, lessons, places
 from qlab.course.show import GOOD, WAITING, Shown, box, rich, strong
 from qlab.course.verdict import ALMOST, PASSED, Verdict
 
-# What the course promises, until its lesson is there.
-_COMES_IN = {"Observer": "05", "matmul_integer": "06", "requantize": "06", "write_qdq": "08"}
 _HEADS = ("place", "whose", "file")
 _said = {}  # place -> the line last shown in this kernel
 
@@ -88,8 +86,7 @@ def _exercise(place):
 
 
 def _no_such(name):
-    comes = f"comes in notebook {_COMES_IN[name]}" if name in _COMES_IN else "is not one of the places"
-    return f"mine.{name} {comes}; there are {', '.join(lessons.places())}"
+    return f"mine.{name} is not one of the places; there are {', '.join(lessons.places())}"
 
 
 class _Line(Shown):

@@ -1,7 +1,5 @@
 """Draw a model as a figure: whole with its repeats folded, or what lies around one node."""
 
-from collections import Counter
-
 from matplotlib.figure import Figure
 from onnx import ModelProto
 
@@ -10,6 +8,7 @@ from qlab.graph.folding import Folding
 from qlab.graph.labelling import fit, measure, printable
 from qlab.graph.neighbourhood import around as neighbourhood
 from qlab.graph.painting import paint
+from qlab.graph.view import kinds
 from qlab.graph.wiring import wire
 from qlab.types import ModelPath
 
@@ -46,8 +45,9 @@ def draw(model: ModelPath | ModelProto, *, around: str | None = None, depth: int
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
             raise ValueError(f"{name} is {number!r}; expected a whole number from 1 up")
     page = compose_model(wire(model), around, depth, max_nodes)
-    census = Counter(op.kind for op in page.view.wiring.ops)
-    return paint(page, _lines(_title(page, around, depth)), census)
+    wiring, boxes = page.view.wiring, page.view.boxes
+    counted = range(len(wiring.ops)) if around is None else [op for box in boxes for op in box.ops]
+    return paint(page, _lines(_title(page, around, depth)), kinds(wiring, counted))
 
 
 def compose_model(wiring, around=None, depth=2, max_nodes=40):
@@ -75,7 +75,7 @@ def _title(page, around, depth):
     if around is not None:
         focus = next(view.wiring.ops[box.ops[0]] for box in shown if box.is_focus)
         steps = f"{depth} step{'s' if depth > 1 else ''}"
-        return f"{focus.name} {DOES[focus.kind]}: {len(shown)} of {_count(total, 'node')}, up to {steps} away"
+        return f"{focus.name} {DOES[focus.kind]}: {len(shown)} of {_count(total, 'node')} within {steps}"
     if not any(len(box.ops) > 1 for box in shown) and not view.frames:
         return f"{_count(total, 'node')}, all drawn" if len(shown) == total else _constants(total, len(shown))
     folded = f"{_count(total, 'node')}, folded to {len(shown)} boxes"

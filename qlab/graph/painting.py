@@ -18,7 +18,7 @@ TITLE_LINE, LEGEND_LINE = 20.0, 18.0
 
 @palette.style()
 def paint(page, title, census):
-    """The figure of a Page under its title lines; `census` counts the model's nodes by kind, for the legend."""
+    """The figure of a Page under its title lines; `census` counts nodes by kind: all, in a close-up those drawn."""
     legend = legend_rows(page, census)
     head = MARGIN + TITLE_LINE * len(title) + LEGEND_LINE * len(legend)
     height = head + page.height

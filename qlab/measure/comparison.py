@@ -9,7 +9,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from qlab import markup, palette
 from qlab.measure.files import RANDOM_WEIGHTS
 from qlab.measure.verdict import MARGIN
-from qlab.text import aligned, decibels, plural, ratio
+from qlab.text import aligned, decibels, figures, ms, plural, ratio
 
 _COLOURS = {"faster": palette.INTEGER, "slower": palette.ERROR, "cannot tell": palette.FP32}
 _TONES = {"faster": "good", "slower": "bad", "cannot tell": "quiet"}
@@ -96,7 +96,7 @@ class Comparison:
             colour = palette.FP32 if row.is_reference else _COLOURS[row.verdict]
             reach = [[row.speedup - row.speedup_low], [row.speedup_high - row.speedup]]
             axes.errorbar(row.speedup, position, xerr=np.maximum(reach, 0), fmt="o", color=colour, capsize=4)
-            label = f"{row.median_ms:.3g} ms" if row.is_reference else f"{ratio(row.speedup)}x, {row.median_ms:.3g} ms"
+            label = f"{ms(row.median_ms)}" if row.is_reference else f"{ratio(row.speedup)}x, {ms(row.median_ms)}"
             place = {"xytext": (8, 0), "textcoords": "offset points", "va": "center"}
             axes.annotate(label, (row.speedup_high, position), color=colour, **place)
         axes.axvline(1.0, color=palette.FP32, linewidth=1)
@@ -113,7 +113,7 @@ class Comparison:
 
 
 def _cells(row):
-    cells = [row.name, f"{row.size_mb:.3g}" if row.size_mb < 10 else f"{row.size_mb:.1f}", f"{row.median_ms:.3g}"]
+    cells = [row.name, figures(row.size_mb) if row.size_mb < 10 else f"{row.size_mb:,.1f}", figures(row.median_ms)]
     if row.is_reference:
         return [*cells, "1.00", "", "", "reference"]
     return [*cells, ratio(row.speedup), row.interval, decibels(row.sqnr_db), row.verdict]

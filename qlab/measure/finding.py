@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from qlab import markup
+from qlab.text import figures, ms
 
 NOTHING = "nothing found: none of the causes in measure.CODES"
 
@@ -35,7 +36,7 @@ class Finding:
     @property
     def title(self):
         """The code, with the cost if there is one: "conv-integer, about 10.2 ms a run"."""
-        return f"{self.code}, about {self.cost_ms:.3g} ms a run" if self.cost_ms else self.code
+        return f"{self.code}, about {ms(self.cost_ms)} a run" if self.cost_ms else self.code
 
     def __str__(self):
         return "\n  ".join([self.title, *self._lines()])
@@ -59,6 +60,6 @@ class Findings(list):
         if not self:
             return markup.table([], above=[NOTHING])
         rows = [["finding", "ms a run", "what was seen, why it costs, what mends it"]]
-        rows += [[one.code, f"{one.cost_ms:.3g}" if one.cost_ms else "", "\n".join(one._lines())] for one in self]
+        rows += [[one.code, figures(one.cost_ms) if one.cost_ms else "", "\n".join(one._lines())] for one in self]
         tones = {(place, 0): "quiet" if one.is_harmless else "watch" for place, one in enumerate(self, 1)}
         return markup.table(rows, left=(0, 2), tones=tones | ({} if self[0].is_harmless else {(1, 0): "bad"}))

@@ -6,7 +6,7 @@ import numpy as np
 
 from qlab import palette
 from qlab.measure.profiles import Profile
-from qlab.text import aligned
+from qlab.text import aligned, ms
 
 NOTHING = 1e-4  # of a run
 FAMILIES = {
@@ -76,7 +76,7 @@ class Ledger:
         axes.barh(places - 0.2, quantized, 0.38, **marked)
         for place, line in zip(places, lines, strict=True):
             axes.annotate(
-                f"{line.difference_ms:+.3g} ms", (max(line.fp32_ms, line.quantized_ms), place),
+                f"{ms(line.difference_ms, '+')}", (max(line.fp32_ms, line.quantized_ms), place),
                 xytext=(6, 0), textcoords="offset points", va="center",
             )  # fmt: skip
         axes.set_yticks(places, [line.what for line in lines])
@@ -85,7 +85,7 @@ class Ledger:
         figure.legend(loc="outside lower right", ncols=2)  # inside it would hide what the lowest bars are labelled with
         axes.grid(axis="y", visible=False)
         most = max(self.lines, key=lambda line: abs(line.difference_ms))
-        axes.set_title(f"{self.total.difference_ms:+.3g} ms in all, {most.difference_ms:+.3g} ms in {most.what}")
+        axes.set_title(f"{ms(self.total.difference_ms, '+')} in all, {ms(most.difference_ms, '+')} in {most.what}")
         return figure
 
 

@@ -9,7 +9,7 @@ import onnx
 from qlab import markup, palette
 from qlab.graph.counting import operator_label
 from qlab.measure.work import CONVOLUTIONS, MATRIX_PRODUCTS, PRODUCTS
-from qlab.text import aligned
+from qlab.text import aligned, figures, ms
 
 SHOWN = 12  # operators in a table or figure
 TEXT = (0, 1)  # columns of the table that hold no numbers
@@ -139,9 +139,9 @@ class Profile:
         return table
 
     def _method(self):
-        removed = f"; the profiler's own {self.profiler_ms:.2g} ms taken out" if self.profiler_ms else ""
+        removed = f"; the profiler's own {ms(self.profiler_ms)} taken out" if self.profiler_ms else ""
         return (
-            f"{self.kernel_ms:.3g} ms in {len(self.nodes)} nodes of {self.total_ms:.3g} ms in all, "
+            f"{ms(self.kernel_ms)} in {len(self.nodes)} nodes of {ms(self.total_ms)} in all, "
             f"medians of {self.rounds} rounds{removed}"
         )
 
@@ -160,10 +160,10 @@ class Profile:
         axes.set_xlim(0, 1.25 * max((row.ms for row in rows), default=1.0) or 1.0)
         axes.set_xlabel("time in one run (ms)")
         top = self.rows[0]
-        axes.set_title(f"{top.op_type} takes {100 * top.share:.0f} % of {self.kernel_ms:.3g} ms")
+        axes.set_title(f"{top.op_type} takes {100 * top.share:.0f} % of {ms(self.kernel_ms)}")
         axes.grid(axis="y", visible=False)
         return figure
 
 
 def _cells(label, kind, row):
-    return [label, kind, str(row.count), f"{row.ms:.3g}", f"{100 * row.share:.1f} %"]
+    return [label, kind, str(row.count), figures(row.ms), f"{100 * row.share:.1f} %"]

@@ -7,6 +7,7 @@ from pathlib import Path
 from qlab import graph
 from qlab.recipes.choosing import Choice
 from qlab.recipes.fates import PRODUCTS, Fate, summary
+from qlab.text import figures
 
 
 @dataclass(frozen=True, repr=False)
@@ -49,7 +50,7 @@ class Quantized:
         done = [f"{text} ({how})" for how in ("static", "dynamic") for text in summary(self.products, how)]
         totals = Counter(fate.op_type for fate in self.products)
         lines = [
-            f"{self.recipe}: {self.path}, {self.size_mb:.3g} MB (before: {self.original_mb:.3g} MB)",
+            f"{self.recipe}: {self.path}, {figures(self.size_mb)} MB (before: {figures(self.original_mb)} MB)",
             f"  {self.choice}, {scales}: {self.choice.why}",
             f"  on integers: {', '.join(done) or 'nothing'}",
             *(

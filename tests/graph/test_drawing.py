@@ -34,7 +34,7 @@ def test_around_a_node_lie_those_within_depth_steps_and_the_rest_is_counted():
     assert len(names_around(source, "Relu_4", 3)) == 7
     assert "... 1 more" in texts(graph.draw(source, around="Relu_4", depth=1))
     assert title(graph.draw(source, around="Relu_4", depth=1)) == (
-        "Relu_4 computes on floats: 3 of 9 nodes, up to 1 step away"
+        "Relu_4 computes on floats: 3 of 9 nodes within 1 step"
     )
 
 

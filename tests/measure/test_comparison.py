@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from qlab import palette
-from qlab.measure import Comparison, Row
+from qlab.measure import Comparison, Finding, Row
 
 REFERENCE = Row("fp32", 143.5, 97.21, 1, 1, 1, math.inf, "cannot tell", is_reference=True)
 FASTER = Row("hybrid", 41.0, 35.09, 2.77, 2.70, 2.85, 57.25, "faster")
@@ -68,3 +68,21 @@ def test_the_figure_becomes_a_small_png():
     png = comparison(FASTER, SLOWER, SAME).plot().png()
     assert Image.open(io.BytesIO(png)).width == 800
     assert len(png) < 60_000
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "read"),
+    [
+        (1234.4, "1,234"),
+        (999.6, "1,000"),
+        (999.4, "999"),
+        (1234567.0, "1,234,567"),
+        (0.0123456, "0.0123"),
+        (8.58e-05, "0.0000858"),
+    ],
+)
+def test_no_time_is_printed_with_an_exponent(milliseconds, read):
+    row = Row("slow", 1390.24, milliseconds, 0.5, 0.4, 0.6, 40.0, "slower")
+    assert comparison(row).table[2][1:3] == ["1,390.2", read]
+    assert any(f"{read} ms" in text.get_text() for text in comparison(row).plot().axes[0].texts)
+    assert f"about {read} ms a run" in str(Finding("cause", "seen", "why", milliseconds, "mend"))

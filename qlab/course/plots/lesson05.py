@@ -41,8 +41,8 @@ def flow():
 
 
 @palette.style()
-def drift(tensors, *, each, title):
-    """Ranges that move, a panel a tensor, a line a feed: {tensor: {group of feeds: [n, 2], lowest and highest}}."""
+def drift(tensors, *, title):
+    """Ranges that move, a panel a tensor, a line a sentence: {tensor: {group: [n, 2], lowest and highest}}."""
     figure, panels = palette.figure(1, len(tensors), height=3.4)
     for axes, (name, groups) in zip(panels, tensors.items(), strict=True):
         start, middles = 0, []
@@ -53,7 +53,7 @@ def drift(tensors, *, each, title):
             start += len(seen) + _GAP
         axes.set_xticks(middles, list(groups))
         axes.tick_params(axis="x", length=0)
-        axes.set(title=name, xlabel=f"a line: {each}")
+        axes.set(title=name, xlabel=f"{start // len(groups) - _GAP} sentences each, in order")
         axes.grid(False, axis="x")
     panels[0].set_ylabel("lowest to highest value")
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
@@ -61,17 +61,23 @@ def drift(tensors, *, each, title):
 
 
 @palette.style()
-def running(highest, inside, *, title):
-    """Running maximum and running p99.9 against sentences, a line a layer. Each: array [layers, sentences]."""
+def running(highest, inside, *, marked, title):
+    """Running maximum and running p99.9 against sentences, a line a layer. Each: array [layers, sentences].
+
+    marked  (name, index) of the layer whose line is thick
+    """
     figure, panels = palette.figure(1, 2, height=3.8, sharey=True)
     sentences = np.arange(1, highest.shape[1] + 1)
     for axes, lines, said in zip(panels, (highest, inside), ("largest value so far", "p99.9 so far"), strict=True):
-        for line in lines:
-            axes.plot(sentences, line, color=palette.ACTIVATIONS, linewidth=1.2, alpha=0.8, drawstyle="steps-post")
-        axes.set(xscale="log", xlabel="sentences seen", title=said, xlim=(1, sentences[-1]))
+        for place, line in enumerate(lines):
+            thick = place == marked[1]
+            style = {"linewidth": 2.8 if thick else 1.0, "alpha": 1 if thick else 0.7, "drawstyle": "steps-post"}
+            axes.plot(sentences, line, color=palette.ACTIVATIONS, label=marked[0] if thick else None, **style)
+        axes.set(xscale="log", xlabel="sentences seen (log axis)", title=said, xlim=(1, sentences[-1]))
         axes.set_xticks([1, 2, 4, 9, 18, 36, 72], ["1", "2", "4", "9", "18", "36", "72"])
         axes.minorticks_off()
-    panels[0].set(ylabel="value of the activation", ylim=(0, None))
+    panels[0].set(ylabel="value of the activation", ylim=(0, 1.16 * highest.max()))
+    panels[1].legend(loc="upper left")
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
     return figure
 
@@ -90,6 +96,8 @@ def thresholds(histogram, ranges, *, title, label):
     for row, (low, high) in enumerate(ranges.values()):
         below.plot([low, high], [row, row], color=palette.INTEGER, linewidth=3, solid_capstyle="butt")
         below.plot([low, high], [row, row], "|", color=palette.INTEGER, markersize=11, markeredgewidth=2)
+        axes.axvline(low, color=palette.INTEGER, linewidth=0.7, alpha=0.6)
+        axes.axvline(high, color=palette.INTEGER, linewidth=0.7, alpha=0.6)
     below.set_yticks(range(len(ranges)), list(ranges), color=INK)
     below.set(ylim=(len(ranges) - 0.4, -0.6), xlabel=label)
     below.grid(False, axis="y")

@@ -157,7 +157,7 @@ def stored(files, *, title):
         axes.annotate(said, (left, y), (6, 0), textcoords="offset points", va="center", color=INK, fontsize=9)
     axes.set_yticks(range(len(files)), list(files))
     axes.set_ylim(len(files) - 0.5, -0.6)
-    axes.set_xlim(0, 1.75 * max(sum(parts.values()) for parts in files.values()) / 1e6)
+    axes.set_xlim(0, 1.45 * max(sum(parts.values()) for parts in files.values()) / 1e6)
     axes.legend(loc="lower right")
     axes.grid(False, axis="y")
     axes.set_xlabel("megabytes (10⁶ bytes)")

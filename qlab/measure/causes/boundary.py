@@ -8,7 +8,7 @@ from qlab.measure.remedies import call, recipe_of_its_kind
 from qlab.measure.work import QUANTIZERS
 from qlab.measure.yardstick import PRODUCT_FAMILIES
 from qlab.recipes.static import DEFAULT_OP_TYPES
-from qlab.text import listed, plural
+from qlab.text import listed, ms, plural
 
 DYNAMIC_SHARE = 0.10  # a healthy dynamic model spends less than this on quantizing what moves
 LEAST_SHARE = 0.05  # what a quantizer's mistakes must cost
@@ -28,7 +28,7 @@ def boundary_overhead(examination, bill):
     counts = Counter(node.op_type for node in nodes)
     seen = (
         f"{', '.join(f'{count} {name}' for name, count in counts.most_common())} take "
-        f"{sum(node.ms for node in nodes):.3g} ms of {examination.quantized.total_ms:.3g} ms a run"
+        f"{ms(sum(node.ms for node in nodes))} of {ms(examination.quantized.total_ms)} a run"
     )
     if recipe_of_its_kind(examination) == "dynamic":
         if not examination.matters(bill.left(nodes), DYNAMIC_SHARE):
@@ -53,7 +53,7 @@ def _of_a_static_model(examination, bill, seen):
         charged = sum(bill.charge(node) for node in needless)
         count, cost = sum(node.op_type in QUANTIZERS for node in needless), cost + charged
         unfused = f", or stand around operators that were not fused with them ({listed(around)})" if around else ""
-        told.append(f"{count} of them, {charged:.3g} ms, make codes that no integer operator reads{unfused}")
+        told.append(f"{count} of them, {ms(charged)}, make codes that no integer operator reads{unfused}")
         concerned += needless
         is_plain = True
     islands = [_Island(*parts, examination, bill) for parts in _islands(examination)]
@@ -63,8 +63,8 @@ def _of_a_static_model(examination, bill, seen):
         products = [product for island in islands for product in island.products]
         gain_ms, edge_ms = (sum(getattr(island, what) for island in islands) for what in ("gain_ms", "edge_ms"))
         told.append(
-            f"between float operators {plural(len(products), 'product')} gain {gain_ms:.3g} ms and their edges take "
-            f"{edge_ms:.3g} ms"
+            f"between float operators {plural(len(products), 'product')} gain {ms(gain_ms)} and their edges take "
+            f"{ms(edge_ms)}"
         )
         concerned += products
         is_plain = is_plain or any(island.can_grow for island in islands)

@@ -2,6 +2,7 @@
 
 from qlab.measure.finding import Finding
 from qlab.measure.remedies import call, recipe_for
+from qlab.text import ms
 
 # What dynamic quantization puts behind a ConvInteger, then what a float or a static convolution has fused into it.
 AFTER = ({"Cast"}, {"Mul"}, {"Add"}, {"Relu", "Clip", "LeakyRelu", "HardSigmoid", "Sigmoid", "Tanh"})
@@ -22,9 +23,9 @@ def conv_integer(examination, bill):
     pairs = sorted({f"{node.sign_pair[:2]} x {node.sign_pair[2:]}" for node in nodes if node.sign_pair})
     yield Finding(
         code="conv-integer",
-        evidence=f"{len(nodes)} ConvInteger take {sum(node.ms for node in nodes):.3g} ms a run as {', '.join(pairs)} "
-        f"products, {len(around)} nodes around them {sum(node.ms for node in around):.3g} ms more; in fp32 these "
-        f"convolutions take {_float_ms(examination, nodes):.3g} ms",
+        evidence=f"{len(nodes)} ConvInteger take {ms(sum(node.ms for node in nodes))} a run as {', '.join(pairs)} "
+        f"products, {len(around)} nodes around them {ms(sum(node.ms for node in around))} more; in fp32 these "
+        f"convolutions take {ms(_float_ms(examination, nodes))}",
         why="ConvInteger fuses with nothing: scale, bias and activation stay nodes of their own in float. It does one "
         "small matrix product for each group, and hands its weights over as the left factor, so that int8 weights make "
         "the slowest pair on x86",

@@ -11,6 +11,7 @@ from qlab.measure.remedies import call, recipe_for
 from qlab.measure.work import factors
 from qlab.measure.yardstick import PRODUCT_FAMILIES
 from qlab.recipes.fates import NO_INTEGER_KERNEL
+from qlab.text import ms
 
 LEAST_SHARE = 0.04
 BEYOND_RECIPES = {"float-no-kernel"}  # only the Q/DQ at their edges can be saved
@@ -76,9 +77,9 @@ def _finding(examination, reason, members, edges, bill):
     float_ms = sum(examination.yardstick.float_ms(node) or 0.0 for node in nodes)
     return Finding(
         code=reason,
-        evidence=f"{_counted(examination, nodes)} in float, {milliseconds:.3g} ms a run "
-        f"({float_ms:.3g} ms in the fp32 model)"
-        + (f", {len(edges)} Q/DQ and transposes at their edges {edge_ms:.3g} ms" if edges else "")
+        evidence=f"{_counted(examination, nodes)} in float, {ms(milliseconds)} a run "
+        f"({ms(float_ms)} in the fp32 model)"
+        + (f", {len(edges)} Q/DQ and transposes at their edges {ms(edge_ms)}" if edges else "")
         + (f". {shown}{more}" if shown else ""),
         why=WHY[reason],
         cost_ms=examination.cost(cost),

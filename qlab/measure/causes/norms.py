@@ -4,7 +4,7 @@ from qlab.measure.causes.graphs import neighbours
 from qlab.measure.finding import Finding
 from qlab.measure.remedies import call, recipe_for
 from qlab.measure.work import QUANTIZERS
-from qlab.text import plural
+from qlab.text import ms, plural
 
 FOLDS = "BatchNormalization"
 LEAST_SHARE = 0.03
@@ -25,8 +25,8 @@ def unfolded_norms(examination, bill):
     recipe = recipe_for(examination.fp32)
     yield Finding(
         code="unfolded-norm",
-        evidence=f"{len(nodes)} {FOLDS} take {milliseconds:.3g} ms a run as float operators of their own"
-        + (f", {plural(len(edges), 'quantizer')} at their edges {edge_ms:.3g} ms" if edges else "")
+        evidence=f"{len(nodes)} {FOLDS} take {ms(milliseconds)} a run as float operators of their own"
+        + (f", {plural(len(edges), 'quantizer')} at their edges {ms(edge_ms)}" if edges else "")
         + f"; when fp32 runs, {len(in_fp32)} are left, the others are part of the convolutions before them",
         why="onnxruntime folds them into the weights of the convolution before them when it loads an fp32 model. Once "
         "the convolution is quantized, other nodes stand between the two (Q and DQ, or Cast and Mul), and they stay",

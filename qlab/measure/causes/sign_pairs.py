@@ -3,7 +3,7 @@
 from qlab.measure.finding import Finding
 from qlab.measure.remedies import STATIC, call, recipe_of_its_kind
 from qlab.recipes.choosing import choose
-from qlab.text import plural
+from qlab.text import ms, plural
 
 SLOW = 0.9  # of the best pair's speed; within it, two pairs differ by less than the card's own noise
 LEAST_SHARE = 0.03
@@ -47,7 +47,7 @@ def _finding(examination, pair, better, nodes, cost):
     return Finding(
         code="slow-sign-pair",
         evidence=f"{plural(len(nodes), 'product')} ({', '.join(sorted(operators))}) multiply {_spoken(pair)} and take "
-        f"{milliseconds:.3g} ms a run; {card.name} does that at {card.speed[pair]:.2f} times float32's speed, "
+        f"{ms(milliseconds)} a run; {card.name} does that at {card.speed[pair]:.2f} times float32's speed, "
         f"{_spoken(better)} at {card.speed[better]:.2f}",
         why="the pair of signs decides which instruction multiplies: a CPU has a fast one for some pairs only, and the "
         "others are widened first, or done one by one",

@@ -3,7 +3,7 @@
 from qlab.measure.finding import Finding
 from qlab.measure.yardstick import PRODUCT_FAMILIES
 from qlab.recipes.static import DEFAULT_OP_TYPES
-from qlab.text import plural
+from qlab.text import ms, plural
 
 WORTH_WHILE = 1.15
 
@@ -23,8 +23,8 @@ def too_small(examination):
         return
     yield Finding(
         code="too-small",
-        evidence=f"of {profile.total_ms:.3g} ms a run of the fp32 model {plural(len(able), 'operator')} that integers "
-        f"could take over compute for {computing:.3g} ms, {100 * computing / profile.total_ms:.0f} %, when "
+        evidence=f"of {ms(profile.total_ms)} a run of the fp32 model {plural(len(able), 'operator')} that integers "
+        f"could take over compute for {ms(computing)}, {100 * computing / profile.total_ms:.0f} %, when "
         f"{1e3 * start:.2g} microseconds to start each are left out; {speed:.2f} times faster, they would make the "
         f"whole {limit:.2f} times as fast at most",
         why="integers speed up what has an integer kernel only (Amdahl's law). A small model spends its time on "

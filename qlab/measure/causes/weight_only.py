@@ -4,7 +4,7 @@ from qlab import graph
 from qlab.measure.causes.graphs import constant_codes, reads_codes
 from qlab.measure.finding import Finding
 from qlab.measure.remedies import call, recipe_of_its_kind
-from qlab.text import plural
+from qlab.text import ms, plural
 
 LEAST_SHARE = 0.02
 FUSED, SLOWER = "MatMulNBits", 1.05
@@ -43,13 +43,13 @@ def _dequantized(examination, bill):
     for node in products.values():
         cost += bill.charge(node, examination.yardstick.excess_ms([node]))
     shown = (
-        f"; {plural(len(products), 'product')} behind them in float, {excess:.3g} ms slower than on integers"
+        f"; {plural(len(products), 'product')} behind them in float, {ms(excess)} slower than on integers"
         if products
         else "; no product reads them (an embedding, a table)"
     )
     yield _finding(
         examination,
-        f"{len(dequantizers)} DequantizeLinear of constant weights in every run, {milliseconds:.3g} ms{shown}",
+        f"{len(dequantizers)} DequantizeLinear of constant weights in every run, {ms(milliseconds)}{shown}",
         cost,
         dequantizers,
         AS_INTEGERS if products else "leaves them as floats",
@@ -66,8 +66,8 @@ def _fused(examination, bill):
     cost = sum(bill.charge(node, yardstick.excess_ms([node])) for node in nodes)
     yield _finding(
         examination,
-        f"{len(nodes)} {FUSED} dequantize constant weights in every run and take {milliseconds:.3g} ms; the same "
-        f"products take {in_float:.3g} ms in the fp32 model",
+        f"{len(nodes)} {FUSED} dequantize constant weights in every run and take {ms(milliseconds)}; the same "
+        f"products take {ms(in_float)} in the fp32 model",
         cost,
         nodes,
         AS_INTEGERS,

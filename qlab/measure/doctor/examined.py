@@ -6,7 +6,7 @@ from qlab.measure.doctor.blocks import operators
 from qlab.measure.doctor.document import Facts, Paragraph
 from qlab.measure.doctor.visit import FP32, INT8
 from qlab.measure.files import size_mb
-from qlab.text import listed, plural
+from qlab.text import figures, listed, plural
 
 INVENTED = (
     "No feeds were given, so they were invented from the model's signature. Times are real. Ranges, SQNR and whatever "
@@ -26,15 +26,15 @@ def examined(visit):
 
 def _fp32(path):
     nodes = list(graph.nodes(graph.load(path)))
-    return f"{size_mb(path):.3g} MB, {plural(len(nodes), 'node')}: {listed(operators(nodes))}"
+    return f"{figures(size_mb(path))} MB, {plural(len(nodes), 'node')}: {listed(operators(nodes))}"
 
 
 def _int8(path, profile):
     counts = {kind: [node for node in profile.nodes if node.kind == kind] for kind in ("integer", "float", "boundary")}
     integer = f" ({listed(operators(counts['integer']))})" if counts["integer"] else ""
     return (
-        f"{size_mb(path):.3g} MB; as onnxruntime runs it, {plural(len(counts['integer']), 'node')} on integers{integer}"
-        f", {len(counts['float'])} on floats, {len(counts['boundary'])} between"
+        f"{figures(size_mb(path))} MB; as onnxruntime runs it, {plural(len(counts['integer']), 'node')} on integers"
+        f"{integer}, {len(counts['float'])} on floats, {len(counts['boundary'])} between"
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from qlab.measure import remedies
 from qlab.measure.doctor.recommending import AS_FAST, accuracy, most_accurate, too_inexact
 from qlab.measure.finding import Finding, Findings
+from qlab.text import ms
 
 ON_VALUES = ("range-clips", "range-wastes", "layer-loss", "output-loss")  # findings that noise cannot give
 OF_ACCURACY = (*ON_VALUES, "quantized-at-load", "saturation-risk")
@@ -68,7 +69,7 @@ def _why_not(finding, name, comparison, advised, is_real):
     if other is None or other is mine:
         return ""
     if other.median_ms > AS_FAST * mine.median_ms:
-        return f"recipes.{other.name} was tried and takes {other.median_ms:.3g} ms, this model {mine.median_ms:.3g} ms"
+        return f"recipes.{other.name} was tried and takes {ms(other.median_ms)}, this model {ms(mine.median_ms)}"
     return _spoilt(finding, name, comparison, advised)
 
 

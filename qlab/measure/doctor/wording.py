@@ -4,7 +4,7 @@ import math
 
 from qlab.measure.doctor.recommending import AS_ACCURATE_DB, AS_FAST, accuracy, too_inexact
 from qlab.measure.doctor.visit import FP32, INT8, disagreement
-from qlab.text import decibels, plural, ratio
+from qlab.text import decibels, ms, plural, ratio
 
 FAR = 0.2  # times that should agree
 
@@ -49,12 +49,12 @@ def together(visit, diagnosis):
     profiled, row = diagnosis.examination.quantized.total_ms, visit.row_of(diagnosis.name)
     cost = diagnosis.findings.cost_ms
     text = (
-        f"Together about {cost:.3g} ms of the {profiled:.3g} ms of a run: {profiled - cost:.3g} ms would be left. "
-        f"Compared side by side, {row.name} takes {row.median_ms:.3g} ms and fp32 {visit.row_of(FP32).median_ms:.3g} ms"
+        f"Together about {ms(cost)} of the {ms(profiled)} of a run: {ms(profiled - cost)} would be left. "
+        f"Compared side by side, {row.name} takes {ms(row.median_ms)} and fp32 {ms(visit.row_of(FP32).median_ms)}"
     )
     chosen = visit.recommendation
     if chosen is not None and chosen.name not in (FP32, diagnosis.name):
-        text += f"; {chosen.name} takes {visit.row_of(chosen.name).median_ms:.3g} ms"
+        text += f"; {chosen.name} takes {ms(visit.row_of(chosen.name).median_ms)}"
     apart = disagreement(diagnosis, visit.comparison)
     if apart <= FAR:
         return f"{text}."
@@ -94,5 +94,5 @@ def _state(visit):
 def _number(findings, one, many):
     if not findings:
         return "the diagnosis finds nothing"
-    cost = f", together about {findings.cost_ms:.3g} ms a run" if findings.cost_ms else ""
+    cost = f", together about {ms(findings.cost_ms)} a run" if findings.cost_ms else ""
     return f"{plural(len(findings), 'finding')} {one if len(findings) == 1 else many}".rstrip() + cost

@@ -206,6 +206,18 @@ RIGHT_ANSWERS = {
             "    return np.percentile(np.repeat((edges[:-1] + edges[1:]) / 2, counts), percent)\n",
         ),
         (
+            "the last bin that is not behind",
+            "def percentile(histograms, edges, percent):\n    c = np.cumsum(np.sum(histograms, axis=0)) * 100\n"
+            "    found = np.searchsorted(c, percent * c[-1] / 100, side='right')\n"
+            "    return edges[min(found + 1, len(edges) - 1)]\n",
+        ),
+        (
+            "a sum in an array of its own",
+            "def percentile(histograms, edges, percent):\n    total = np.zeros(len(edges) - 1)\n"
+            "    for h in histograms:\n        total += h\n    c = np.cumsum(total) / total.sum()\n"
+            "    return edges[np.searchsorted(c, percent / 100) + 1]\n",
+        ),
+        (
             "an array of one",
             "def percentile(histograms, edges, percent):\n"
             "    c = np.sum(np.stack(histograms), axis=0).cumsum() / np.sum(histograms)\n"
@@ -219,12 +231,21 @@ RIGHT_ANSWERS = {
         ("with rewind", face(REWIND, NAMED)),
         ("no base class", face().replace("(quantization.CalibrationDataReader)", "")),
         ("an option that changes nothing", face(ITER, SYMMETRIC_WEIGHTS)),
+        ("another that changes nothing", face(ITER, SYMMETRIC_WEIGHTS.replace("True},", "False},"))),
+    ],
+    "05.4": [
+        ("a list, small letters", 'broken = ["b", "Padding taken for speech"]\n'),
+        ("the other way round", 'broken = ("padding taken for speech", "B")\n'),
+        ("one text", 'broken = "B: padding taken for speech"\n'),
+        ("an array", 'broken = np.array(["B", "padding taken for speech"])\n'),
+        ("a set's name and a word", 'broken = ("set B", "padding.")\n'),
     ],
     "05.5": [
         ("loops", KL_LOOPS),
         ("the last of the best", KL_LAST),
         ("a function of the size", KL_SCIPY_LIKE),
         ("an array of one", KL_LOOPS.replace("return width *", "return np.array([width]) *")),
+        ("Q alone divided by its sum", KL_LOOPS.replace("p, q = p / p.sum(), q / q.sum()", "q = q / q.sum()")),
         ("bits for nats", KL_LOOPS.replace("np.log(", "np.log2(")),
     ],
 }

@@ -86,19 +86,19 @@ def face(get_next=NEXT, options=OPTIONS):
 
 KL = """\
 def kl_threshold(counts, width, codes=128):
-    best, least = len(counts), {start}
-    for stop in range(codes, len(counts) + 1):
+    best, least = {first}, {start}
+    for stop in range(codes, {end}):
         inside = counts[:stop].astype(float)
         p = inside.copy()
         {tail}
-        code = np.arange(stop) * codes // stop
+        code = {code}
         total = np.bincount(code, weights={source}, minlength=codes)
         used = np.bincount(code, weights={used}, minlength=codes)
         q = np.where(p > 0, (total / np.maximum(used, 1))[code], 0)
         at = p > 0
-        if q[at].min() == 0:
+        {empty}
             continue
-        p, q = p / p.sum(), q / q.sum()
+        {norm}
         divergence = {divergence}
         if divergence {less} least:
             best, least = stop, divergence
@@ -106,14 +106,54 @@ def kl_threshold(counts, width, codes=128):
 """
 
 
-def kl(start="np.inf", tail="p[-1] += counts[stop:].sum()", source="inside", used="p > 0",
-       divergence="np.sum(p[at] * np.log(p[at] / q[at]))", less="<", returned="best * width"):  # fmt: skip
-    return KL.format(start=start, tail=tail, source=source, used=used, divergence=divergence, less=less,
-                     returned=returned)  # fmt: skip
+SLOTS = {
+    "first": "len(counts)", "start": "np.inf", "end": "len(counts) + 1", "tail": "p[-1] += counts[stop:].sum()",
+    "code": "np.arange(stop) * codes // stop", "source": "inside", "used": "p > 0", "empty": "if q[at].min() == 0:",
+    "norm": "p, q = p / p.sum(), q / q.sum()", "divergence": "np.sum(p[at] * np.log(p[at] / q[at]))", "less": "<",
+    "returned": "best * width",
+}  # fmt: skip
+
+
+def kl(**changed):
+    return KL.format(**SLOTS | changed)
+
+
+IN_PLACE = kl().replace("inside = counts[:stop].astype(float)", "inside = p = counts[:stop]").replace(
+    "        p = inside.copy()\n", "")  # fmt: skip
+SUM_IN_PLACE = """\
+def percentile(histograms, edges, percent):
+    total = histograms[0]
+    for h in histograms[1:]:
+        total += h
+    c = np.cumsum(total)
+    return edges[np.searchsorted(c, percent / 100 * c[-1]) + 1]
+"""
+MERGE_BOTH = MERGE + "\n        other.low, other.high = self.low, self.high"
+CLASS_LEVEL = """\
+class FaceReader(quantization.CalibrationDataReader):
+    left = None
+
+    def __init__(self, frames):
+        if FaceReader.left is None:
+            FaceReader.left = iter(frames)
+
+    def get_next(self):
+        frame = next(FaceReader.left, None)
+        return None if frame is None else frame.feed
+
+
+def quantize_face(model, output, frames):
+    quantization.quantize_static(model, output, FaceReader(frames), {options})
+"""
+AGAIN = (
+    "frame = next(self.left, None)\n        if frame is None:\n            self.left = iter(self.frames)\n"
+    "            frame = next(self.left)\n        return frame.feed"
+)
 
 
 HOW = ("too few sentences", "another level", "an outlier", "padding taken for speech", "test sentences in it")
-DISPROOF = {HOW[0]: "as many as the other two", HOW[1]: "as in sound speech", HOW[2]: "its largest feature is",
+LEVEL = "a tenth of the level would take away 4.6"
+DISPROOF = {HOW[0]: "as many as the other two", HOW[1]: LEVEL, HOW[2]: "its largest feature is",
             HOW[4]: "no sentence of the test is among them"}  # fmt: skip
 CHOICES = {"05.4"}
 WRONG_ANSWERS = {
@@ -155,6 +195,13 @@ WRONG_ANSWERS = {
             init="self.ends = []", observe="self.ends += [float(x.min()), float(x.max())]",
             merge="self.ends = self.ends + other.ends", range="min(self.ends), max(self.ends)"),
          "something of each batch"),
+        ("starts at the smallest number above 0",
+         observer(init="self.low, self.high = np.inf, np.finfo(np.float32).tiny"), "not the lowest"),
+        ("starts at float16's ends", observer(init="self.low, self.high = 65504.0, -65504.0"), "float16's, 65504"),
+        ("keeps float16", observer(observe=WIDEN + "\n        with np.errstate(over='ignore'):\n            "
+                                   "self.low, self.high = np.float16(self.low), np.float16(self.high)"),
+         "rounded to float16"),
+        ("merge gives to both", observer(merge=MERGE_BOTH), "merge gave it this one's numbers as well"),
         ("an instance", observer().replace("class Observer", "class Made") + "\n\nObserver = Made()\n",
          "expected the class Observer itself"),
     ],
@@ -166,6 +213,8 @@ WRONG_ANSWERS = {
         ("percent as a share", SUMMED + "    found = np.searchsorted(c, percent * c[-1])\n"
          "    return edges[min(found + 1, len(edges) - 1)]\n",
          "percent is of 100"),
+        ("percent as a share, not clamped", SUMMED + "    return edges[np.searchsorted(c, percent * c[-1]) + 1]\n",
+         "99 percent is a share of 0.99"),
         ("the number of a bin", SUMMED + "    return np.searchsorted(c, percent / 100 * c[-1])\n",
          "the number of a bin"),
         ("from the top", SUMMED + "    return edges[np.searchsorted(c, (1 - percent / 100) * c[-1]) + 1]\n",
@@ -179,6 +228,18 @@ WRONG_ANSWERS = {
          "one bin off"),
         ("one bin too low", SUMMED + "    return edges[np.searchsorted(c, percent / 100 * c[-1]) - 1]\n",
          "one bin off"),
+        ("summed in place", SUM_IN_PLACE, "`+=` adds into the array itself"),
+        ("percentile of the counts", PERCENTILE + "    return np.percentile(sum(histograms), percent)\n",
+         "a percentile of the counts"),
+        ("a share against counts", SUMMED + "    return edges[np.searchsorted(c, percent / 100) + 1]\n",
+         "compared with percent / 100, a share"),
+        ("percent against counts", SUMMED + "    return edges[np.searchsorted(c, percent) + 1]\n",
+         "compared with percent itself"),
+        ("percent against counts, argmax", SUMMED + "    return edges[np.argmax(c > percent)]\n",
+         "compared with percent itself"),
+        ("the bin behind at 100", SUMMED + "    return edges[np.searchsorted(c, percent / 100 * c[-1], 'right') + 1]\n",
+         "100 percent are reached"),
+        ("not a number", SUMMED + "    return np.nan\n", "every number lies between the edges"),
         ("both ends", SUMMED + "    return edges[np.searchsorted(c, (1 - (1 - percent / 100) / 2) * c[-1]) + 1]\n",
          "half of the rest"),
     ],
@@ -208,6 +269,9 @@ WRONG_ANSWERS = {
         ("Convs left out", face(options=OPTIONS + ", nodes_to_exclude=[[n.name for n in "
                                 "onnx.load(model).graph.node if n.op_type == 'Conv'][-1]]"),
          "leaves some out"),
+        ("starts again", face(AGAIN), "gave one more feed: asked for None"),
+        ("an empty feed at the end", face(NEXT.replace("return None", "return {}")), "asked for None"),
+        ("one iterator for all", CLASS_LEVEL.format(options=OPTIONS), "a second FaceReader has nothing left"),
         ("no get_next", face().replace("get_next", "next_feed"), "abstract method get_next"),
     ],
     "05.5": [
@@ -221,10 +285,31 @@ WRONG_ANSWERS = {
         ("the largest divergence", kl(start="-np.inf", less=">"), "that is the"),
         ("the whole range", kl(returned="len(counts) * width"), "nothing clipped"),
         ("the first candidate", kl(returned="codes * width"), "the first candidate"),
+        ("in place", IN_PLACE, "your function changed `counts`"),
+        ("neither divided by its sum", kl(norm="pass"), "not divided by their sums"),
+        ("Q not divided by its sum", kl(norm="p = p / p.sum()"), "Q was not divided by its sum"),
+        ("KL(Q || P)", kl(divergence="np.sum(q[at] * np.log(q[at] / p[at]))", empty="if False:",
+                          ).replace("at = p > 0", "at = (p > 0) & (q > 0)"), "this is KL(Q || P)"),
+        ("the middle of the last bin", kl(returned="(best - 0.5) * width"), "the middle of the last bin"),
+        ("the middle of the bin behind", kl(returned="(best + 0.5) * width"), "the middle of the bin behind"),
+        ("one bin short", kl(returned="(best - 1) * width"), "one bin short"),
+        ("an epsilon", kl(empty="if False:", divergence="np.sum(p[at] * np.log(p[at] / (q[at] + 1e-12)))"),
+         "a small number was added to Q"),
+        ("zeros skipped", kl(empty="if False:").replace("at = p > 0", "at = (p > 0) & (q > 0)"), "left out of the sum"),
+        ("the last stop missing", kl(end="len(counts)", first="codes"), "the last stop is missing"),
+        ("the last stop missing, nothing found", kl(end="len(counts)", first="None"), "at the last stop alone"),
+        ("spread where counts are", kl(used="inside > 0").replace("np.where(p > 0, ", "np.where(inside > 0, "),
+         "P has the tail, too"),
+        ("TensorRT's codes", kl(code="np.minimum(np.arange(stop) // (stop // codes), codes - 1)"), "as TensorRT does"),
+        ("squares", kl(empty="if False:", divergence="np.sum((p - q) ** 2)"), "squared differences"),
+        ("always 128 codes", kl().replace("    best", "    codes = 128\n    best", 1),
+         "128 codes were taken"),
     ],
     "05.4": [
         *((f"{letter}, {how}", f'broken = ("{letter}", "{how}")', said)
-          for letter in "AC" for how, said in (DISPROOF | {HOW[1]: "as in sound speech", HOW[3]: "lengths"}).items()),
+          for letter in "AC" for how, said in (DISPROOF | {HOW[3]: "lengths"}).items()),
+        ("the letter alone", 'broken = "B"', "expected a pair"),
+        ("two letters", 'broken = ("B", "C")', "expected one of A, B, C and one of"),
         *((f"B, {how}", f'broken = ("B", "{how}")', said) for how, said in DISPROOF.items()),
     ],
 }  # fmt: skip
