@@ -14,6 +14,7 @@ static    weights and activations ahead of time, from a few representative feeds
 hybrid    convolutions static, then matrix products dynamic. For conformers, and whatever mixes the two
 prepare   the pre-processed model that the recipes quantize, to collect ranges on
 
+A result is run on a feed and compared to fp32 before it is written; `.notes` says what did not go as usual.
 What is not said is read from the machine card: the fastest sign pair that gives right answers on this machine.
 """
 

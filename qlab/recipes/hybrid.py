@@ -29,7 +29,7 @@ def hybrid(
     exclude: Names = (),
     card: str | Card | None = None,
 ) -> Quantized:
-    """Quantize the convolutions of `model` statically, its matrix products dynamically, weights per output channel.
+    """Quantize the convolutions of `model` statically, its matrix products and LSTMs dynamically, per output channel.
 
     Pointwise convolutions over time (conformers have two in each block) are matrix products, and treated as such.
     Depthwise ones over time stay in float: they multiply so little that quantizing costs more than integers gain.

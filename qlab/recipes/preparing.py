@@ -164,7 +164,11 @@ def _fill_in_types(model, path):
     shown = onnx.ModelProto()
     shown.CopyFrom(model)
     show(shown, sorted(lacking))
-    for value in open_unoptimized(shown, path).get_outputs():
+    try:
+        session = open_unoptimized(shown, path)
+    except ValueError:  # a tensor that cannot be an output, such as one that is only there with optimizations
+        return
+    for value in session.get_outputs():
         if value.name in lacking and value.type in TYPES:
             sizes = value.shape or None  # onnxruntime shows a scalar and an open rank alike
             model.graph.value_info.append(onnx.helper.make_tensor_value_info(value.name, TYPES[value.type], sizes))

@@ -228,13 +228,12 @@ def test_a_streaming_encoders_mask_with_a_size_of_its_own_is_one_that_broadcasts
 def test_a_mask_that_must_be_as_long_as_past_and_new_together_is(tmp_path):
     nodes = [
         node("Concat", ["cache", "x"], ["k"], axis=1),
-        node("Unsqueeze", ["att_mask", "last"], ["m"]),
-        node("Concat", ["k", "m"], ["y"], axis=2),
+        node("MatMul", ["att_mask", "k"], ["y"]),
     ]
     inputs = [
         value("x", FLOAT, [1, "T", 8]),
         value("cache", FLOAT, [1, "T_CACHE", 8]),
-        value("att_mask", FLOAT, [1, "TOTAL_CACHE"]),
+        value("att_mask", FLOAT, [1, 1, "TOTAL_CACHE"]),
     ]
-    feed = invented_feeds(model(tmp_path, nodes, inputs, weights={"last": np.array([2])}), count=1)[0]
-    assert feed["x"].shape[1] + feed["cache"].shape[1] == feed["att_mask"].shape[1]
+    feed = invented_feeds(model(tmp_path, nodes, inputs), count=1)[0]
+    assert feed["x"].shape[1] + feed["cache"].shape[1] == feed["att_mask"].shape[2]
