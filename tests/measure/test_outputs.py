@@ -63,7 +63,7 @@ def test_another_number_of_detections_is_a_remark_that_says_what_decides_it():
     boxes, more = np.ones((78, 4), np.float32), np.ones((79, 4), np.float32)
     counted = {"y": "NonMaxSuppression"}
     check_outputs([{"y": boxes}], [{"y": more}], "fp32", "int8", counted)
-    by_output, remarks = output_quality([{"y": boxes}], [{"y": more}], counted)
+    by_output, remarks, _ = output_quality([{"y": boxes}], [{"y": more}], counted)
     assert np.isnan(by_output["y"])
     assert remarks == ["y: other number of detections, [79, 4] instead of [78, 4]; NonMaxSuppression decides it"]
     ids = output_quality([{"y": np.arange(3)}], [{"y": np.arange(4)}], {"y": "NonZero"})
