@@ -51,7 +51,7 @@ def compare(models: Mapping[str, ModelPath], feed: Feeds, *, threads: int = 1, r
     quality, notes, parts = _qualities(sessions, feeds, counted_by(reference))
     if draws := random_draws(reference, models[first], feeds[0]):
         quality, parts = {name: dict.fromkeys(quality[name], math.nan) for name in models}, dict.fromkeys(models)
-        notes[first].append(draws)
+        notes = {name: [draws] if name == first else [] for name in models}
     seconds = time_models(sessions, feeds, rounds)
     rows = [_row(name, models[name], seconds, quality[name], notes[name]) for name in models]
     times = {name: 1e3 * values for name, values in seconds.items()}

@@ -66,7 +66,7 @@ def test_another_number_of_detections_is_a_remark_that_says_what_decides_it():
     by_output, remarks, _ = output_quality([{"y": boxes}], [{"y": more}], counted)
     assert np.isnan(by_output["y"])
     assert remarks == ["y: other number of detections, [79, 4] instead of [78, 4]; NonMaxSuppression decides it"]
-    ids = output_quality([{"y": np.arange(3)}], [{"y": np.arange(4)}], {"y": "NonZero"})
+    ids = output_quality([{"y": np.arange(3)}], [{"y": np.arange(4)}], {"y": "NonZero"})[:2]
     assert ids == ({}, ["y: other number of results, [4] instead of [3]; NonZero decides it"])
 
 
