@@ -265,7 +265,7 @@ WRONG_ANSWERS = {
          "quant_format=QuantFormat.QDQ, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, "
          "per_channel=True, op_types_to_quantize=['Conv'])\n", "the matrix products run in float"),
         ("the file copied", "def hybrid(model, output, reader):\n    output.write_bytes(Path(model).read_bytes())\n",
-         "no product runs on integers"),
+         "quantize_static takes all of them"),
     ],
     "09.5": [
         ("one operation a multiply-add", cost(PLAIN.replace("2 *", ""), FAST.replace("2 *", "")), "is two operations"),
