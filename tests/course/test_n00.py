@@ -4,11 +4,13 @@ import dataclasses
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper, save
+from onnx import TensorProto, helper, load, numpy_helper, save
 
 from qlab import machine, models
 from qlab.course import check
 from qlab.course.lessons import n00
+from qlab.course.plots import lesson00
+from qlab.machine.runtime import open_session
 
 SOLUTION = {"model", "method", "input shape", "cpu", "threads", "versions", "dtypes", "op types", "spread"}
 OTHERS = set(n00.FACTS) - SOLUTION
@@ -140,6 +142,27 @@ def test_the_schematic_names_every_operator_in_words_as_well():
     alt = n00.draw_layer().alt
     for operator in ("MatMulInteger", "DynamicQuantizeLinear", "DequantizeLinear", "QuantizeLinear", "Cast and Mul"):
         assert operator in alt
+
+
+def test_the_drawn_network_is_the_one_that_the_course_quantizes():
+    figure = lesson00.network()
+    drawn = " ".join(text.get_text() for text in figure.axes[0].texts)
+    model = load(models.path("conformer"))
+    names = {tensor.name for tensor in model.graph.initializer}
+    feed = models.feed(np.zeros(10 * 16_000, np.float32))
+    frames, bands = feed["speech"].shape[1:]
+    (scores,) = open_session(models.path("conformer")).run(["ctc_log_probs"], feed)
+    blocks = {name.split(".")[2] for name in names if name.startswith("encoder.encoders.")}
+    assert f"{len(blocks)} blocks" in drawn
+    assert f"{scores.shape[2]} scores" in drawn
+    assert f"{bands} logarithms" in drawn
+    assert round(frames, -1) == 10 * 100  # one every 10 ms, but for what no whole window is left for
+    assert round(scores.shape[1], -1) == 10 * 25  # one every 40 ms
+    for part in ("feed_forward_macaron", "self_attn.linear_q", "conv_module", "feed_forward", "norm_final"):
+        assert any(part in name for name in names)
+    for part in ("macaron", "query", "convolution", "LayerNorm"):
+        assert part in drawn
+        assert part in figure.alt
 
 
 def test_a_graph_without_signs_holds_the_same_real_numbers_in_as_many_bytes():

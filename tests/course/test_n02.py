@@ -1,6 +1,8 @@
 """Notebook 02: its checks' targets and advice, and what its prose says of onnxruntime."""
 
 import itertools
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -13,6 +15,7 @@ from onnxruntime.quantization.quant_utils import (
     snap_zero_point_to_uint8,
 )
 
+from qlab import machine
 from qlab.course import check
 from qlab.course.lessons import n02
 from qlab.course.plots import lesson02
@@ -79,6 +82,18 @@ def test_a_zero_point_that_is_left_out_leaves_the_type_to_output_dtype_and_to_ui
 def test_qlabs_own_answers_pass():
     assert check("02.1", n02.symmetric_qparams).status == "passed"
     assert check("02.4", n02.quantize_for).status == "passed"
+
+
+@pytest.mark.parametrize("missing", [(), ("u8s8",), ("u8u8",), ("s8s8",), ("s8u8",), ("u8s8", "u8u8")])
+def test_qlabs_own_quantizer_takes_the_faster_pair_that_has_a_kernel(missing, tmp_path):
+    file = Path(__file__).parents[1] / "cards" / "arm-like.json"
+    like_arm = machine.Card.from_json(file.read_text(encoding="utf-8"))
+    card = replace(like_arm, speed={pair: None if pair in missing else 3.0 for pair in machine.SIGN_PAIRS})
+    source, target = tmp_path / "source.onnx", tmp_path / "target.onnx"
+    source.write_bytes(n02.feed_forward())
+    n02.quantize_for(card, source, target)
+    fit = [pair for pair in ("u8s8", "u8u8") if pair not in missing]
+    assert n02.judge_dynamic(card, target) == (f"u8 x {fit[0][2:]}" if fit else "left in float32")
 
 
 def test_the_products_of_a_model_are_told_in_a_line(tmp_path):

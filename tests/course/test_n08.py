@@ -59,6 +59,24 @@ def test_what_is_assembled_has_one_pair_for_each_activation_and_every_convolutio
     assert operators(built.SerializeToString())["QLinearConv"] == 11
 
 
+def test_readers_count_through_a_pair_each_as_through_one(tmp_path):
+    onnx.save(n08.residual_model(), tmp_path / "block.onnx")
+    found = []
+    for dedicated in (False, True):
+        feeds = n08.Feeds([{"x": np.ones((1, 3, 8, 8), np.float32)}])
+        options = {"DedicatedQDQPair": dedicated}
+        n08.quantize_static(tmp_path / "block.onnx", tmp_path / "int8.onnx", feeds, extra_options=options)
+        found.append(n08.shared(onnx.load(tmp_path / "int8.onnx").graph))
+    assert found == [["t"], ["t"]]
+
+
+def test_one_product_is_of_the_same_codes_for_both_integer_operators():
+    found = {op: session.run(None, feed)[0] for op, (session, feed) in n08.one_product().items()}
+    assert found["ConvInteger"].shape == found["QLinearConv"].shape == found["Conv"].shape
+    whole = np.rint(found["ConvInteger"] * 1e-4) + 3
+    assert np.abs(np.clip(whole, 0, 255) - found["QLinearConv"]).max() <= 1
+
+
 @ON_X86
 def test_in_the_residual_block_stem_and_widen_stay_in_float(tmp_path):
     onnx.save(n08.residual_model(), tmp_path / "block.onnx")
@@ -105,7 +123,8 @@ def test_the_figures_say_in_words_what_they_show():
     points = {"S8S8": (32, (1.1, 1.0, 1.2)), "U8U8": (49, (1.2, 1.1, 1.3)), "U8S8": (49, (1.25, 1.2, 1.3))}
     figure = lesson08.fused_against_speed(points, convolutions=49, title="three files")
     told = {text.get_text() for text in figure.axes[0].texts}
-    assert told == {"S8S8, 1.10×", "U8U8, 1.20×", "U8S8, 1.25×"}
+    assert told == {"fp32", "S8S8, 1.10×", "U8U8, 1.20×", "U8S8, 1.25×"}
+    assert figure.axes[0].get_xticks().tolist() == [0, 32, 49]
     picture = np.zeros((3, 8, 8), np.float32)
     assert lesson08.beside(picture, picture, title="none", said="the same").axes
 

@@ -73,6 +73,8 @@ def test_the_pair_of_a_node_is_that_of_the_profile(name):
     model = n09.running(path)
     if name == "product":
         feed = {"x": np.ones((3, 64), np.float32)}
+    elif name == "island":
+        feed = {"x": np.ones((1, 2, 6), np.float32)}
     elif name.startswith("digits"):
         feed = {"images": models.digit_split()[0][:2]}
     else:
@@ -96,8 +98,7 @@ def test_the_parts_of_the_time_multiply_out_to_the_speed_up_of_the_nodes():
     share, times, overhead = n09.spent(examination)
     expected = examination.fp32.kernel_ms / examination.quantized.kernel_ms
     assert n09.speedup([(share, times)], overhead) == pytest.approx(expected)
-    own = n09.with_ratios_of(machine.card(), examination)
-    assert own == pytest.approx(expected)
+    assert n09.with_ratios_of(machine.card(), examination, 1.25) == pytest.approx(1.25)
 
 
 def test_the_reference_hybrid_runs_its_convolutions_static_and_its_matrix_products_dynamic():

@@ -167,7 +167,7 @@ def _bars_of(axes, card, reach):
         axes.barh(y, speed or 0, height=0.66, edgecolor=palette.INTEGER, **face)
         axes.text((speed or 0) + 0.03 * reach, y, _said(card, pair), va="center", color=INK, fontsize=9)
     axes.axvline(1, color=palette.FP32, linewidth=1.6, linestyle="--")
-    axes.set(xlim=(0, reach), xlabel="speed, float32 = 1", title=card.name)
+    axes.set(xlim=(0, reach), xlabel="times as fast as float32", title=card.name)
     axes.title.set_fontsize(10)
     axes.grid(False, axis="y")
 

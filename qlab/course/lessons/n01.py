@@ -594,7 +594,7 @@ SAMPLES = {  # name: a function that makes the tensor; the real one last, since 
     "a normal sample": lambda: _sample(lambda random: random.normal(size=10_000)),
     "a Laplace sample": lambda: _sample(lambda random: random.laplace(size=10_000)),
     "a Student t sample": lambda: _sample(lambda random: random.standard_t(3, size=10_000)),
-    "the conformer's conv2d weight": heavy_tailed_weight,
+    "the convolution weight": heavy_tailed_weight,
 }
 
 

@@ -23,7 +23,7 @@ from qlab.machine.timing import interleave
 # What notebook 02 measures: weights, what two networks compute, and an integer product's time.
 
 SOURCES = {  # name: (model, tensor)
-    "conv weight": ("conformer", "encoder.embed.conv.2.weight"),
+    "convolution weight": ("conformer", "encoder.embed.conv.2.weight"),
     "feed-forward weight": ("conformer", "val_81"),
     "filter banks": ("conformer", "speech"),
     "ReLU": ("digits", "relu_8"),
@@ -611,6 +611,8 @@ def cards():
         made_up("a card on which both are fast, u8 x u8 more so", 1.8, 2.4, 0.3, 0.3),
         made_up("a card that saturates and has a fast s8 x s8", 2.2, 1.3, 2.1, None, saturates=True),
         made_up("a card on which no integer product is faster", 0.8, 0.7, 0.3, 0.3),
+        made_up("a card without a kernel for u8 x u8", 2.1, None, None, None),
+        made_up("a card without a kernel for u8 x s8", None, 1.6, 1.9, 0.3),
     ]
 
 

@@ -335,7 +335,7 @@ def _crossing_tensors():
         ("Laplace numbers", random.laplace(size=(4, count // 4)).astype(np.float32), _SIZES),
         ("uniform numbers", random.uniform(-1, 1, count).astype(np.float32), _SIZES),
         ("positive numbers", np.abs(random.normal(size=count)).astype(np.float32) + 1, (8, 32)),
-        ("a part of the conv2d weight", _conv2d()[:48], _SIZES),
+        ("a part of the convolution weight", _conv2d()[:48], _SIZES),
     )
 
 

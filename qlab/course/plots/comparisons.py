@@ -23,9 +23,9 @@ def slope_chart(left, right, *, title, left_label="the article", right_label="th
         raise ValueError(f"slope chart: expected positive speed-ups, got {left} and {right}")
     low, high = np.log2(min(*everything, 0.7)) - 0.25, np.log2(max(*everything, 1.9)) + 0.25
     margins = _margins(_labels(0, *sides), _labels(1, *sides))
-    axes.set(yscale="log", xlim=margins, ylim=(2**low, 2**high), ylabel="speed-up against fp32")
+    axes.set(yscale="log", xlim=margins, ylim=(2**low, 2**high), ylabel="times as fast as fp32 (log)")
     axes.yaxis.set_major_locator(FixedLocator([times for times in _TIMES if 2**low <= times <= 2**high]))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda times, _: "fp32  1×" if times == 1 else f"{times:g}×"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda times, _: f"{times:g}×"))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.set_xticks([0, 1], [left_label, right_label])
     axes.tick_params(axis="x", length=0, labelsize=11)

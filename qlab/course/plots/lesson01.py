@@ -142,7 +142,7 @@ def draw_bits_and_sqnr(bits, sqnr):
     step_ratio = (2.0 ** bits[1:] - 1) / (2.0 ** bits[:-1] - 1)  # n bits have 2**n - 1 steps
     right.plot(bits[1:], 20 * np.log10(step_ratio), ":", color=INK, linewidth=1.4, label="as the steps shrink")
     right.axhline(20 * np.log10(2), color=INK, linewidth=0.8, label=f"{20 * np.log10(2):.2f} dB, half the error")
-    left.set(xlabel="bits", ylabel="SQNR in dB")
+    left.set(xlabel="bits", ylabel="SQNR (dB)")
     right.set(xlabel="bits", ylabel="dB that this bit added")
     left.set_title(f"At {bits[0]} bits least MSE leads by {sqnr['least MSE'][0] - sqnr['min-max'][0]:.1f} dB ...")
     right.set_title("... and loses that lead bit by bit")

@@ -145,7 +145,7 @@ def codes(x, ways):
         axis.bar(taken, 100 * counts / x.size, width=1, color=palette.INTEGER)
         axis.axvspan(qparams.quant_min, qparams.quant_max, color=palette.INTEGER, alpha=0.12, linewidth=0)
         idle = qparams.quant_max - qparams.quant_min + 1 - taken.size
-        axis.set(yscale="log", ylabel="% of values, log", title=f"{name}: {idle} of 256 codes idle")
+        axis.set(yscale="log", ylabel="% of the\nnumbers (log)", title=f"{name}: {idle} of 256 codes idle")
     axes[-1].set_xlabel("code (shaded: all that the type has)")
     return figure
 

@@ -82,7 +82,7 @@ def tails(reach, kept):
             {"markeredgewidth": 2} if _SIGNS[name] == "_" else {"markerfacecolor": "white" if name == "NF4" else None}
         )
         axes.plot(reach, decibels, _SIGNS[name], color=palette.WEIGHTS, label=name, markersize=8, **wide)
-    axes.set(xlabel="largest weight / root mean square", ylabel="SQNR in dB at 4 bits", xscale="log")
+    axes.set(xlabel="largest weight / root mean square", ylabel="SQNR at 4 bits (dB)", xscale="log")
     _plain_ticks(axes, [3, 4, 5, 6, 8, 10, 12, 15])
     axes.set_title("The longer the tail, the less int4 and NF4 keep; log2 keeps what it keeps")
     axes.legend(loc="lower left")
@@ -101,7 +101,7 @@ def stretched(reach, kept, best, marked):
         axes.axvline(place, color=INK, linewidth=0.8)
         axes.annotate(text, (place, 0.04), (4, 0), xycoords=axes.get_xaxis_transform(), textcoords="offset points",
                       fontsize=9, color=INK)  # fmt: skip
-    axes.set(xlabel="the last level stands at this many standard deviations", ylabel="SQNR in dB")
+    axes.set(xlabel="the last level stands at this many standard deviations", ylabel="SQNR (dB)")
     axes.set_title("Levels used equally often are not the levels that err least")
     axes.legend(loc="lower right")
     return figure
@@ -135,7 +135,7 @@ def eight_bits(points):
         face = {"markerfacecolor": "white"} if name == "E4M3" else {}
         sign = "^" if name == "E4M3" else "o"
         axes.plot(reach, decibels, sign, color=palette.COLOURS[sort], label=f"{name}, {sort}", markersize=6, **face)
-    axes.set(xlabel="largest magnitude / root mean square", ylabel="SQNR in dB at 8 bits", xscale="log")
+    axes.set(xlabel="largest magnitude / root mean square", ylabel="SQNR at 8 bits (dB)", xscale="log")
     _plain_ticks(axes, [3, 4, 6, 8, 12, 16, 24])
     said = [f"{name} keeps {min(decibels):.0f} to {max(decibels):.0f} dB" for name, decibels in ends.items()]
     axes.set_title(f"Over these tensors {', '.join(said)}")
@@ -183,7 +183,6 @@ class CodebookPicture:
             title = f"{method}, {bits} bits, one scale for {shared_by}: {quality:.1f} dB"
             label = "weight / largest magnitude that shares its scale"
             plots.histogram(scaled, title=title, label=label, levels=book.levels, view=(-1, 1), axes=above)
-            above.set(ylabel="% of weights")
             _draw_usage(below, used)
         return figure
 
@@ -200,6 +199,6 @@ class CodebookPicture:
 
 def _draw_usage(axes, used):
     axes.bar(np.arange(used.size), used, width=0.8, color=palette.INTEGER)
-    axes.set(xlabel="code, from the lowest level to the highest", ylabel="% of weights", xlim=(-0.8, used.size - 0.2))
+    axes.set(xlabel="code, from lowest level to highest", ylabel="% of the numbers", xlim=(-0.8, used.size - 0.2))
     few = int(np.searchsorted(np.sort(used)[::-1].cumsum(), 90)) + 1
     axes.set_title(f"{few} of {used.size} levels stand for 90 % of the weights")

@@ -141,7 +141,7 @@ def price(codes, *series, title):
                 continue  # they lie on the first line's, and the others tell how it goes
             offset, side = ((-4, 6), "right") if index else ((7, -8) if size == max(blocks) else (5, -12), "left")
             axes.annotate(f"{size}", place, offset, textcoords="offset points", fontsize=9, ha=side)
-    axes.set(xlabel="effective bits a number, scales included", ylabel="SQNR in dB", title=title)
+    axes.set(xlabel="effective bits a number, scales included", ylabel="SQNR (dB)", title=title)
     axes.margins(0.08, 0.12)
     axes.legend(loc="lower right")
     return figure

@@ -15,7 +15,7 @@ _LARGEST = 0.25  # difference of a picture, in 0..1, that is drawn darkest
 def qdq():
     """A convolution between Q and DQ as the file holds it, and the one node that runs in its place."""
     s = Schematic(
-        20, 7.4, title="Four pairs of scale and zero point around one Conv",
+        20, 7.4, title="Four scales around one Conv",
         alt="Above, the file: x goes through QuantizeLinear and DequantizeLinear into Conv, the codes of the weight, "
         "int8, and of the bias, int32, through a DequantizeLinear each; the result through QuantizeLinear and "
         "DequantizeLinear to y. Below, what runs: QuantizeLinear, QLinearConv, DequantizeLinear.",
@@ -71,24 +71,25 @@ def fused_against_speed(points, *, convolutions, title):
     figure, axes = palette.figure(height=3.8)
     found = [value for _, speeds in points.values() for value in speeds]
     low, high = min(0.7, *found) / 1.3, max(1.5, *found) * 1.3
-    inks = {name: palette.INTEGER if speeds[0] >= 1 else palette.ERROR for name, (_, speeds) in points.items()}
-    for name, (count, (speed, below, above)) in points.items():
-        axes.plot([count, count], [below, above], color=inks[name], linewidth=2)
-        axes.plot(count, speed, "o", color=inks[name], markersize=8)
+    axes.axhline(1, color=palette.FP32, linewidth=1.6)
+    axes.annotate("fp32", (0, 1), (0, 4), textcoords="offset points", color=INK)
+    for count, (speed, below, above) in points.values():
+        axes.plot([count, count], [below, above], color=palette.INTEGER, linewidth=2)
+        axes.plot(count, speed, "o", color=palette.INTEGER, markersize=8)
     for count in sorted({count for count, _ in points.values()}):
         names = [name for name, (other, _) in points.items() if other == count]
         heights = np.log([points[name][1][0] for name in names])
         for name, height in zip(names, np.exp(spread(heights, np.log(high / low) / 13)), strict=True):
             text = f"{name}, {points[name][1][0]:.2f}×"
-            axes.annotate(text, (count, height), (11, 0), textcoords="offset points", va="center", color=INK)
-    axes.axhline(1, color=palette.FP32, linewidth=1.6)
+            told = axes.annotate(text, (count, height), (11, 0), textcoords="offset points", va="center", color=INK)
+            told.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1})  # else fp32's line strikes it through
     axes.set_yscale("log")
     axes.set_ylim(low, high)
     axes.yaxis.set_major_locator(FixedLocator([times for times in _TIMES if low <= times <= high]))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda times, _: f"{times:g}×"))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.set_xlim(-0.04 * convolutions, 1.45 * convolutions)
-    axes.set_xticks(np.linspace(0, convolutions, 6).round().astype(int))
+    axes.set_xticks(sorted({0, convolutions, *(count for count, _ in points.values())}))
     axes.set_xlabel(f"convolutions that run on integers, of {convolutions}")
     axes.set_ylabel("speed against fp32 (log)")
     axes.set_title(title)

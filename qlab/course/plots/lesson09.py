@@ -1,6 +1,7 @@
 """The pictures of notebook 09 alone."""
 
 import numpy as np
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from qlab import palette
@@ -62,7 +63,7 @@ def amdahl(share, times, overhead, *, pairs=None, name="the network"):
     pairs: {sign pair: the card's speed}, marked on the curve.
     """
     figure, (left, right) = palette.figure(1, 2, height=3.5, layout=None, width_ratios=(3, 2))
-    figure.subplots_adjust(left=0.09, right=0.97, bottom=0.17, top=0.85, wspace=0.25)
+    figure.subplots_adjust(left=0.11, right=0.97, bottom=0.17, top=0.85, wspace=0.25)
     at = 2.0 ** np.linspace(-3, 3, 121)
     gain = lambda s: 1 / (1 - share + share / s + overhead)
     left.plot(at, gain(at), color=palette.INTEGER)
@@ -81,8 +82,9 @@ def amdahl(share, times, overhead, *, pairs=None, name="the network"):
     _times_axis(left, 1 / 16, 8)
     left.set(xlabel="speed of the products, float32 = 1 (log)", ylabel="speed-up of the network (log)")
     _stack(right, 0, [("", 1 - share, None), ("", share, palette.FP32)])
+    right.text(0, 1 - share / 2, "products", color="white", ha="center", va="center", fontsize=9)
     after = [("the rest", 1 - share, None), ("products", share / times, palette.INTEGER),
-             ("to codes", overhead, palette.ACTIVATIONS)]  # fmt: skip
+             ("ranges, codes", overhead, palette.ACTIVATIONS)]  # fmt: skip
     _stack(right, 1, after)
     right.set_xticks([0, 1], ["fp32", "int8"])
     right.set_xlim(-0.5, 2.4)
@@ -141,7 +143,10 @@ def rows(raced, roofs, *, title):
             axes.plot(at, gain, color=palette.INTEGER, marker=_MARKS[signs], markersize=5)
             ends.append((signs, at[-1], gain[-1]))
             if signs in roofs[size]:
-                axes.plot(counts, roofs[size][signs], color=INK, linewidth=1, linestyle="--")
+                axes.plot(
+                    counts, roofs[size][signs], color=INK, linewidth=1, linestyle="--", marker=_MARKS[signs],
+                    markersize=4, markerfacecolor="white",
+                )  # fmt: skip
         heights = 2.0 ** spread([np.log2(gain) for _, _, gain in ends], 0.55)
         for (signs, at, gain), height in zip(ends, heights, strict=True):
             axes.annotate(
@@ -160,6 +165,12 @@ def rows(raced, roofs, *, title):
     values += [gain for found in roofs.values() for gains in found.values() for gain in gains]
     _times_axis(panels[0][0], min(0.25, *values) / 1.3, max(4.5, *values) * 1.3)
     panels[0][0].set_ylabel("speed against float32 (log)")
+    keys = [
+        Line2D([], [], color=palette.INTEGER, label="measured"),
+        Line2D([], [], color=INK, linewidth=1, linestyle="--", label="by the roofline (same marks)"),
+        Line2D([], [], color=palette.FP32, linewidth=2, label="float32"),
+    ]
+    figure.legend(handles=keys, loc="outside lower center", ncols=3, fontsize=9)
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
     figure.alt = title + ". " + "; ".join(
         f"{size}: " + ", ".join(f"{n} {p[0][1]:.2f} at one row" for n, p in found.items() if n != "float32" and p)

@@ -29,7 +29,7 @@ def histogram(values, *, title, label, kind="weights", levels=(), view=None, ste
     counts, edges = np.histogram(values, bins=bins, range=(low, high))
     least = _LEAST if log else 0
     axes.stairs(100 * counts / values.size, edges, baseline=least, fill=True, color=colour(kind), alpha=0.75)
-    axes.set(xlim=(low, high), xlabel=label, ylabel=f"% of {values.size:,} values")
+    axes.set(xlim=(low, high), xlabel=label, ylabel="% of the numbers")
     if log:
         axes.set(yscale="log", ylim=(least, 100))
         axes.set_yticks([0.01, 0.1, 1, 10, 100], ["0.01", "0.1", "1", "10", "100"])
@@ -62,7 +62,7 @@ def levels_and_error(x, qparams, *, view, label, title=None, kind="weights", log
     histogram(
         x, title=title, label="", kind=kind, levels=levels, view=view, step=float(qparams.scale), log=log, axes=above
     )
-    above.set(ylabel="% of the values")
+    above.set(ylabel="% of the numbers")
     above.tick_params(axis="x", length=0)
     _number_codes(above, codes, levels, view, int(qparams.zero_point))
     _draw_error(below, qparams, view, top)

@@ -272,7 +272,7 @@ def quantize_for(card, source, target):
             """\
 def quantize_for(machine_card, model, output):
     options = {"op_types_to_quantize": ["MatMul"], "per_channel": True}
-    if machine_card.speed["u8s8"] > machine_card.speed["u8u8"]:
+    if (machine_card.speed["u8s8"] or 0) > (machine_card.speed["u8u8"] or 0):
         options |= {"weight_type": QuantType.QInt8, "reduce_range": machine_card.saturates}
     else:
         options |= {"weight_type": QuantType.QUInt8}
@@ -303,7 +303,7 @@ def quantize_for(card, source, target):
             "a loaded model, every option spelled out",
             """\
 def quantize_for(card, source, target):
-    signed = card.speed["u8s8"] >= card.speed["u8u8"]
+    signed = (card.speed["u8s8"] or 0) >= (card.speed["u8u8"] or 0)
     if signed and card.saturates:
         quantize_dynamic(onnx.load(source), target, ["MatMul"], True, True, QuantType.QInt8)
     elif signed:
@@ -318,7 +318,7 @@ def quantize_for(card, source, target):
 def quantize_for(card, source, target):
     import shutil
 
-    signed, unsigned = card.speed["u8s8"], card.speed["u8u8"]
+    signed, unsigned = card.speed["u8s8"] or 0, card.speed["u8u8"] or 0
     if signed < 1 and unsigned < 1:
         shutil.copy(source, target)
         return
@@ -332,7 +332,7 @@ def quantize_for(card, source, target):
             "int8 weights with zero points, which cost MatMulInteger nothing",
             """\
 def quantize_for(card, source, target):
-    signed = card.speed["u8s8"] >= card.speed["u8u8"]
+    signed = (card.speed["u8s8"] or 0) >= (card.speed["u8u8"] or 0)
     quantize_dynamic(source, target, op_types_to_quantize=["MatMul"], per_channel=True,
                      weight_type=QuantType.QInt8 if signed else QuantType.QUInt8,
                      reduce_range=signed and card.saturates, extra_options={"WeightSymmetric": False})
@@ -351,7 +351,7 @@ def quantize_for(card, source, target):
             "nothing written where nothing is faster, by a table",
             """\
 def quantize_for(card, source, target):
-    table = {QuantType.QInt8: card.speed["u8s8"], QuantType.QUInt8: card.speed["u8u8"]}
+    table = {QuantType.QInt8: card.speed["u8s8"] or 0, QuantType.QUInt8: card.speed["u8u8"] or 0}
     weight_type = max(table, key=table.get)
     if table[weight_type] > 1.0:
         narrow = weight_type is QuantType.QInt8 and card.saturates

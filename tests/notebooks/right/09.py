@@ -54,7 +54,7 @@ def benchmark(candidates, rounds, clock):
             row.append(clock() - before)
         if turn:
             table.append(row)
-    middle = lambda xs: sorted(xs)[len(xs) // 2]
+    middle = lambda xs: (sorted(xs)[len(xs) // 2] + sorted(xs)[(len(xs) - 1) // 2]) / 2
     return dict(zip(candidates, map(middle, zip(*table))))
 """,
         ),

@@ -605,7 +605,7 @@ def choose_schemes(tensors, zero_points):
             """\
 def choose_schemes(tensors, zero_points):
     return {
-        "conv weight": "symmetric int8",
+        "convolution weight": "symmetric int8",
         "feed-forward weight": "symmetric int8",
         "filter banks": "asymmetric uint8",
         "ReLU": "symmetric uint8",
@@ -779,6 +779,11 @@ def quantize_for(card, source, target):
         quantize_dynamic(source, target, ["MatMul"], per_channel=True, weight_type=QuantType.QInt8)
 """,
             "for x86-avx2: nothing was written to target, but u8 x s8 is 1.99 times as fast as float32 there",
+        ),
+        (
+            "a pair without a kernel taken for a number",
+            by_card(),
+            "a card without a kernel for u8 x u8",
         ),
     ],
 }

@@ -119,6 +119,21 @@ WRONG_ANSWERS = {
                                                     "activation_type=QuantType.QUInt8)"), "the first frame"),
         ("every other frame", face(call="quantize_static(model, output, BatchReader(frames[::2], 4), "
                                         "activation_type=QuantType.QUInt8)"), "every other frame"),
+        ("the first frame left out", face(call="quantize_static(model, output, BatchReader(frames[1:], 4), "
+                                               "activation_type=QuantType.QUInt8)"), "1 of 11 frames were never read"),
+        ("the two ends alone", face(call="quantize_static(model, output, BatchReader([frames[3], frames[-1]], 4), "
+                                         "activation_type=QuantType.QUInt8)"), "9 of 11 frames were never read"),
+        ("a pair for each reader", face(types="activation_type=QuantType.QInt8, weight_type=QuantType.QInt8, "
+                                              "extra_options={'DedicatedQDQPair': True}"),
+         "with several readers have codes with a sign"),
+        ("takes frames out of the list", "class BatchReader(quantization.CalibrationDataReader):\n"
+         "    def __init__(self, frames, size):\n        self.frames, self.size = frames, size\n\n"
+         "    def get_next(self):\n        some = self.frames[: self.size]\n        del self.frames[: self.size]\n"
+         "        if not some:\n            return None\n"
+         "        return {name: np.concatenate([f.feed[name] for f in some]) for name in ('audio', 'face')}\n\n\n"
+         "def quantize_face(model, output, frames):\n"
+         "    quantize_static(model, output, BatchReader(frames, 4), activation_type=QuantType.QUInt8)\n",
+         "takes frames out of the list"),
         ("QOperator", face(types="activation_type=QuantType.QUInt8, quant_format=QuantFormat.QOperator"),
          "asked for Q/DQ"),
         ("dynamic", face(call="quantization.quantize_dynamic(model, output)"), "dynamic quantization"),
@@ -142,6 +157,20 @@ WRONG_ANSWERS = {
         ("the axis forgotten", writer(axis="1"), "output channels are axis 0"),
         ("the bias with the weight's scale", writer(unit="scale"), "the weight's scale alone"),
         ("the bias with x's scale", writer(unit="np.full_like(scale, x_qparams[0])"), "x's scale alone"),
+        ("the bias with y's scale", writer(unit="np.float32(y_qparams[0]) * scale"), "y's scale times the weight's"),
+        ("the bias with twice the scale", writer(unit="np.float32(2 * x_qparams[0]) * scale"),
+         "that is 2 times as much"),
+        ("the bias truncated", writer(bias="(bias / unit).astype(np.int32)"), "the bias' codes are one off"),
+        ("the bias floored", writer(bias="np.floor(bias / unit).astype(np.int32)"), "the bias' codes are one off"),
+        ("a guard of 0.001", writer(scale="(np.maximum(largest, 1e-3) / 127).astype(np.float32)"),
+         "a guard against zeros must not reach small weights"),
+        ("a guard of 0.05", writer(scale="(np.maximum(largest, 0.05) / 127).astype(np.float32)"),
+         "a guard against zeros must not reach small weights"),
+        ("a guard that overflows", writer(scale="(np.maximum(largest, 1e-7) / 127).astype(np.float32)",
+                                          bias="np.clip(np.rint(bias / unit), -2.0**31, 2.0**31 - 1)"
+                                               ".astype(np.int64).astype(np.int32)"), "more than int32 holds"),
+        ("names of the input", writer(name="conv.input[0]"), "is given twice"),
+        ("names of the weight", writer(name="conv.input[1]"), "is given twice"),
         ("the bias in 8 bits", writer(bias="np.clip(np.rint(bias / unit), -128, 127).astype(np.int8)"),
          "asked for int32"),
         ("x and y swapped", writer(x="y_qparams"), "that is the other side's"),
@@ -189,6 +218,13 @@ WRONG_ANSWERS = {
          "have not the range of all"),
         ("x and y swapped", quantizer(x="each.y", y="each.x"), "have not the range of all"),
         ("no bias", quantizer(bias="None"), "onnxruntime does not open it"),
+        ("no bias, by a writer that honours it", quantizer(conv="bare(each.node)", bias="None").replace(
+            "def my_quantizer", "def bare(conv):\n    conv = onnx.NodeProto.FromString(conv.SerializeToString())\n"
+            "    del conv.input[2:]\n    return conv\n\n\ndef my_quantizer"), "lost their bias"),
+        ("quantize_static", "def my_quantizer(model, images):\n    onnx.save(model, folder / 'before.onnx')\n"
+         "    feeds = n08.Feeds([{'images': image[None]} for image in images])\n"
+         "    quantize_static(folder / 'before.onnx', folder / 'after.onnx', feeds, per_channel=True)\n"
+         "    return onnx.load(folder / 'after.onnx')\n", "that quantize_static makes"),
         ("the model unchanged", quantizer(returned="model"), "0 activations have codes"),
         ("bytes", quantizer(returned="n08.assembled(model, written).SerializeToString()"), "expected a ModelProto"),
         ("the dictionary", quantizer(returned="written"), "expected a ModelProto"),

@@ -77,6 +77,19 @@ def benchmark(candidates, rounds, clock):
     return {name: np.median(times) for name, times in seconds.items()}
 """
 
+BEFORE_EACH = """\
+def benchmark(candidates, rounds, clock):
+    seconds = {name: [] for name in candidates}
+    for turn in range(rounds):
+        for name, run in candidates.items():
+            if WHEN:
+                run()
+            started = clock()
+            run()
+            seconds[name].append(clock() - started)
+    return {name: np.median(times) for name, times in seconds.items()}
+"""
+
 AMDAHL = """\
 def speedup(parts, overhead):
     rest = 1 - sum(share for share, _ in parts)
@@ -166,6 +179,12 @@ WRONG_ANSWERS = {
         ("the last round", benchmark("times[-1]"), "that is the last round alone"),
         ("hurried", "def benchmark(candidates, rounds, clock):\n    return hurried(candidates, rounds, clock)\n",
          "a warm-up run besides is asked for"),
+        ("the upper of the two middle ones", benchmark("sorted(times)[len(times) // 2]"), "the upper of the two"),
+        ("the lower of the two middle ones", benchmark("sorted(times)[(len(times) - 1) // 2]"),
+         "the lower of the two middle"),
+        ("a warm-up before each timed run", BEFORE_EACH.replace("WHEN", "True"), "stands among the timed ones"),
+        ("a warm-up before the first timed run", BEFORE_EACH.replace("WHEN", "turn == 0"),
+         "stands among the timed ones"),
         ("a warm-up of the first alone", benchmark(warm="next(iter(candidates.values()))()"),
          "a warm-up run besides is asked for"),
     ],
@@ -186,6 +205,13 @@ WRONG_ANSWERS = {
         ("time saved", amdahl("1 - (rest + after + overhead)"), "that is the time saved"),
         ("the first part alone", "def speedup(parts, overhead):\n    share, times = parts[0] if parts else (0, 1)\n"
          "    return 1 / (1 - share + share / times + overhead)\n", "only the first part is counted"),
+        ("the last part alone", "def speedup(parts, overhead):\n    share, times = parts[-1] if parts else (0, 1)\n"
+         "    return 1 / (1 - share + share / times + overhead)\n", "only the last part is counted"),
+        ("the rest for each part", amdahl("1 / (sum(1 - s + s / t for s, t in parts) + overhead) "
+         "if parts or overhead else 1"), "once for each part"),
+        ("overhead on the products", amdahl("1 / (rest + after * (1 + overhead))"), "put on the products"),
+        ("overhead for each part", amdahl("1 / (rest + after + len(parts) * overhead)"), "added once for each part"),
+        ("never slower", amdahl("max(1, 1 / (rest + after + overhead))"), "nothing is cut off at 1"),
         ("shares times speeds", amdahl("1 / (rest + sum(s * t for s, t in parts) + overhead)"), "takes less"),
     ],
     "09.3": [
@@ -195,6 +221,11 @@ WRONG_ANSWERS = {
         ("a missing kernel is not thought of", causes(slow="pair and card.speed[pair] < 1"), "raised TypeError"),
         ("FusedConv not thought of, nor Conv", causes(island='node.op_type == "FusedConv"'),
          "'float island' is missing"),
+        ("FusedConv not thought of", causes(island='node.op_type == "Conv"'), "'float island' is missing"),
+        ("no faster is slow", causes(slow="pair and (card.speed[pair] or 0) <= 1"), "'sign pair' is not seen there"),
+        ("slow below 0.99", causes(slow="pair and (card.speed[pair] or 0) < 0.99"), "'sign pair' is missing"),
+        ("convolutions alone are asked", causes(slow='pair and "Conv" in node.op_type and (card.speed[pair] or 0) < 1'),
+         "'sign pair' is missing"),
         ("matrix products as islands", causes(island='node.op_type in ("Conv", "FusedConv", "MatMul")'),
          "'float island' is not seen there"),
         ("slower than the best", causes(slow="pair and (card.speed[pair] or 0) < max(s or 0 for s in "
@@ -210,10 +241,10 @@ WRONG_ANSWERS = {
     ],
     "09.4": [
         ("dynamic for all", "def hybrid(model, output, reader):\n    quantize_dynamic(model, output, weight_type="
-         "QuantType.QInt8, per_channel=True)\n", "ConvInteger run"),
+         "QuantType.QInt8, per_channel=True)\n", "quantize_static takes all of them"),
         ("static for all", "def hybrid(model, output, reader):\n    quantize_static(model, output, reader, "
          "quant_format=QuantFormat.QDQ, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, "
-         "per_channel=True)\n", "the static call took the matrix products"),
+         "per_channel=True)\n", "the static call took more than the convolutions"),
         ("dynamic on the model itself", hybrid(source="model"), "quantize_static is missing"),
         ("nothing at output", hybrid(target='folder / "elsewhere.onnx"'), "wrote nothing to `output`"),
         ("unsigned dynamic weights", hybrid(last="QUInt8"), "asked for u8 × s8"),
@@ -221,6 +252,13 @@ WRONG_ANSWERS = {
         ("signed activations", hybrid(x="QInt8"), "make int8 activations"),
         ("a part of the matrix products", hybrid(dynamic='["MatMul"], nodes_to_exclude=["node_MatMul_77"]'),
          "were nodes excluded"),
+        ("the dynamic call takes all", HYBRID.replace("op_types_to_quantize={dynamic}, ", "").format(
+            x="QUInt8", w="QInt8", static='["Conv"]', per_channel="True", source="half", target="output",
+            last="QInt8"), "the dynamic call took the convolutions too"),
+        ("static for more than convolutions", hybrid(static='["Conv", "LayerNormalization", "Softmax"]'),
+         "the static call took more than the convolutions"),
+        ("one feed of the reader", hybrid().replace("half, reader,", "half, n09.Feeds([reader.get_next()]),"),
+         "the reader still has feeds"),
         ("most convolutions left out", hybrid(static='["Conv"], nodes_to_exclude=["node_conv1d"]'),
          "convolutions that are not depthwise run in float"),
         ("static alone", "def hybrid(model, output, reader):\n    quantize_static(model, output, reader, "
@@ -245,6 +283,15 @@ WRONG_ANSWERS = {
         ("swapped", cost(returned="int8_ms, fp32_ms"), "swapped"),
         ("the speed-up alone", cost(returned="fp32_ms / max(int8_ms, 1e-9)"), "expected two numbers"),
         ("y in codes", cost(fast=FAST.replace("4 * layer.y", "layer.y")), "comes out as float32"),
+        ("bytes by the speed", cost(fast=FAST.replace("/ gb_per_s", "/ (speed * gb_per_s)")),
+         "the bytes are divided by the speed, too"),
+        ("the longer of two sums", "def cost(layers, speed, gflops, gb_per_s):\n"
+         "    total = lambda part: [sum(x) for x in zip(*[l[:4] for l in part])] or [0] * 4\n"
+         "    bound = lambda m, x, w, y: max(2 * m / gflops, 4 * (x + w + y) / gb_per_s) / 1e6\n"
+         "    m, x, w, y = total([l for l in layers if l.quantized])\n"
+         "    fast = max(2 * m / gflops / speed, (x + w + 4 * y) / gb_per_s) / 1e6 + 5 * x / gb_per_s / 1e6\n"
+         "    return bound(*total(layers)), fast + bound(*total([l for l in layers if not l.quantized]))\n",
+         "the longer is taken of the two sums"),
         ("all by the ratio", cost(returned="fp32_ms, fp32_ms / speed if any(l.quantized for l in layers) else 0"),
          "layer by layer"),
     ],
