@@ -89,18 +89,8 @@ def write(name, model):
 
 def write_checksums():
     """data/SHA256SUMS, in the form that `sha256sum -c` reads: every file that qlab opens."""
-    files = sorted(
-        path
-        for pattern in (
-            "models/*.onnx",
-            "models/*.txt",
-            "speech/**/*.flac",
-            "speech/*.tsv",
-            "face/*",
-            "machines/*.json",
-        )
-        for path in DATA.glob(pattern)
-    )
+    patterns = ("models/*.onnx", "models/*.txt", "speech/**/*.flac", "speech/*.tsv", "face/*", "machines/*.json")
+    files = sorted(path for pattern in patterns for path in DATA.glob(pattern))
     lines = [
         f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(DATA).as_posix()}\n" for path in files
     ]

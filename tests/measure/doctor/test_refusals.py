@@ -1,5 +1,7 @@
 """Bad input: refused by name, in one line, before anything slow."""
 
+import os
+
 import numpy as np
 import onnx
 import pytest
@@ -8,6 +10,7 @@ from qlab import recipes
 from tests.measure.doctor.html import Page
 from tests.recipes import builders
 from tests.recipes.builders import FLOAT, node, save, value
+from tests.test_machine import endless
 
 
 def refused(answer, *parts):
@@ -109,6 +112,43 @@ def test_a_model_for_which_no_feed_can_be_invented_asks_for_some(doctor, tmp_pat
     inputs, outputs = [value("x", FLOAT, ["a", "b"])], [value("y", FLOAT, [12345])]
     path = save(tmp_path / "m.onnx", nodes, inputs, outputs, {"shape": np.array([12345])})
     refused(doctor(path), "--calibration feeds.npz", "x: float32 [a, b]")
+
+
+def test_a_model_that_never_ends_is_refused_after_the_time_limit(doctor, tmp_path, monkeypatch):
+    monkeypatch.setenv("QLAB_TIME_LIMIT", "0.2")
+    path = endless(tmp_path / "endless.onnx")
+    refused(doctor(path), f"{path}: the model has not answered after 0.2 s, and may never")
+
+
+def test_numbers_beyond_all_use_are_refused(doctor, fp32):
+    refused(doctor(fp32, "--threads", 2**31), "threads is 2147483648; expected a whole number from 1 up, ")
+    refused(doctor(fp32, "--rounds", 10**9), "rounds is 1000000000; expected a whole number from 1 up, ")
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("one\ntwo"), RecursionError("deep"), MemoryError(), KeyError("\x1b[2J")]
+)
+def test_the_last_resort_is_one_line_and_2(error, doctor, fp32, monkeypatch):
+    def trip(_):
+        raise error
+
+    monkeypatch.setattr("qlab.measure.doctor.command.checked", trip)
+    code, out, err = doctor(fp32)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"qlab: not foreseen, so a fault of qlab's too: {type(error).__name__}: ")
+    assert err.count("\n") == 1
+    assert "\x1b" not in err
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes among its files")
+def test_what_is_no_regular_file_is_neither_read_nor_replaced(doctor, fp32, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    refused(doctor(pipe), "no such model file")
+    refused(doctor(fp32, "--calibration", pipe), "no such file of feeds")
+    for option in ("--html", "--save"):
+        refused(doctor(fp32, option, pipe), "is a device, a pipe or a socket")
+    assert pipe.is_fifo()
 
 
 def hostile_model(folder):
