@@ -877,10 +877,13 @@ def _judge_watched(seen, model, images, said):
     parts = {"the last image alone": slice(-1, None), "the first image alone": slice(0, 1),
              "all but the first image": slice(1, None), "all but the last image": slice(0, -1)}  # fmt: skip
     fits = [why for why, part in parts.items() if all(near(codes.values(), widest(spans[n][part])) for n in names)]
-    why = f": these are the ranges of {fits[0]}" if fits else ""
+    asked = widest(spans[wrong[0]])
+    closest = min(codes.values(), key=lambda seen: abs(seen[0] - asked[0]) + abs(seen[1] - asked[1]))
+    ends = f"from {asked[0]:.3g} to {asked[1]:.3g}, the nearest 256 codes from {closest[0]:.3g} to {closest[1]:.3g}"
+    why = f"these are the ranges of {fits[0]}" if fits else f"it reaches {ends}"
     raise Almost(
         f"{said}: {len(wrong)} of {len(names)} activations, {wrong[0]!r} first, have not the range of all "
-        f"{len(images)} images{why}"
+        f"{len(images)} images: {why}"
     )
 
 
@@ -901,6 +904,15 @@ MOST_BYTES, MOST_WRONG, LEAST_DB = 80_000, 2, 27
 PRODUCTS = {"Conv", "FusedConv", "FusedGemm", "FusedMatMul", "Gemm", "MatMul"}
 
 
+def _by_channel(path):
+    """What scales and zero points for each channel take in a file, in words; nothing where there are none."""
+    model = onnx.load(path)
+    names = {name for node in model.graph.node if "Linear" in node.op_type for name in node.input[1:]}
+    held = [numpy_helper.to_array(one) for one in model.graph.initializer if one.name in names]
+    size = sum(one.nbytes for one in held if one.ndim == 1 and one.size > 1)
+    return f" ({size:,} of them are scales and zero points for each channel)" if size else ""
+
+
 def judge_met(path):
     """The file at `path` meets the three aims, as it runs here. -> what it reached"""
     images, labels = models.digit_split()[2:]
@@ -912,7 +924,7 @@ def judge_met(path):
         raise Almost(f"the file at `output` does not open: {error_text(error)}") from None
     size, missed = Path(path).stat().st_size, []
     if size > MOST_BYTES:
-        missed.append(f"{size:,} bytes, at most {MOST_BYTES:,} are wanted")
+        missed.append(f"{size:,} bytes, at most {MOST_BYTES:,} are wanted{_by_channel(path)}")
     if floats := sum(count for (_, op), count in counted.float.items() if op in PRODUCTS):
         missed.append(f"{floats} of 12 products compute in float")
     if signed := _signed(onnx.load(path).graph):

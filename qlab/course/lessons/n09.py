@@ -42,7 +42,7 @@ from qlab.recipes.logs import captured_logs
 
 __all__ = [  # what the notebook uses beside the checks
     "Feeds", "Layer", "World", "amdahl", "article_models", "benchmark", "call_s", "cards", "causes", "cost", "costs",
-    "decode", "depthwise", "in_points", "layers_of", "listen",
+    "decode", "depthwise", "fewer", "in_points", "layers_of", "listen",
     "loaded", "made", "pair", "predicted_and_measured", "products", "profiles", "race_rows",
     "rate", "roofs", "rows", "running", "sentences", "speedup", "spent", "that_run", "three_machines", "timeline",
     "with_ratios_of",
@@ -73,8 +73,12 @@ def article_models():
 
 def sentences(noise_db):
     """The test sentences in noise, all 320; under QLAB_FAST=1 an eighth."""
-    chosen = sentences_of_00(noise_db=noise_db)
-    return chosen[::2] if os.environ.get("QLAB_FAST") == "1" else chosen
+    return fewer(sentences_of_00(noise_db=noise_db))
+
+
+def fewer(items):
+    """All of them; under QLAB_FAST=1, for tests, every other one."""
+    return items[::2] if os.environ.get("QLAB_FAST") == "1" else items
 
 
 # A machine whose truth is known: to judge a benchmark by.
