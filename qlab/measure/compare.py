@@ -11,7 +11,7 @@ from qlab.machine.runtime import open_session, run
 from qlab.measure.comparison import Comparison, Row
 from qlab.measure.files import RANDOM_WEIGHTS, has_random_weights, size_mb
 from qlab.measure.latency import rounds_here, time_models
-from qlab.measure.outputs import check_outputs, counted_by, output_quality
+from qlab.measure.outputs import check_outputs, counted_by, is_hidden, output_quality
 from qlab.measure.randomness import random_draws
 from qlab.measure.verdict import judge, speedup_interval
 from qlab.types import Feeds, ModelPath
@@ -73,6 +73,8 @@ def _qualities(sessions, feeds, counted):
         quality[name], notes[name], parts[name] = output_quality(reference, answers, counted)
         if has_random_weights(session):
             notes[name].insert(0, RANDOM_WEIGHTS)
+        elif is_hidden(parts[name], quality[name]):
+            notes[name].append(f"of {parts[name]}")
     return quality, notes, parts
 
 

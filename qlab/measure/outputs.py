@@ -48,8 +48,7 @@ def check_outputs(reference, answers, reference_name, name, counted=()):
 def output_quality(reference, answers, counted=None):
     """SQNR in dB of every float output over all feeds together, {output name: dB}; remarks; the worst Part, or None.
 
-    Remarks tell of what has no SQNR, and of a part that is lost though its output keeps much: SQNR of the whole is
-    that of its large numbers.
+    Remarks tell of what has no SQNR.
     Infinite or NaN values that both have alike (masked positions) are left out; where they differ, the SQNR is NaN.
     So it is where the numbers of results differ; `counted`, {output: operator}, says what decides them.
     """
@@ -74,9 +73,12 @@ def output_quality(reference, answers, counted=None):
             remarks += [f"{output} {error.remark}"] if error.remark else []
             part = error.worst_part(output)
             parts += [part] if part else []
-            if part and part.sqnr_db < min(LOST_DB, error.db - HIDDEN_DB):
-                remarks.append(f"of {part}")
     return quality, remarks, min(parts, key=lambda part: part.sqnr_db, default=None)
+
+
+def is_hidden(part, quality):
+    """Whether a Part is lost though its output keeps much: SQNR of the whole is that of its large numbers."""
+    return part is not None and part.sqnr_db < min(LOST_DB, quality[part.tensor] - HIDDEN_DB)
 
 
 def _miscounted(output, pairs, decider):

@@ -1,6 +1,7 @@
 """Signal and error of an approximation that arrives in parts, none of which is kept."""
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from qlab.text import decibels
 
 MASK = -9_000  # attention masks write -10000, or far lower, where softmax is to see nothing
+FEWEST = 8  # numbers of a part that can be told from luck
 HARMLESS = 20  # softmax gives what lies this far below all others less than 3e-9 of their weight
 MISPLACED = "has NaN or infinity where the reference has not, or the reverse"
 NOTHING_FINITE = "has no finite value"
@@ -48,6 +50,7 @@ class PooledError:
     def __init__(self):
         self.size, self._compared, self._signal, self._noise, self._misplaced = 0, 0, 0.0, 0.0, False
         self._parts = {}  # {(axis, dimensions): energies of each part's signal and noise, or None}
+        self._numbers = Counter()  # {(axis, dimensions): how many numbers each of these parts has}
 
     def add(self, reference, approximation, *, masks=False):
         """Count two arrays of one shape; with `masks`, positions that a finite attention mask fills are left out."""
@@ -72,17 +75,22 @@ class PooledError:
         for axis in {1, signal.ndim - 1} if signal.ndim > 1 else ():
             others = tuple(other for other in range(signal.ndim) if other != axis)
             sums = np.stack([np.square(x).sum(axis=others) for x in (signal, error)])
+            self._numbers[axis, signal.ndim] += signal.size // max(signal.shape[axis], 1)
             known = self._parts.setdefault((axis, signal.ndim), np.zeros_like(sums))
             fits = known is not None and known.shape == sums.shape
             self._parts[axis, signal.ndim] = known + sums if fits else None  # an axis that changes length is time
 
     def worst_part(self, tensor):
-        """The Part of `tensor` that lost most, along axis 1 or the last, or None. A part of zeros is none."""
+        """The Part of `tensor` that lost most, along axis 1 or the last, or None.
+
+        A part of zeros is none, nor one of so few numbers that all may be small by luck.
+        """
         found = []
         if self.remark:
             return None
         for (axis, dimensions), sums in self._parts.items():
-            if sums is None or not (told := sums[0] > 0).any():
+            few = self._numbers[axis, dimensions] < FEWEST
+            if sums is None or few or not (told := sums[0] > 0).any():
                 continue
             with np.errstate(divide="ignore"):
                 db = np.where(told, 10 * np.log10(np.divide(*sums, where=told, out=np.ones_like(sums[0]))), np.inf)

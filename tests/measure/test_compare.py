@@ -265,3 +265,13 @@ def test_the_models_are_left_as_they_were(models):
     before = {name: onnx.load(path).SerializeToString() for name, path in models.items()}
     measure.compare(models, feed())
     assert {name: onnx.load(path).SerializeToString() for name, path in models.items()} == before
+
+
+def test_a_column_of_few_numbers_may_be_small_by_luck_and_is_not_remarked_on(tmp_path):
+    """One row: each column is one number, and some of 32 are near 0."""
+    w = weights()
+    paths = {"fp32": linear(tmp_path / "a.onnx", w), "other": linear(tmp_path / "b.onnx", w + np.float32(0.01))}
+    one, many = (measure.compare(paths, feed(rows=rows), rounds=2) for rows in (1, 64))
+    assert (one.worst_part["other"], one.rows[1].note) == (None, "")
+    assert many.worst_part["other"].tensor == "y"
+    assert many.rows[1].note == ""
