@@ -27,6 +27,7 @@ CODES = {
     "quantized-at-load": "float weights that onnxruntime rounds itself when it opens the model",
     "range-clips": "calibrated ranges too narrow for the activations",
     "range-wastes": "calibrated ranges far wider than the activations",
+    "range-moves-with-batch": "dynamic ranges that the other rows of a batch widen",
     "unlike-parts": "numbers of very different size under one scale, which leaves the small ones hardly a code",
     "random-numbers": "nodes that draw other numbers in each run, so that accuracy cannot be judged",
     "layer-loss": "layers that lose much more than the rest",
@@ -63,7 +64,7 @@ def findings_of(examination: Examination) -> Findings:
         return Findings([_random_numbers(draws), *sorted(map(_in_the_files_names(examination), found), key=_weight)])
     ranges = list(causes.calibration_ranges(examination))
     losses = [*ranges, *causes.layer_losses(examination, ranges)]
-    found += [*losses, *causes.output_losses(examination, losses)]
+    found += [*losses, *causes.output_losses(examination, losses), *causes.ranges_that_move(examination)]
     return Findings(sorted(map(_in_the_files_names(examination), found), key=_weight))
 
 

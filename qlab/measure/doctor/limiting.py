@@ -10,6 +10,7 @@ from qlab.text import ms
 ON_VALUES = (
     "range-clips",
     "range-wastes",
+    "range-moves-with-batch",
     "unlike-parts",
     "layer-loss",
     "output-loss",
