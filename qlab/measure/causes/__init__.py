@@ -13,13 +13,13 @@ from qlab.measure.causes.losses import layer_losses
 from qlab.measure.causes.norms import unfolded_norms
 from qlab.measure.causes.outputs import output_losses
 from qlab.measure.causes.ranges import calibration_ranges
-from qlab.measure.causes.saturation import saturation
+from qlab.measure.causes.saturation import saturated_layers, saturation
 from qlab.measure.causes.sign_pairs import slow_sign_pairs
 from qlab.measure.causes.size import too_small
 from qlab.measure.causes.weight_only import weight_only
 
 __all__ = [
     "boundary_overhead", "calibration_ranges", "conv_integer", "float_products", "layer_losses", "output_losses",
-    "quantized_at_load", "ranges_that_move", "saturation", "slow_sign_pairs", "too_small", "unfolded_norms",
-    "weight_only",
+    "quantized_at_load", "ranges_that_move", "saturated_layers", "saturation", "slow_sign_pairs", "too_small",
+    "unfolded_norms", "weight_only",
 ]  # fmt: skip

@@ -10,12 +10,18 @@ from qlab.text import ms
 ON_VALUES = (
     "range-clips",
     "range-wastes",
-    "range-moves-with-batch",
     "unlike-parts",
     "layer-loss",
     "output-loss",
 )  # findings that noise cannot give
-OF_ACCURACY = (*ON_VALUES, "random-numbers", "quantized-at-load", "saturation-risk")
+OF_ACCURACY = (
+    *ON_VALUES,
+    "range-moves-with-batch",
+    "random-numbers",
+    "quantized-at-load",
+    "saturation-risk",
+    "saturation-here",
+)
 
 
 @dataclass(frozen=True)
