@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from qlab.measure.files import RANDOM_WEIGHTS, has_random_weights, size_mb
 from qlab.measure.latency import rounds_here, time_models
 from qlab.measure.outputs import check_outputs, counted_by, is_hidden, output_quality
 from qlab.measure.randomness import random_draws
+from qlab.measure.streaming import stream_of
 from qlab.measure.verdict import judge, speedup_interval
 from qlab.types import Feeds, ModelPath
 
@@ -38,6 +40,9 @@ def compare(models: Mapping[str, ModelPath], feed: Feeds, *, threads: int = 1, r
     `.worst_part` has the channel, or slice along the last axis, that kept least; where SQNR of the whole hides that it
     is lost (scores beside boxes), a note says so. A reference that draws random numbers has no SQNR, and
     a note says why.
+    A model whose state is fed back (an output called as the next value of an input: state and stateN, past and present)
+    is judged over a stream: the feeds in order, 32 of them or again and again, each model with its own state. SQNR is
+    then that of the later steps, without the state itself, and a note has that of the first and the worst drift.
     Raises ValueError where models or feed do not fit together, FileNotFoundError for a path that is not there.
     """
     _check_models(models)
@@ -49,7 +54,7 @@ def compare(models: Mapping[str, ModelPath], feed: Feeds, *, threads: int = 1, r
             check_feed(session, one, name)
     first = next(iter(models))
     reference = load(models[first])
-    quality, notes, parts = _qualities(sessions, feeds, counted_by(reference))
+    quality, notes, parts = _over_a_stream(sessions, stream_of(reference, feeds), counted_by(reference))
     if draws := random_draws(reference, models[first], feeds[0]):
         quality, parts = {name: dict.fromkeys(quality[name], math.nan) for name in models}, dict.fromkeys(models)
         notes = {name: [draws] if name == first else [] for name in models}
@@ -64,14 +69,24 @@ def _check_models(models):
         raise ValueError(f"models is {models!r}; expected {{name: path}}, at least two, the reference first")
 
 
-def _qualities(sessions, feeds, counted):
+def _over_a_stream(sessions, stream, counted):
+    try:
+        return _qualities(sessions, stream, counted)
+    except ValueError:
+        if not stream.state:
+            raise
+        return _qualities(sessions, stream.alone(), counted)
+
+
+def _qualities(sessions, stream, counted):
     """SQNR, remarks and worst Part of every model against the first. Also a warm-up: each model sees each feed once."""
     quality, notes, parts, reference_name, reference = {}, {}, {}, next(iter(sessions)), None
     for name, session in sessions.items():
-        answers = [_answers(session, feed, name) for feed in feeds]
+        answers = stream.answers(partial(_answers, session, name=name))
         reference = answers if reference is None else reference
         check_outputs(reference, answers, reference_name, name, counted)
-        quality[name], notes[name], parts[name] = output_quality(reference, answers, counted)
+        quality[name], notes[name], parts[name] = output_quality(*map(stream.judged, (reference, answers)), counted)
+        notes[name] += stream.remark(reference, answers, min(quality[name].values(), default=math.nan), counted)
         if has_random_weights(session):
             notes[name].insert(0, RANDOM_WEIGHTS)
         elif is_hidden(parts[name], quality[name]):
