@@ -28,9 +28,12 @@ def one_pass(session, feeds):
     return run_all
 
 
-def repeats_here(action):
-    """How often an action is to run in a round, so that what interrupts the machine is seen to be an interruption."""
-    return repeats_of(action, FAST_SAMPLE_S if _is_fast() else SAMPLE_S, clock=time.perf_counter)
+def repeats_here(action, fast_s=FAST_SAMPLE_S):
+    """How often an action is to run in a round, so that what interrupts the machine is seen to be an interruption.
+
+    fast_s  seconds of a sample under QLAB_FAST=1
+    """
+    return repeats_of(action, fast_s if _is_fast() else SAMPLE_S, clock=time.perf_counter)
 
 
 def rounds_here(rounds):

@@ -11,7 +11,7 @@ from qlab.measure.doctor.examined import examined
 from qlab.measure.doctor.limiting import ON_VALUES
 from qlab.measure.doctor.recommending import RULE
 from qlab.measure.doctor.visit import FP32, INT8
-from qlab.measure.doctor.wording import advice, together, verdict
+from qlab.measure.doctor.wording import advice, disagreements, together, verdict
 from qlab.recipes.fates import summary
 
 DECIBELS = "dB: 20 log10 of signal over error. 20 dB: an error of 10 % of the signal's size; 40 dB: 1 %."
@@ -55,6 +55,7 @@ def _diagnosis(visit, diagnosis):
     by_operator = blocks.profile_table(profile) if is_first else None
     time = [
         blocks.ledger_table(diagnosis.ledger, name),
+        *map(Paragraph, disagreements(visit, diagnosis)),
         Picture(diagnosis.ledger.plot, f"Time by kind of work, fp32 and {name}"),
         Picture(profile.plot, f"Time by operator, {name}", by_operator),
     ]

@@ -2,11 +2,9 @@
 
 import math
 
-from qlab.measure.doctor.recommending import AS_ACCURATE_DB, AS_FAST, accuracy, too_inexact
-from qlab.measure.doctor.visit import FP32, INT8, disagreement
+from qlab.measure.doctor.recommending import AS_ACCURATE_DB, AS_FAST, GOOD_DB, NEAR_DB, accuracy, too_inexact
+from qlab.measure.doctor.visit import FP32, INT8, NEAR, disagreement
 from qlab.text import decibels, ms, plural, ratio
-
-FAR = 0.2  # times that should agree
 
 
 def verdict(visit):
@@ -55,10 +53,42 @@ def together(visit, diagnosis):
     chosen = visit.recommendation
     if chosen is not None and chosen.name not in (FP32, diagnosis.name):
         text += f"; {chosen.name} takes {ms(visit.row_of(chosen.name).median_ms)}"
-    apart = disagreement(diagnosis, visit.comparison)
-    if apart <= FAR:
-        return f"{text}."
-    return f"{text}. The two measurements are {100 * apart:.0f} % apart: repeat this on a machine that is less busy."
+    return f"{text}."
+
+
+def disagreements(visit, diagnosis):
+    """What is to be said where two measurements of one model are further apart than luck makes them; [] elsewhere."""
+    row, fp32 = visit.row_of(diagnosis.name), visit.row_of(FP32)
+    profiled = {FP32: diagnosis.examination.fp32.total_ms, row.name: diagnosis.examination.quantized.total_ms}
+    compared = {FP32: fp32.median_ms, row.name: row.median_ms}
+    is_other_way = {"faster": profiled[FP32] < profiled[row.name], "slower": profiled[FP32] > profiled[row.name]}
+    found, apart = [], disagreement(diagnosis, visit.comparison)
+    if apart > NEAR or is_other_way.get(row.verdict):
+        times = " and ".join(f"{name} {ms(profiled[name])} here, {ms(time)} there" for name, time in compared.items())
+        found.append(
+            f"Two measurements, the profile's here and the comparison's side by side, are {100 * apart:.0f} % apart: "
+            f"{times}. Repeat this on a machine that is less busy."
+        )
+    return found + _accuracy_apart(visit.comparison, diagnosis, row)
+
+
+def _accuracy_apart(comparison, diagnosis, row):
+    """Of the output whose SQNR as the model runs is furthest from that of its nodes one by one, if far; a stream has
+    another one by right."""
+    if "stream" in row.note:
+        return []
+    by_node = {one.name: one.accumulated_db for one in diagnosis.examination.layers.rows}
+    as_run = comparison.sqnr_by_output.get(row.name, {})
+    pairs = [(as_run[name], by_node[name], name) for name in as_run if name in by_node]
+    far = [one for one in pairs if min(one[:2]) < GOOD_DB and abs(one[0] - one[1]) > NEAR_DB]
+    if not far:
+        return []
+    runs, nodes, name = max(far, key=lambda one: abs(one[0] - one[1]))
+    return [
+        f"Two measurements of output {name!r} disagree: it keeps {decibels(runs)} dB as onnxruntime runs the model, "
+        f"and {decibels(nodes)} where it runs node by node, without optimizations, as the layers of this report do: "
+        "what lies between is in none of the layers."
+    ]
 
 
 def _better(row, given):
