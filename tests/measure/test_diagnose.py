@@ -426,6 +426,7 @@ def test_on_this_cpus_own_card_a_layer_that_saturates_is_not_blamed_on_its_weigh
     assert codes(found) == {"saturation-risk"}
 
 
+@pytest.mark.skipif(probes.saturates(), reason="u8 x s8 saturates on this CPU as well")
 def test_where_only_the_cards_machine_saturates_the_finding_says_that_nothing_here_is_of_it(tmp_path, card, other_card):
     model, quantized, feed = saturating(tmp_path, card)
     there = replace(other_card, saturates=True)

@@ -1,5 +1,7 @@
 """Dynamic ranges, which move with whatever else stands in the batch."""
 
+import math
+
 import numpy as np
 
 from qlab.machine.runtime import open_session, run
@@ -23,19 +25,14 @@ def ranges_that_move(examination):
     """
     if not any(node.op_type in DYNAMIC for node in examination.quantized.nodes):
         return
-    sessions = [open_session(one.path) for one in (examination.fp32, examination.quantized)]
-    axes = _batch_axes(sessions[0], examination.feeds[0])
-    stack, alone = _stacked(examination.feeds, axes) if axes else ({}, {})
-    if len(alone) < 2:
-        return
     try:
-        found = _worst_row(*sessions, stack, alone, axes)
-    except Exception:  # onnxruntime's exceptions share no base class; a size that is fixed inside, for example
+        found, count = _worst_row(examination)
+    except Exception:  # what cannot be stacked, or meets a size that is fixed inside: onnxruntime has no base class
         return
     if found is None:
         return
     who, output, together_db, alone_db = found
-    others = plural(len(alone) - 1, "other")
+    others = plural(count - 1, "other")
     yield Finding(
         code="range-moves-with-batch",
         evidence=f"{who} keeps {decibels(together_db)} dB in output {output!r} beside {others} in one batch, and "
@@ -50,9 +47,13 @@ def ranges_that_move(examination):
     )
 
 
-def _batch_axes(session, feed):
+def _batch_axes(model, feed):
     """{input: the axis along which feeds are stacked}; {} where none is open: one called "batch", or the first."""
-    shapes = {one.name: one.shape for one in session.get_inputs() if isinstance(feed.get(one.name), np.ndarray)}
+    shapes = {
+        one.name: [dim.dim_value or dim.dim_param for dim in one.type.tensor_type.shape.dim]
+        for one in model.graph.input
+        if isinstance(feed.get(one.name), np.ndarray) and len(one.type.tensor_type.shape.dim) == feed[one.name].ndim
+    }
     open_axes = [(name, axis) for name, shape in shapes.items() for axis, one in enumerate(shape) if _is_open(one)]
     called = [place for place in open_axes if "batch" in str(shapes[place[0]][place[1]]).lower()]
     places = called or [place for place in open_axes if place[1] == 0]
@@ -121,11 +122,16 @@ def _loudness(feed, axes):
     return float(max(floats)) if floats else float(sum(feed[name].size for name in axes))
 
 
-def _worst_row(fp32, quantized, stack, alone, axes):
-    """(row, output, dB beside the others, dB alone) of the row that loses most by its neighbours, or None.
+def _worst_row(examination):
+    """((row, output, dB beside the others, dB alone) of the row that loses most by its neighbours, how many there are).
 
-    Tried are the row that keeps least, and the quietest.
+    None and 0 where no row does. Tried are the row that keeps least, and the quietest.
     """
+    axes = _batch_axes(examination.fp32.model, examination.feeds[0])
+    stack, alone = _stacked(examination.feeds, axes) if axes else ({}, {})
+    if len(alone) < 2:
+        return None, 0
+    fp32, quantized = (open_session(one.path) for one in (examination.fp32, examination.quantized))
     names, rows = [one.name for one in fp32.get_outputs()], list(alone)
     answers = [dict(zip(names, run(one, stack, names), strict=True)) for one in (fp32, quantized)]
     quietest = min(range(len(rows)), key=lambda at: _loudness(alone[rows[at]], axes))
@@ -136,8 +142,9 @@ def _worst_row(fp32, quantized, stack, alone, axes):
             floats, integers = (_cut(answer[name], at, len(rows), expected) for answer in answers)
             if floats is not None and _kept(expected, floats) >= SAME_DB:
                 found.append((rows[at], name, _kept(expected, integers), _kept(expected, got)))
-    worst = max(found, key=lambda one: one[3] - one[2], default=None)
-    return worst if worst is not None and worst[3] - worst[2] >= LOST_DB else None
+    lossy = [one for one in found if math.isfinite(one[2])]
+    worst = max(lossy, key=lambda one: one[3] - one[2], default=None)
+    return (worst, len(rows)) if worst is not None and worst[3] - worst[2] >= LOST_DB else (None, 0)
 
 
 def _keeps_least(expected, got, count):
@@ -146,7 +153,8 @@ def _keeps_least(expected, got, count):
     for name, one in expected.items():
         if one.dtype.kind == "f" and count in one.shape and one.shape == got[name].shape:
             others = tuple(axis for axis in range(one.ndim) if axis != one.shape.index(count))
-            signal, error = (np.square(np.nan_to_num(x)).sum(axis=others) for x in (one, got[name] - one))
+            expects, gets = _where_finite(one, got[name])
+            signal, error = (np.square(x).sum(axis=others) for x in (expects, gets - expects))
             shares = np.maximum(shares, error / np.maximum(signal, TINY))
     return int(np.argmax(shares))
 
@@ -161,7 +169,13 @@ def _cut(stacked, row, count, alone):
 
 
 def _kept(expected, got):
-    """SQNR in dB; what is not finite in both is left out."""
-    error, both = PooledError(), np.isfinite(expected) & np.isfinite(got)
-    error.add(*(np.where(both, one, 0) for one in (expected, got)))
+    """SQNR in dB."""
+    error = PooledError()
+    error.add(*_where_finite(expected, got))
     return error.db
+
+
+def _where_finite(one, other):
+    """Both arrays, with zeros where either is infinite or no number."""
+    both = np.isfinite(one) & np.isfinite(other)
+    return [np.where(both, array, 0).astype(np.float64) for array in (one, other)]
