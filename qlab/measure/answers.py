@@ -86,7 +86,7 @@ def kept(output, head, pairs, places):
 
 
 def _as_read(x, read):
-    """Vectors without what is not read from them: those of classes their common offset, those of directions their length."""
+    """Vectors without what is not read from them: of classes the common offset, of directions the length."""
     kind, axis = read or (None, None)
     if kind not in (LOG_CLASS, LOGITS, DIRECTION):
         return x

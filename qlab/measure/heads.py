@@ -89,7 +89,7 @@ def _is_constant(name, producers, constants):
 
 
 def reading(output, head, arrays):
-    """(what is read from the `arrays` of the output of that name, along which axis), or None; `head` is of `heads_of`."""
+    """(what is read from the `arrays` of an output, along which axis), or None; `head` is what `heads_of` says."""
     kind, pooled = head
     shape, has_vectors = arrays[0].shape, all(x.ndim > 1 and x.shape[-1] > 1 and x.size for x in arrays)
     named = bool(_SCORES.search(output))

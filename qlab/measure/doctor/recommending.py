@@ -131,12 +131,9 @@ def too_inexact(row, best_db=-math.inf, best_same=-math.inf):
     if kept < LEAST_SAME:
         return f"agreement {kept:.3f} is too little to use" if by_metric(row) else f"{_differ(row)}, too many to use"
     if kept < min(GOOD_SAME, best_same - NEAR_SAME):
-        rest = (
-            f"where {best_same:.3f} can be had"
-            if by_metric(row)
-            else f"where another changes {_needed(row, best_same)}"
-        )
-        return f"{f'agreement {kept:.3f}' if by_metric(row) else _differ(row)}, {rest}"
+        if by_metric(row):
+            return f"agreement {kept:.3f}, where {best_same:.3f} can be had"
+        return f"{_differ(row)}, where another changes {_needed(row, best_same)}"
     if db < LEAST_DB:
         return f"{_decibels(row, db)} are too little to use"
     if db < min(GOOD_DB, best_db - NEAR_DB):

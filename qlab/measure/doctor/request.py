@@ -70,10 +70,9 @@ def checked(arguments):
         feeds = feeds_for(fp32, session, arguments.calibration)
     if metric is not None:
         with _said_of_metric(arguments.metric):
-            outputs = dict(
-                zip([one.name for one in session.get_outputs()], run(session, feeds.measured[0]), strict=True)
-            )
-            agreement(metric, *(2 * [[outputs]]), fp32.name)
+            names = [output.name for output in session.get_outputs()]
+            reference = [dict(zip(names, run(session, feeds.measured[0]), strict=True))]
+            agreement(metric, reference, reference, fp32.name)
     if int8 is not None:
         check_feed(other, feeds.measured[0], int8.name)
     with stage("measuring what this machine is good at"):
@@ -100,6 +99,7 @@ def _metric(spec):
     if not all(part.isidentifier() for part in [*module.split("."), name]):
         raise ValueError(f"--metric is {spec!r}; expected module:function, such as mine:agree for agree in ./mine.py")
     sys.path.insert(0, "")
+    importlib.invalidate_caches()
     with _said_of_metric(spec):
         try:
             function = getattr(importlib.import_module(module), name, None)

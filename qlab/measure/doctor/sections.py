@@ -18,8 +18,8 @@ from qlab.text import plural
 
 DECIBELS = "dB: 20 log10 of signal over error. 20 dB: an error of 10 % of the signal's size; 40 dB: 1 %."
 SQNR_TELLS = (
-    "Judged by SQNR: it tells how near the numbers stay to fp32's, not how often what is read from them changes. A metric "
-    "of your own tells that: --metric module:function."
+    "Judged by SQNR: it tells how near the numbers stay to fp32's, not how often what is read from them changes. A "
+    "metric of your own tells that: --metric module:function."
 )
 READER = "; reader stands for feeds to calibrate on, such as qlab.measure.doctor.read_feeds('feeds.npz', 'model.onnx')"
 
@@ -58,7 +58,8 @@ def _judged_by(visit):
     """What accuracy is judged by, and what that cannot tell."""
     row = visit.comparison.rows[-1]
     if by_metric(row):
-        return f"Judged by {visit.request.metric_name}: the mean of {plural(visit.comparison.feeds, 'feed')}, 1 for full agreement."
+        feeds = plural(visit.comparison.feeds, "feed")
+        return f"Judged by {visit.request.metric_name}: agreement, the mean of {feeds}; 1 is full agreement."
     if by_answers(row):
         return (
             f"Judged by answers, {row.answers.total:,} of them: whether they stay. The numbers behind them, which a "
@@ -67,8 +68,8 @@ def _judged_by(visit):
     few = ""
     if row.answers is not None:
         few = (
-            f" The answers on these feeds, {row.answers.total:,}, {row.answers.others:,} of them not the commonest, are "
-            f"too few to judge by: {ENOUGH} are enough, and {DIVERSE}."
+            f" {plural(row.answers.total, 'answer')}, {row.answers.others:,} other than the commonest, are too few to "
+            f"judge by: {ENOUGH} are enough, and {DIVERSE} others."
         )
     return f"{SQNR_TELLS}{few}"
 
