@@ -5,6 +5,7 @@ import re
 import numpy as np
 
 SAME = 1e-4  # of an output's largest number
+OVER_THE_EDGE = 0.25  # of the positions that are no padding: more than these no convolution changes
 NAMED = re.compile("mask|len", re.I)
 
 
@@ -18,8 +19,8 @@ def counted_places(run, feeds, reference):
     (token_type_ids are zeros and ones too, and some masks have ones where they hide), so it is tried, on the first feed
     that could have some:
 
-    1. Other content in the padding changes what is answered there, and not elsewhere (at half of the positions, since
-       a convolution may look over the edge).
+    1. Other content in the padding changes what is answered there, and not elsewhere, but for positions next to it,
+       since a convolution looks over the edge.
     2. With nothing marked, the answers elsewhere change; where they cannot, as in a causal model, the name decides.
     An output's time may be shorter or longer than the input's, and its axis is the second or the last.
     """
@@ -88,6 +89,7 @@ def _padded_axes(run, feed, reference, name, hidden, unmarked):
     except ValueError:
         return {}
     axes, is_used = {}, bool(NAMED.search(name))
+    padded = hidden.any(axis=1)
     arrays = {output: x for output, x in reference.items() if _is_array(x) and x.ndim > 1}
     for output, expected in arrays.items():
         changed, moved = (_differs(expected, other[output]) for other in (refilled, unmasked))
@@ -96,20 +98,21 @@ def _padded_axes(run, feed, reference, name, hidden, unmarked):
             is_used |= bool(moved.any())
         else:
             axes[output] = axis
-            is_used |= _shares(moved, hidden, axis)[0] > 0.5
+            is_used |= _shares(moved[padded], hidden[padded], axis)[0] > 0.5
     times = {arrays[output].shape[:2] for output, axis in axes.items() if axis == 1}
     axes |= {output: 1 for output, x in arrays.items() if x.shape[:2] in times}  # labels may not change
     return axes if is_used else {}
 
 
 def _time_axis(expected, changed, hidden):
-    """The axis of an output along which what is hidden changed it, and only that; or None."""
+    """The axis of an output along which what is hidden changed it, and only there or next to it; or None."""
     for axis in dict.fromkeys((1, expected.ndim - 1)):
         if len(expected) == len(hidden) and expected.shape[axis] > 1:
             others = tuple(at for at in range(1, expected.ndim) if at != axis)
             silent = (expected == 0).all(axis=others, keepdims=True) & bool(others)  # a mask may end as a factor
             elsewhere, inside = _shares(changed, hidden, axis)[0], _shares(changed | silent, hidden, axis)[1]
-            if elsewhere < 0.5 < inside:
+            padded = changed.any(axis=others) | ~_shown(hidden, expected.shape, axis).reshape(len(hidden), -1)
+            if elsewhere < OVER_THE_EDGE and inside > 0.5 and _at_an_edge(padded):
                 return axis
     return None
 
