@@ -2,7 +2,17 @@
 
 import math
 
-from qlab.measure.doctor.recommending import AS_ACCURATE_DB, AS_FAST, GOOD_DB, NEAR_DB, accuracy, too_inexact
+from qlab.measure.doctor.recommending import (
+    AS_ACCURATE_DB,
+    AS_FAST,
+    AS_SAME,
+    GOOD_DB,
+    NEAR_DB,
+    accuracy,
+    by_metric,
+    same,
+    too_inexact,
+)
 from qlab.measure.doctor.visit import FP32, INT8, NEAR, disagreement
 from qlab.text import decibels, ms, plural, ratio
 
@@ -94,7 +104,8 @@ def _accuracy_apart(comparison, diagnosis, row):
 def _better(row, given):
     """In what the Row of a recipe is better than that of the given model."""
     words = ["faster"] if AS_FAST * row.speedup > given.speedup else []
-    words += ["more accurate"] if accuracy(row) > accuracy(given) + AS_ACCURATE_DB else []
+    is_closer = accuracy(row) > accuracy(given) + AS_ACCURATE_DB and same(row) >= same(given)
+    words += ["more accurate"] if is_closer or same(row) > same(given) + AS_SAME else []
     return " and ".join(words) or "better"
 
 
@@ -113,7 +124,9 @@ def _speed(row, visit):
 def _quality(row, visit):
     unit = " dB" if abs(row.sqnr_db) < math.inf else ""
     on = " on noise" if visit.request.feeds.source is None else ""
-    return f"SQNR {decibels(row.sqnr_db)}{unit}{on}"
+    counted = f", of the answers {row.answers}" if row.answers is not None else ""
+    agreement = f"agreement {row.agreement:.3f}{on}, " if by_metric(row) else ""
+    return f"{agreement}SQNR {decibels(row.sqnr_db)}{unit}{on}{counted}"
 
 
 def _state(visit):
