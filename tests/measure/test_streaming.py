@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from qlab import measure, recipes
+from qlab.machine.runtime import open_session
 from tests.recipes.builders import FLOAT, node, noise, save, value, weights
 
 WIDTH = 16
@@ -37,7 +38,7 @@ def by_hand(model, folder, steps):
     """Answers y of both models, each with its own state."""
     found = []
     for path in (model, recipes.dynamic(model, folder / "again.onnx").path):
-        session, state, answers = measure.compare.__globals__["open_session"](path), feed()["state"], []
+        session, state, answers = open_session(path), feed()["state"], []
         for _ in range(steps):
             y, state = session.run(["y", "stateN"], {"x": feed()["x"], "state": state})
             answers.append(y)
