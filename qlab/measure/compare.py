@@ -16,7 +16,7 @@ from qlab.measure.comparison import Comparison, Row
 from qlab.measure.files import RANDOM_WEIGHTS, has_random_weights, size_mb
 from qlab.measure.heads import heads_of
 from qlab.measure.latency import rounds_here, time_models
-from qlab.measure.outputs import check_outputs, counted_by, is_hidden, output_quality
+from qlab.measure.outputs import DIFFERS, check_outputs, counted_by, is_hidden, output_quality
 from qlab.measure.padding import counted_places
 from qlab.measure.randomness import random_draws
 from qlab.measure.verdict import judge, speedup_interval
@@ -104,7 +104,9 @@ def _qualities(sessions, feeds, model, agree):
         answers = reference if name == reference_name else [answers_of[name](feed) for feed in feeds]
         check_outputs(reference, answers, reference_name, name, counted)
         quality[name], notes[name], parts[name] = output_quality(reference, answers, counted, places)
-        told[name] = {"kept": _kept(reference, answers, heads, places)}
+        told[name] = {"kept": (found := _kept(reference, answers, heads, places))}
+        counting = {f"{output} {DIFFERS}" for output, one in found.items() if one.answers is not None}
+        notes[name] = [note for note in notes[name] if note not in counting]
         told[name]["agreement"] = math.nan if agree is None else agreement(agree, reference, answers, name)
         if has_random_weights(session):
             notes[name].insert(0, RANDOM_WEIGHTS)

@@ -90,7 +90,7 @@ def _padded_axes(run, feed, reference, name, hidden, unmarked):
         return {}
     axes, is_used = {}, bool(NAMED.search(name))
     padded = hidden.any(axis=1)
-    arrays = {output: x for output, x in reference.items() if _is_array(x) and x.ndim > 1}
+    arrays = {output: x for output, x in reference.items() if _is_array(x) and x.ndim > 1 and x.dtype.kind in "fiub"}
     for output, expected in arrays.items():
         changed, moved = (_differs(expected, other[output]) for other in (refilled, unmasked))
         axis = _time_axis(expected, changed, hidden)
