@@ -33,7 +33,11 @@ def counted_places(run, feeds, reference):
             axes = _padded_axes(run, feeds[at], reference[at], name, *marking[at])
             for mark, here, answers in zip(marking, places, reference, strict=True):
                 if mark is not None:
-                    shown = {output: _shown(mark[0], answers[output].shape, axis) for output, axis in axes.items()}
+                    shown = {
+                        output: _shown(mark[0], answers[output].shape, axis)
+                        for output, axis in axes.items()
+                        if len(answers[output]) == len(mark[0])
+                    }
                     here |= {output: here.get(output, True) & one for output, one in shown.items()}
             if axes:
                 break
