@@ -11,7 +11,7 @@ LOST_DB, HIDDEN_DB = 15.0, 20.0  # a part that keeps less than this, and so much
 
 # How many results these give depends on the values that they read.
 COUNTING = ("NonMaxSuppression", "NonZero", "Unique", "Compress", "BeamSearch", "GreedySearch", "Sampling", "Loop")
-OTHER_NUMBER = "other number of"
+OTHER_NUMBER, DIFFERS = "other number of", "differs"
 
 
 def counted_by(model):
@@ -66,7 +66,7 @@ def output_quality(reference, answers, counted=None, places=None):
             continue
         if not is_float(first):
             if any(((one != other) & here).any() for (one, other), here in zip(pairs, counting, strict=True)):
-                remarks.append(f"{output} differs")
+                remarks.append(f"{output} {DIFFERS}")
             continue
         error = PooledError()
         for pair, here in zip(pairs, counting, strict=True):
