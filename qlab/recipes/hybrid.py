@@ -7,7 +7,7 @@ from qlab import graph, machine
 from qlab.machine import Card
 from qlab.recipes.calibrating import check_request, ranges_for
 from qlab.recipes.choosing import choose
-from qlab.recipes.excluding import excluded, without_range
+from qlab.recipes.excluding import NEEDED, excluded, in_float, of_small_numbers, without_range
 from qlab.recipes.files import write, writing
 from qlab.recipes.job import job
 from qlab.recipes.pointwise import as_products
@@ -50,7 +50,9 @@ def hybrid(
         choice = choose(card, "uint8", "int8" if recurrent else None)  # onnxruntime's LSTM has int8 weights only
         exclude = excluded(work, exclude)
         ranges = ranges_for(work, choice, reader, ranges, method)
-        exclude |= without_range(work, ranges, STATIC) | _depthwise(work)
+        small = of_small_numbers(work, ranges, STATIC, DYNAMIC)
+        work.notes += in_float(NEEDED, small)
+        exclude |= without_range(work, ranges, STATIC) | _depthwise(work) | small
         settings = {"per_channel": True, "exclude": exclude}
         rewritten = onnx.load(work.prepared)
         as_products(rewritten, exclude)
@@ -59,7 +61,7 @@ def hybrid(
         _rename_scales(half)
         path = _written(work, half, "half.onnx")
         result = quantized_dynamically(work, path, choice, op_types=DYNAMIC, **settings)
-        _spare_the_others(result)
+        _spare_the_others(result, exclude)
         return work.finish(result, choice, op_types=STATIC | DYNAMIC, **settings)
 
 
@@ -95,10 +97,10 @@ def _rename_scales(model):
         tensor.name = renamed.get(tensor.name, tensor.name)
 
 
-def _spare_the_others(model):
+def _spare_the_others(model, exclude):
     """Feed quantized values to convolutions only: the quantizer feeds them to every reader of a convolution's input.
 
-    A residual or a LayerNorm that reads the same tensor gets the float again. What a convolution itself computed exists
+    A residual, a LayerNorm or an excluded convolution that reads the same tensor gets the float again. What a convolution itself computed exists
     as codes only, so that all of its readers keep reading those.
     """
     nodes = list(graph.nodes(model))
@@ -111,6 +113,6 @@ def _spare_the_others(model):
         if before not in producers or producers[before].op_type not in STATIC:
             floats[node.output[0]] = before
     for node in nodes:
-        if node.op_type not in STATIC:
+        if node.op_type not in STATIC or node.name in exclude:
             for place, name in enumerate(node.input):
                 node.input[place] = floats.get(name, name)
