@@ -100,8 +100,8 @@ def _rename_scales(model):
 def _spare_the_others(model, exclude):
     """Feed quantized values to convolutions only: the quantizer feeds them to every reader of a convolution's input.
 
-    A residual, a LayerNorm or an excluded convolution that reads the same tensor gets the float again. What a convolution itself computed exists
-    as codes only, so that all of its readers keep reading those.
+    A residual, a LayerNorm or an excluded convolution that reads the same tensor gets the float again. What a quantized
+    convolution computed exists as codes only, so that all of its readers keep reading those.
     """
     nodes = list(graph.nodes(model))
     producers = {name: node for node in nodes for name in node.output}
@@ -110,7 +110,7 @@ def _spare_the_others(model, exclude):
         if node.op_type != "DequantizeLinear" or node.input[0] not in producers:
             continue
         before = producers[node.input[0]].input[0]
-        if before not in producers or producers[before].op_type not in STATIC:
+        if before not in producers or producers[before].op_type not in STATIC or producers[before].name in exclude:
             floats[node.output[0]] = before
     for node in nodes:
         if node.op_type not in STATIC or node.name in exclude:
