@@ -3,6 +3,7 @@
 import numpy as np
 
 from qlab.calibration.magnitudes import Magnitudes
+from qlab.text import figures
 
 SUMS, CONCAT = ("Add", "Sub", "Sum", "Where"), "Concat"  # Where puts together as an Add does: a mask, a default
 CODES = 255
@@ -50,7 +51,7 @@ class Joins:
             codes = CODES * self._channels[one].width / width
             if 0 < codes < FEWEST[CONCAT]:
                 from_, to = self._channels[one].ends
-                return f"{one!r} ({from_:.3g} to {to:.3g}) gets {_count(codes)} of 256 codes"
+                return f"{one!r} ({figures(from_)} to {figures(to)}) gets {_count(codes)} of 256 codes"
         count, widths = min(self._channels[name].typical(), key=lambda found: found[1], default=(0, width))
         codes = CODES * widths / width
         return f"half of its {count} channels get at most {_count(codes)} of 256 codes" if codes < FEWEST["sum"] else ""

@@ -33,7 +33,8 @@ def excluded(work, names):
                 f"did you mean {', '.join(map(repr, close))}?" if close else f"the model has {len(nodes)} named nodes"
             )
             raise ValueError(f"exclude names {name!r}, which {work.model} does not have; {hint}")
-        found.add(name if name in still else _fused_into(nodes[name], work.source, producers))
+        fused = {name} & still or {f"{name}/MatMulAddFusion"} & still
+        found.update(fused or [_fused_into(nodes[name], work.source, producers)])
     return dict.fromkeys(found - {None}, "excluded by name")
 
 

@@ -29,7 +29,7 @@ def drawn(draw):
         st.lists(st.sampled_from(BEHIND), min_size=1, max_size=2),
         st.sampled_from(("no", "product", "result")),
     )
-    blocks = draw(st.lists(block, min_size=1, max_size=4))
+    blocks = draw(st.lists(block, min_size=1, max_size=3))
     return (
         draw(st.sampled_from((1, 2))),
         draw(st.sampled_from(OPSETS)),
