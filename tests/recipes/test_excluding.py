@@ -55,3 +55,16 @@ def test_what_is_excluded_computes_what_fp32_computes_and_excluding_more_loses_n
         lost = losses(model, quantized.path, feeds[:4])
         assert before is None or all(one > other - LUCK_DB for one, other in zip(lost, before, strict=True))
         before = lost
+
+
+@pytest.mark.parametrize("opset", [17, 21])
+@pytest.mark.parametrize("mover", ["Reshape", "Transpose", "MaxPool"])
+@pytest.mark.parametrize("head", ["MatMul", ""])
+def test_int8_codes_open_where_something_moves_them_to_floats(head, mover, opset, tmp_path, card):
+    """What a ConvTranspose gives is codes for the sake of a second reader only, and moved on as floats."""
+    plan = (2, opset, head, [("ConvTranspose", True, [mover], "product")])
+    model, feeds, products = random_graphs.built(tmp_path, plan)
+    signed = {"activation_dtype": "int8", "weight_dtype": "int8"}
+    quantized = made("static", model, feeds, card, **signed)
+    assert min(losses(model, quantized.path, feeds)) > 29
+    assert random_graphs.not_as_fp32(model, quantized.path, products[:1], feeds[0]) == {}
