@@ -66,18 +66,18 @@ def hybrid(
 
 
 def _depthwise(work):
-    """{name: why} of the 1-D convolutions in which each channel is by itself."""
+    """{name: why} of the 1-D convolutions that make one channel of each, by itself."""
     model = onnx.load(work.prepared, load_external_data=False)
     kernels = {tensor.name: tensor.dims for tensor in model.graph.initializer if len(tensor.dims) == 3}
     groups = {
-        node.name: [one.i for one in node.attribute if one.name == "group"]
+        node.name: ([one.i for one in node.attribute if one.name == "group"], kernels[node.input[1]])
         for node in model.graph.node
-        if node.op_type == "Conv" and node.input[1] in kernels and kernels[node.input[1]][1] == 1
+        if node.op_type == "Conv" and node.input[1] in kernels
     }
     return {
         name: "depthwise over time: too few products to gain by integers"
-        for name, group in groups.items()
-        if group and group[0] > 1
+        for name, (group, sizes) in groups.items()
+        if sizes[1] == 1 and group == [sizes[0]] and sizes[0] > 1
     }
 
 
