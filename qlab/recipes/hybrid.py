@@ -32,7 +32,8 @@ def hybrid(
     """Quantize the convolutions of `model` statically, its matrix products and LSTMs dynamically, per output channel.
 
     Pointwise convolutions over time (conformers have two in each block) are matrix products, and treated as such.
-    Depthwise ones over time stay in float: they multiply so little that quantizing costs more than integers gain.
+    Depthwise ones over time stay in float: they multiply so little that quantizing costs more than integers gain. So
+    does what needs its small numbers for a Log, a root or a quotient behind it, such as an STFT.
 
     model, output  paths; `model` is never touched, `output` appears whole or not at all
     reader         representative feeds, {input name: array}, or a CalibrationDataReader; consumed once

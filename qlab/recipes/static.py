@@ -57,7 +57,8 @@ def static(
     card              the machine to optimize for; None: this one
 
     What a mask stretches, from the mask to its Softmax, stays in float: no codes reach from -10000 to the scores. So
-    does a Concat, or a sum, of numbers so different in size that the small ones would get a handful of codes.
+    does a Concat, or a sum, of numbers so different in size that the small ones would get a handful of codes; and what
+    a Log, a root or a quotient is computed from, back to its convolution, if half of it would get hardly any.
     Returns a `Quantized`, which says what became of every product. Raises ValueError for a model that is quantized
     already, cannot be opened or written, for feeds that do not fit, and for settings that cannot run.
     """

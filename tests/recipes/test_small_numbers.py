@@ -158,3 +158,27 @@ def test_a_length_and_a_logarithm_of_numbers_of_one_size_are_computed_from_codes
     quantized = made(recipe, model, [{"x": noise(16, 32, seed=seed)} for seed in range(16)], card)
     assert quantized.notes == ()
     assert set(fates(quantized).values()) == {"static" if recipe == "static" else "dynamic"}
+
+
+@pytest.mark.parametrize(("spread", "conv"), [(0, "static"), (1, "float")])
+def test_channels_that_a_written_out_norm_makes_alike_keep_their_numbers(spread, conv, tmp_path, card, quality):
+    """An InstanceNormalization behind a convolution whose channels differ little in size, or by a factor of 30."""
+    size = np.exp(spread * noise(16, seed=9))[:, None, None, None]
+    w = {"k": weights(16, 3, 3, 3) * size, "two": np.float32(2), "eps": np.float32(1e-5), "k2": weights(8, 16, 3, 3)}
+    nodes = [
+        node("Conv", ["x", "k"], ["c"], "conv"),
+        node("ReduceMean", ["c"], ["mean"], "mean", axes=[2, 3]),
+        node("Sub", ["c", "mean"], ["d"], "centred"),
+        node("Pow", ["d", "two"], ["squared"], "squared"),
+        node("ReduceMean", ["squared"], ["variance"], "variance", axes=[2, 3]),
+        node("Add", ["variance", "eps"], ["e"], "eps"),
+        node("Sqrt", ["e"], ["root"], "root"),
+        node("Div", ["d", "root"], ["n"], "quotient"),
+        node("Relu", ["n"], ["r"], "relu"),
+        node("Conv", ["r", "k2"], ["y"], "behind"),
+    ]
+    model = save(tmp_path / "m.onnx", nodes, [value("x", FLOAT, [1, 3, 24, 24])], [value("y", FLOAT, None)], w)
+    feeds = [{"x": noise(1, 3, 24, 24, seed=seed)} for seed in range(8)]
+    quantized = made("static", model, feeds, card)
+    assert fates(quantized) == {"conv": conv, "behind": "static"}
+    assert quality(model, quantized.path, feeds[0]) > 29  # 13 dB with that convolution in codes
