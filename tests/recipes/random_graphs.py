@@ -44,8 +44,7 @@ class Built:
     def __init__(self, dimensions, opset):
         self.dimensions, self.opset = dimensions, opset
         self.nodes, self.weights, self.products, self.outputs = [], {}, [], []
-        self.last, self.frames = "x", True  # whether there are axes to convolve along
-        self.seed = 0
+        self.last, self.seed = "x", 0
 
     def constant(self, array):
         name = f"w{len(self.weights)}"
