@@ -15,6 +15,7 @@ CODES = {
     "conv-integer": "convolutions that dynamic quantization made ConvInteger",
     "weight-only": "weights that are stored as codes and multiplied as floats",
     "unfolded-norm": "batch normalizations that were quantized before they were folded into their convolutions",
+    "norm-not-behind-conv": "batch normalizations that no convolution before them can take",
     "float-second-consumer": "products in float because int8 codes beside them have a second consumer",
     "float-result-read": "products in float because their result is read as a float",
     "float-no-kernel": "products of a kind that has no integer kernel",

@@ -151,6 +151,39 @@ def normalized(folder):
     return save(folder / "normalized.onnx", nodes, [value("x", FLOAT, shape)], [value("y", FLOAT, shape)], w)
 
 
+def normalized_late(folder):
+    """Convolutions with a Relu between each and its batch normalization."""
+    path, proto = folder / "late.onnx", onnx.load(normalized(folder))
+    for k in range(3):
+        convolution, norm, relu = proto.graph.node[3 * k : 3 * k + 3]
+        result = relu.output[0]
+        norm.input[0], relu.input[0] = "", convolution.output[0]
+        relu.output[0] = norm.input[0] = f"late{k}"
+        norm.output[0] = result
+    nodes = [proto.graph.node[at] for k in range(3) for at in (3 * k, 3 * k + 2, 3 * k + 1)]
+    proto.graph.node.extend(nodes)
+    del proto.graph.node[:9]
+    onnx.save(proto, path)
+    return path
+
+
+def branching(folder):
+    """Convolutions in the branches of an If."""
+    w = {f"w{k}": weights(CHANNELS, CHANNELS, 3, 3, seed=k) for k in range(2)}
+    branches = [
+        onnx.helper.make_graph(
+            [node("Conv", ["x", f"w{k}"], [f"c{k}"], f"conv{k}", pads=[1] * 4), node("Relu", [f"c{k}"], [f"r{k}"])],
+            f"branch{k}",
+            [],
+            [value(f"r{k}", FLOAT, None)],
+        )
+        for k in range(2)
+    ]
+    nodes = [node("If", ["first"], ["y"], "choice", then_branch=branches[0], else_branch=branches[1])]
+    ends = [value("x", FLOAT, [1, CHANNELS, SIDE, SIDE]), value("first", builders.BOOL, [])], [value("y", FLOAT, None)]
+    return save(folder / "branching.onnx", nodes, *ends, w)
+
+
 def unprepared(model, folder, feeds):
     """quantize_static on the model as it is, without pre-processing."""
     cache, path = folder / "ranges.json", folder / "unprepared.onnx"
@@ -220,11 +253,14 @@ def quiet():
         logging.disable(logging.NOTSET)
 
 
-def by_hand(model, folder, dtype, *, operators=None, per_channel=False):
-    """quantize_dynamic as an article would call it."""
+def by_hand(model, folder, dtype, *, operators=None, per_channel=False, inside=False):
+    """quantize_dynamic as an article would call it; `inside` bodies too, if asked."""
     path = folder / f"dynamic-{dtype}.onnx"
     with quiet():  # "consider pre-processing"
-        quantize_dynamic(model, path, weight_type=TYPES[dtype], op_types_to_quantize=operators, per_channel=per_channel)
+        quantize_dynamic(
+            model, path, weight_type=TYPES[dtype], op_types_to_quantize=operators, per_channel=per_channel,
+            extra_options={"EnableSubgraph": True} if inside else None,
+        )  # fmt: skip
     return path
 
 

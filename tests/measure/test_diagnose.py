@@ -15,7 +15,7 @@ from onnxruntime.quantization import QuantFormat, quantize_static
 from qlab import calibration, graph, machine, measure, recipes
 from qlab.machine import probes
 from qlab.measure.bill import Bill
-from qlab.measure.causes import boundary
+from qlab.measure.causes import boundary, floats, norms
 from qlab.measure.causes.floats import _reason
 from qlab.measure.remedies import call
 from tests.measure import faults, steady
@@ -135,6 +135,42 @@ def test_another_machines_card_gives_no_cost_that_would_mix_two_machines(tmp_pat
     model, feed = faults.residual(tmp_path), faults.image_feed()
     found = measure.diagnose(model, faults.by_hand(model, tmp_path, "uint8"), feed, card=other_card)
     assert only(found, "conv-integer").cost_ms is None
+
+
+def test_the_mend_of_what_stands_in_a_branch_reaches_into_it(tmp_path, card):
+    model, feed = faults.branching(tmp_path), faults.image_feed(faults.CHANNELS) | {"first": np.array(True)}
+    quantized = faults.by_hand(model, tmp_path, "int8", inside=True)
+    findings = measure.diagnose(model, quantized, feed, card=card)
+    assert {"conv-integer", "slow-sign-pair"} <= codes(findings)
+    assert {finding.recipe for finding in findings} == {"dynamic"}
+    finding = next(one for one in findings if one.code == "conv-integer")
+    assert "in the body of an If, Loop or Scan, where static quantization does not reach" in finding.remedy
+
+
+def test_batch_normalizations_behind_something_else_are_not_sent_to_the_recipe_that_made_the_model(tmp_path, card):
+    model, feed = faults.normalized_late(tmp_path), faults.image_feed(faults.CHANNELS)
+    quantized = recipes.static(model, tmp_path / "int8.onnx", feed, card=card)
+    findings = measure.diagnose(model, quantized, feed, card=card)
+    finding = next(one for one in findings if one.code == "norm-not-behind-conv")
+    assert "these BatchNormalization stand behind 3 Relu, so that no convolution before them can" in finding.evidence
+    assert "swap the two when you train" in finding.remedy
+    assert finding.nodes == ("norm0", "norm1", "norm2")
+    assert "unfolded-norm" not in codes(findings)
+
+
+@pytest.mark.parametrize("build", ["normalized_late", "islands", "mixed", "upsampler", "residual"])
+@pytest.mark.parametrize("recipe", ["static", "hybrid", "dynamic"])
+def test_no_mend_is_the_call_that_made_the_model(tmp_path, card, build, recipe, monkeypatch):
+    for cause in (boundary, floats, norms):
+        monkeypatch.setattr(cause, "LEAST_SHARE", 0.001)  # whatever may be said is said
+    model = getattr(faults, build)(tmp_path)
+    (given,) = onnx.load(model).graph.input
+    feed = {"x": faults.noise(*(size.dim_value for size in given.type.tensor_type.shape.dim))}
+    reader = () if recipe == "dynamic" else (feed,)
+    quantized = getattr(recipes, recipe)(model, tmp_path / "int8.onnx", *reader, card=card)
+    for finding in measure.diagnose(model, quantized, feed, card=card):
+        assert (finding.recipe, finding.options) != (recipe, {}), finding
+        assert finding.advice == ("to try" if finding.recipe else "mend")
 
 
 @pytest.mark.skipif(not ON_X86, reason="onnxruntime leaves s8 x s8 as it is on other CPUs")

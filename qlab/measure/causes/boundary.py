@@ -4,7 +4,7 @@ from collections import Counter
 
 from qlab.measure.causes.graphs import neighbours, reads_codes
 from qlab.measure.finding import Finding
-from qlab.measure.remedies import call, recipe_of_its_kind
+from qlab.measure.remedies import call, excluding, is_out_of_reach, made_by, recipe_of_its_kind, stay
 from qlab.measure.work import QUANTIZERS
 from qlab.measure.yardstick import PRODUCT_FAMILIES
 from qlab.recipes.static import DEFAULT_OP_TYPES
@@ -35,7 +35,9 @@ def boundary_overhead(examination, bill):
             return
         cost = sum(bill.charge(node) for node in nodes)
         remedy = f"{call(examination, 'static')}: with fixed ranges codes stay codes between integer operators"
-        yield _finding(seen, cost, remedy, sorted(nodes, key=lambda node: -node.ms), "static")
+        is_useless = is_out_of_reach(examination, nodes, "static")
+        mend = {"remedy": stay(examination)} if is_useless else {"remedy": remedy, "recipe": "static"}
+        yield _finding(seen, cost, sorted(nodes, key=lambda node: -node.ms), mend)
         return
     yield from _of_a_static_model(examination, bill, seen)
 
@@ -71,26 +73,33 @@ def _of_a_static_model(examination, bill, seen):
         exclude = tuple(dict.fromkeys(examination.names.in_files(node.node) for node in products))
     if not told:
         return
+    yield _finding("; ".join([seen, *told]), cost, concerned, _mend(examination, is_plain, concerned, exclude))
+
+
+def _mend(examination, is_plain, concerned, exclude):
+    """The remedy, recipe and options: a plain call, unless that made the model, or one that leaves `exclude` out."""
     recipe = recipe_of_its_kind(examination)
-    if is_plain:
+    if is_out_of_reach(examination, concerned, recipe):
+        return {"remedy": stay(examination)}
+    if is_plain and recipe != made_by(examination):
         remedy = f"{call(examination, recipe)}: quantizes what onnxruntime fuses, all of it and nothing else"
-    elif not any(_is_integer_product(node) and node not in concerned for node in examination.quantized.nodes):
-        remedy = "stay with fp32 for speed: not one of its products gains"
-    else:
-        remedy = f"{call(examination, recipe, exclude=exclude)}: leaves these products in float"
-    yield _finding("; ".join([seen, *told]), cost, remedy, concerned, recipe if is_plain else "")
+        return {"remedy": remedy, "recipe": recipe}
+    if exclude and any(_is_integer_product(node) and node not in concerned for node in examination.quantized.nodes):
+        return excluding(examination, exclude, "leaves these products in float")
+    if exclude:
+        return {"remedy": "stay with fp32 for speed: not one of its products gains"}
+    return {"remedy": stay(examination)}
 
 
-def _finding(evidence, cost, remedy, nodes, recipe):
+def _finding(evidence, cost, nodes, mend):
     return Finding(
         code="boundary-overhead",
         evidence=evidence,
         why="each passes over a whole tensor to change its numbers' form, and computes nothing. Where integer "
         "operators follow each other there is none between them",
         cost_ms=cost,
-        remedy=remedy,
         nodes=tuple(node.name for node in nodes),
-        recipe=recipe,
+        **mend,
     )
 
 

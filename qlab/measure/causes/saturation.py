@@ -6,7 +6,7 @@ from onnx import numpy_helper
 from qlab import graph
 from qlab.measure.exact_sums import OPTION, with_exact_sums
 from qlab.measure.finding import Finding
-from qlab.measure.remedies import call, recipe_of_its_kind
+from qlab.measure.remedies import call, mending, recipe_of_its_kind
 from qlab.measure.work import CONVOLUTIONS, factors
 from qlab.numerics.saturation import can_saturate
 from qlab.text import decibels
@@ -38,7 +38,8 @@ def saturation(examination):
     # The option that makes sums exact does not reach into the bodies of If, Loop and Scan.
     if examination.is_own_card and not any(id(node.node) in examination.inside for node in risky):
         exact = with_exact_sums(examination.fp32.path, examination.path, examination.file, examination.feeds)
-    recipe = recipe_of_its_kind(examination)
+    kind = recipe_of_its_kind(examination)
+    recipe = mending(examination, risky, kind, is_other=True) or kind
     option = f"; or keep this model and open it with the session option {OPTION} = 1, at the speed of u8 x u8"
     yield Finding(
         code="saturation-risk",
