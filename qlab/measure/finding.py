@@ -22,6 +22,7 @@ class Finding:
               them; what quantizing added has its name from the quantized file or from the graph that ran
     recipe    the recipe whose call is the remedy; "" where none helps. It is a thing to try, until it was tried
     options   what the call takes besides model, output and reader, such as {"exclude": ("conv0",)}
+    otherwise  what else can be done about it, "" for nothing
     is_harmless  whether this is a risk only, and did no harm on the feeds at hand
     is_tried  whether the remedy was tried, as the doctor does, and mends it
     """
@@ -34,6 +35,7 @@ class Finding:
     nodes: tuple[str, ...] = ()
     recipe: str = ""
     options: dict = field(default_factory=dict, hash=False)
+    otherwise: str = ""
     is_harmless: bool = False
     is_tried: bool = False
 

@@ -9,6 +9,7 @@ SMALL_SHARE = 0.05
 DYNAMIC = {"DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"}
 STATIC = {"QLinearConv", "QLinearMatMul", "QGemm"}
 RECIPES = ("static", "hybrid", "dynamic")
+NOTHING = "no recipe mends it"
 WITH_LSTM = ("MatMul", "LSTM")  # what dynamic takes of a model with an LSTM
 
 
@@ -77,9 +78,9 @@ def mending(examination, nodes, first, *, is_other=False):
 
 
 def _reaches(recipe, node, examination):
-    """Whether the recipe's plain call puts the product `node` of the graph that ran on integers that are no ConvInteger.
+    """Whether the recipe's plain call quantizes the product `node` of the graph that ran, by its operator and place.
 
-    By its operator and place; ConvInteger is mended where the convolution stays in float, too.
+    A ConvInteger is mended where the convolution stays in float, too.
     """
     if node.op_type == "ConvInteger" and recipe == "dynamic":
         return True
@@ -105,7 +106,7 @@ def excluding(examination, names, what):
 
 
 def is_out_of_reach(examination, nodes, recipe):
-    """Whether most of the time of `nodes`, of the graph that ran, is spent in bodies into which the recipe cannot go."""
+    """Whether most of the time of `nodes` is spent in bodies of If, Loop and Scan, and the recipe cannot go there."""
     inside = sum(node.ms for node in nodes if id(node.node) in examination.inside)
     return recipe != "dynamic" and inside > sum(node.ms for node in nodes) / 2
 
@@ -118,8 +119,8 @@ def has_lstm(profile):
 def stay(examination):
     """What to do where no recipe mends it."""
     if examination.is_slower:
-        return "no recipe of qlab mends it: stay with fp32 for speed"
-    return "no recipe of qlab mends it: keep this model as it is, or stay with fp32"
+        return f"{NOTHING}: stay with fp32 for speed"
+    return f"{NOTHING}: keep this model as it is, or stay with fp32"
 
 
 def call(examination, recipe=None, **options):

@@ -1,4 +1,4 @@
-"""Normalizations that fold into convolutions, and were quantized before they did; and those that no convolution takes."""
+"""Normalizations that were quantized before they were folded, and those that no convolution can take."""
 
 from collections import Counter
 
@@ -10,7 +10,7 @@ from qlab.measure.work import QUANTIZERS
 from qlab.text import listed, ms, plural
 
 NORM = "BatchNormalization"
-TAKES = ("Conv", "ConvTranspose", "MatMul")  # and has it folded into its weights when nothing else reads what it computes
+TAKES = ("Conv", "ConvTranspose", "MatMul")  # where nothing else reads their result
 LEAST_SHARE = 0.03
 
 
@@ -77,8 +77,8 @@ def _alone(examination, bill, found):
         code="norm-not-behind-conv",
         evidence=f"{_seen(nodes, edges)}; these {NORM} stand behind {listed(behind)}, so that no convolution before "
         "them can take them",
-        why="a batch normalization costs nothing where it stands right behind a convolution that nothing else reads: it "
-        "becomes part of its weights. Elsewhere it is an operator, for which onnxruntime has no integer kernel",
+        why="a batch normalization costs nothing where it stands right behind a convolution that nothing else reads, "
+        "whose weights then take it. Elsewhere it is an operator, for which onnxruntime has no integer kernel",
         cost_ms=sum(bill.charge(node) for node in (*nodes, *edges)),
         remedy="no recipe can: swap the two when you train, convolution, normalization, activation; or fold them into "
         "the next convolution, if it does not pad and nothing else reads them",

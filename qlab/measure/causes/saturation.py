@@ -40,7 +40,8 @@ def saturation(examination):
         exact = with_exact_sums(examination.fp32.path, examination.path, examination.file, examination.feeds)
     kind = recipe_of_its_kind(examination)
     recipe = mending(examination, risky, kind, is_other=True) or kind
-    option = f"; or keep this model and open it with the session option {OPTION} = 1, at the speed of u8 x u8"
+    option = f"keep this model and open it with the session option {OPTION} = 1, at the speed of u8 x u8"
+    otherwise = option if exact is not None and exact.has_option else ""
     yield Finding(
         code="saturation-risk",
         evidence=f"{len(risky)} of {products} u8 x s8 products have neighbouring weights whose sum is beyond 128, "
@@ -49,9 +50,10 @@ def saturation(examination):
         "a wrong answer, without a warning",
         cost_ms=None,
         remedy=f"{call(examination, recipe)}: 7-bit weights (reduce_range) where the card says that 8 bits saturate"
-        + (option if exact is not None and exact.has_option else ""),
+        + (f"; or {otherwise}" if otherwise else ""),
         nodes=tuple(node.name for node in risky),
         recipe=recipe,
+        otherwise=otherwise,
         is_harmless=exact is not None and exact.exact_db - exact.running_db < HARMLESS_DB,
     )
 

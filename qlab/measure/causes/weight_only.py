@@ -93,7 +93,7 @@ def _finding(examination, evidence, cost, nodes, products):
     if products:
         recipe, what = mending(examination, products, kind), AS_INTEGERS
     else:
-        recipe, what = ("" if kind == made_by(examination) else kind), "turns at most those rows back that were looked up"
+        recipe, what = "" if kind == made_by(examination) else kind, "turns at most the rows back that are looked up"
     return Finding(
         code="weight-only",
         evidence=evidence,
