@@ -7,6 +7,8 @@ from qlab.measure import causes
 from qlab.measure.bill import Bill
 from qlab.measure.examining import Examination, examine
 from qlab.measure.finding import Finding, Findings
+from qlab.measure.remedies import STILL_SLOWER
+from qlab.text import ms
 from qlab.types import Feeds, ModelPath
 
 CODES = {
@@ -23,6 +25,7 @@ CODES = {
     "float-both-move": "products without a constant factor",
     "float-in-body": "products inside an If, Loop or Scan, which the quantizer did not enter",
     "float-left-out": "products that the quantizer left in float",
+    "float-between": "float operators without an integer kernel among integer ones",
     "boundary-overhead": "much time between floats and codes",
     "saturation-risk": "8-bit weights where u8 x s8 saturates",
     "quantized-at-load": "float weights that onnxruntime rounds itself when it opens the model",
@@ -97,11 +100,21 @@ def _of_time(examination):
         causes.unfolded_norms,
         causes.float_products,
         causes.boundary_overhead,
+        causes.float_between,
     ):
         found += [
             one for one in cause(examination, bill) if not is_too_small or (one.cost_ms or 0.0) > DOMINANT * whole
         ]
-    return found
+    return _beside_fp32(found, examination)
+
+
+def _beside_fp32(found, examination):
+    """The Findings of time; where mending all of them leaves more than fp32 takes, their recipes say so."""
+    left = examination.quantized.total_ms - sum(one.cost_ms or 0.0 for one in found)
+    if not examination.is_own_card or left <= examination.fp32.total_ms:
+        return found
+    note = f"{STILL_SLOWER}{ms(left)} a run would be left, and fp32 takes {ms(examination.fp32.total_ms)}: stay with it"
+    return [replace(one, remedy=one.remedy + note) if one.recipe else one for one in found]
 
 
 def _in_the_files_names(examination):

@@ -121,6 +121,22 @@ def islands(folder, operator="Abs"):
     return save(folder / "islands.onnx", nodes, [value("x", FLOAT, shape)], [value("y", FLOAT, shape)], w)
 
 
+def between(folder, operator):
+    """Two convolutions, with an operator between them."""
+    w = {f"w{k}": weights(CHANNELS, CHANNELS, 3, 3, seed=k) for k in range(2)}
+    normal = {"slope": np.ones(CHANNELS, np.float32), "shift": np.zeros(CHANNELS, np.float32)}
+    if operator == "LayerNormalization":
+        normal = {name: np.full(2 * SIDE, array[0]) for name, array in normal.items()}
+    extra = normal if operator.endswith("Normalization") else {}
+    nodes = [
+        node("Conv", ["x", "w0"], ["c"], "conv0", auto_pad="SAME_UPPER"),
+        node(operator, ["c", *extra], ["e"], "between"),
+        node("Conv", ["e", "w1"], ["y"], "conv1", auto_pad="SAME_UPPER"),
+    ]
+    shape = [1, CHANNELS, 2 * SIDE, 2 * SIDE]
+    return save(folder / "between.onnx", nodes, [value("x", FLOAT, shape)], [value("y", FLOAT, shape)], w | extra)
+
+
 def narrow(folder, last=32):
     """Light matrix products between float operators: there is more to quantize than to multiply."""
     w, nodes, x = {f"w{k}": weights(32, last if k == 2 else 32, seed=k) for k in range(3)}, [], "x"

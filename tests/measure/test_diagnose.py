@@ -18,6 +18,7 @@ from qlab.measure.bill import Bill
 from qlab.measure.causes import boundary, floats, norms
 from qlab.measure.causes.floats import _reason
 from qlab.measure.remedies import call
+from qlab.text import ms
 from tests.measure import faults, steady
 from tests.recipes import builders
 
@@ -263,6 +264,39 @@ def test_quantizing_between_float_operators_is_found(tmp_path, card):
     assert "between float operators 3 products gain" in finding.evidence
     assert finding.cost_ms > 0
     assert finding.remedy == "stay with fp32 for speed: not one of its products gains"
+
+
+@pytest.mark.parametrize(
+    ("operator", "called"),
+    [
+        ("HardSwish", "HardSigmoid of HardSwish"),
+        ("HardSigmoid", "HardSigmoid"),
+        ("InstanceNormalization", "InstanceNormalization"),
+        ("LayerNormalization", "LayerNormalization"),
+        ("Abs", "Abs"),
+    ],
+)
+def test_what_runs_in_float_between_integers_is_named_with_its_time(tmp_path, card, operator, called):
+    model, feed = faults.between(tmp_path, operator), faults.image_feed(faults.CHANNELS, 2 * faults.SIDE)
+    quantized = recipes.static(model, tmp_path / "int8.onnx", feed, card=card)
+    examined = measure.examine(model, quantized, feed, card=card)
+    finding = only(measure.findings_of(examined), "float-between")
+    own_ms = sum(node.ms for node in examined.quantized.nodes if node.op_type == called.split()[0])
+    assert finding.evidence.startswith(
+        f"between integer operators 1 {called} compute on floats, {ms(own_ms)} a run; 2 Q/"
+    )
+    assert finding.recipe == ""
+    assert finding.remedy.startswith("no recipe can")
+
+
+def test_conv_integer_is_not_sent_to_a_recipe_without_saying_that_fp32_is_faster(tmp_path, card):
+    model, feed = faults.islands(tmp_path), faults.image_feed(faults.CHANNELS, 2 * faults.SIDE)
+    examined = measure.examine(model, faults.by_hand(model, tmp_path, "uint8"), feed, card=card)
+    slow = [finding.remedy for finding in measure.findings_of(examined)]
+    assert not any("and fp32 takes" in remedy for remedy in slow)
+    quick = replace(examined, fp32=replace(examined.fp32, total_ms=examined.fp32.total_ms / 100))
+    finding = next(one for one in measure.findings_of(quick) if one.code == "conv-integer")
+    assert finding.remedy.endswith(f"and fp32 takes {ms(quick.fp32.total_ms)}: stay with it")
 
 
 @pytest.mark.slow

@@ -54,7 +54,12 @@ def _of_a_static_model(examination, bill, seen):
     if examination.matters(bill.left(needless), LEAST_SHARE):
         charged = sum(bill.charge(node) for node in needless)
         count, cost = sum(node.op_type in QUANTIZERS for node in needless), cost + charged
-        unfused = f", or stand around operators that were not fused with them ({listed(around)})" if around else ""
+        own_ms = sum(node.ms for node in around)
+        unfused = (
+            f", or stand around operators that were not fused with them ({_listed(around)}, {ms(own_ms)})"
+            if around
+            else ""
+        )
         told.append(f"{count} of them, {ms(charged)}, make codes that no integer operator reads{unfused}")
         concerned += needless
         is_plain = True
@@ -66,7 +71,7 @@ def _of_a_static_model(examination, bill, seen):
         gain_ms, edge_ms = (sum(getattr(island, what) for island in islands) for what in ("gain_ms", "edge_ms"))
         told.append(
             f"between float operators {plural(len(products), 'product')} gain {ms(gain_ms)} and their edges take "
-            f"{ms(edge_ms)}"
+            f"{ms(edge_ms)}{_beyond(islands, bill)}"
         )
         concerned += products
         is_plain = is_plain or any(island.can_grow for island in islands)
@@ -108,26 +113,37 @@ def _is_integer_product(node):
 
 
 def _needless(examination):
-    """Q and DQ that serve no integer operator, and a Counter of the operators that were not fused with theirs.
+    """Q and DQ that serve no integer operator, and the operators that were not fused with theirs.
 
     1. Codes that are turned back into floats before any integer operator has read them.
     2. Those around an operator that has an integer kernel, and was not fused with them.
     3. The transposes of floats between them: floats have the channels first, integer convolutions last.
     """
-    found, around = {}, Counter()
+    found, around = {}, []
     for node in examination.quantized.nodes:
         readers = [reader for name in node.node.output for reader in examination.consumers.get(name, [])]
         if node.op_type == "QuantizeLinear":
             if readers and all(reader.op_type == "DequantizeLinear" for reader in readers):
                 found |= {id(one): one for one in (node, *readers)}
         elif _is_unfused(examination, node, readers):
-            around[node.op_type] += 1
+            around.append(node)
             found |= {id(one): one for one in neighbours(examination, node) if one.op_type in QUANTIZERS}
     transposes = [one for one in examination.quantized.nodes if (one.op_type, one.kind) == ("Transpose", "float")]
     for node in transposes:
         if any(id(one) in found for one in neighbours(examination, node)):
             found[id(node)] = node
     return list(found.values()), around
+
+
+def _beyond(islands, bill):
+    """The float operators next to the islands, in words; that they are named here explains them."""
+    nodes = {id(node): node for island in islands for node in island.beyond if node.family not in PRODUCT_FAMILIES}
+    bill.explain(nodes.values())
+    return f" beside {_listed(nodes.values())}, {ms(sum(node.ms for node in nodes.values()))}" if nodes else ""
+
+
+def _listed(nodes):
+    return listed(Counter(node.op_type for node in nodes))
 
 
 def _is_unfused(examination, node, readers):
@@ -142,6 +158,7 @@ class _Island:
 
     gain_ms   what the products save by computing on integers, once what other findings charge them is mended; edge_ms,
               what the edges cost, with the transposes that the integers need
+    beyond    the float operators at its edges
     can_grow  whether an operator with an integer kernel lies behind one of the edges
     """
 
@@ -149,8 +166,8 @@ class _Island:
         self.products = [node for node in nodes if node.family in PRODUCT_FAMILIES]
         self.edges = edges + [node for node in nodes if node.op_type == "Transpose"]
         self.edge_ms = bill.left(self.edges)
-        beyond = [one for edge in edges for one in neighbours(examination, edge) if one.kind == "float"]
-        self.can_grow = any(one.op_type in CAN_FUSE for one in beyond)
+        self.beyond = [one for edge in edges for one in neighbours(examination, edge) if one.kind == "float"]
+        self.can_grow = any(one.op_type in CAN_FUSE for one in self.beyond)
         yardstick = examination.yardstick
         in_float = ((yardstick.float_ms(node) or node.ms) + yardstick.layout_ms(node) for node in self.products)
         self.gain_ms = max(0.0, sum(in_float) - bill.left(self.products))

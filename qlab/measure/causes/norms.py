@@ -48,6 +48,7 @@ def _folding(examination, bill, nodes):
     edges = _edges(examination, nodes)
     if not examination.matters(bill.left([*nodes, *edges]), LEAST_SHARE):
         return
+    bill.explain(nodes)
     recipe = recipe_for(examination.fp32)
     recipe = "" if recipe == made_by(examination) else recipe
     made = call(examination, recipe) if recipe else ""
@@ -72,6 +73,7 @@ def _alone(examination, bill, found):
     edges = _edges(examination, nodes)
     if not examination.matters(bill.left([*nodes, *edges]), LEAST_SHARE):
         return
+    bill.explain(nodes)
     behind = Counter(where for _, where in found)
     yield Finding(
         code="norm-not-behind-conv",

@@ -16,7 +16,7 @@ ON_VALUES = (
     "output-loss",
 )  # findings that noise cannot give
 OF_ACCURACY = (*ON_VALUES, "random-numbers", "quantized-at-load", "saturation-risk")
-WITHOUT_RECIPE = ("float-no-kernel", "norm-not-behind-conv")
+WITHOUT_RECIPE = ("float-no-kernel", "float-between", "norm-not-behind-conv")
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ def limited(diagnosis, comparison, recommended=None, *, attempts=(), is_real=Tru
             remedy = f"{finding.otherwise or tried.instead}: {spoilt}"
             finding = replace(finding, remedy=remedy, recipe="", options={})
         elif tried.row is not None and finding.recipe:
-            finding = replace(finding, remedy=f"{finding.remedy}{tried.result}", is_tried=True)
+            known = finding.remedy.partition(remedies.STILL_SLOWER)[0]
+            finding = replace(finding, remedy=f"{known}{tried.result}", is_tried=True)
         if why_not:
             limits.append(Limit(finding, why_not))
         else:
