@@ -7,10 +7,11 @@ import numpy as np
 
 from qlab.graph.feeds import as_feeds, check_feed
 from qlab.graph.files import load
-from qlab.machine.runtime import open_session, run
+from qlab.machine.runtime import run
 from qlab.measure.comparison import Comparison, Row
 from qlab.measure.files import RANDOM_WEIGHTS, has_random_weights, size_mb
 from qlab.measure.latency import rounds_here, time_models
+from qlab.measure.opening import open_model
 from qlab.measure.outputs import check_outputs, counted_by, is_hidden, output_quality
 from qlab.measure.randomness import random_draws
 from qlab.measure.verdict import judge, speedup_interval
@@ -42,11 +43,11 @@ def compare(models: Mapping[str, ModelPath], feed: Feeds, *, threads: int = 1, r
     _check_models(models)
     rounds = rounds_here(rounds)
     feeds = as_feeds(feed)
-    sessions = {name: open_session(path, threads=threads) for name, path in models.items()}
+    first = next(iter(models))
+    sessions = {name: open_model(path, fp32=models[first], threads=threads) for name, path in models.items()}
     for name, session in sessions.items():
         for one in feeds:
             check_feed(session, one, name)
-    first = next(iter(models))
     reference = load(models[first])
     quality, notes, parts = _qualities(sessions, feeds, counted_by(reference))
     if draws := random_draws(reference, models[first], feeds[0]):

@@ -13,6 +13,7 @@ from qlab.machine import Card
 from qlab.measure.layer_rows import LayerErrors
 from qlab.measure.layers import layer_errors
 from qlab.measure.naming import Names
+from qlab.measure.opening import open_model
 from qlab.measure.profiles import Profile
 from qlab.measure.profiling import ROUNDS, profile_models
 from qlab.measure.remedies import inner
@@ -129,8 +130,12 @@ def examine(
     fp32, quantized = Path(fp32), Path(quantized)  # also from a recipe's Quantized, which prints as a report
     feeds, own, card = as_feeds(feed), machine.card(), machine.card(card)
     file = graph.load(quantized)
-    layers = layer_errors(fp32, quantized, feeds)
-    profiles = profile_models({"fp32": fp32, "quantized": quantized}, feeds, rounds=rounds, threads=threads)
+    try:
+        layers = layer_errors(fp32, quantized, feeds)
+        profiles = profile_models({"fp32": fp32, "quantized": quantized}, feeds, rounds=rounds, threads=threads)
+    except Exception:
+        open_model(quantized, fp32=fp32)  # if it is the model that does not open, that is what is told
+        raise
     return Examination(
         fp32=profiles["fp32"],
         quantized=profiles["quantized"],

@@ -45,8 +45,7 @@ class Job:
                 stored_bytes(path, onnx.load(path, load_external_data=False)),
                 stored_bytes(self.model, self.source),
             )
-        if size > original and graph.quantized_by(result):
-            self.notes.append(grown(self.model, self.prepared, path))
+        self.notes += grown(self.model, self.prepared, path)
         optimized = graph.optimized(path)  # also the proof that onnxruntime accepts it
         self.notes += _tried(self.prepared, path, self.feed)
         before = onnx.load(self.prepared, load_external_data=False)

@@ -8,6 +8,8 @@ from qlab import recipes
 from tests.measure import faults
 from tests.recipes.builders import BOOL, FLOAT, INT64, node, noise, save, value, weights
 
+FLOAT16 = onnx.TensorProto.FLOAT16
+
 
 def note(quantized):
     return next((one for one in quantized.notes if one.startswith("the file grew from ")), "")
@@ -51,15 +53,26 @@ def test_a_constant_that_was_computed_is_named(tmp_path):
 
 def test_a_weight_that_is_read_as_floats_too_is_named(tmp_path):
     nodes = [node("MatMul", ["x", "w"], ["m"]), node("Relu", ["m"], ["r"]), node("Add", ["r", "w"], ["y"], "add")]
-    ends = [value("x", FLOAT, [64, 64])], [value("y", FLOAT, [64, 64])]
-    model = save(tmp_path / "m.onnx", nodes, *ends, {"w": weights(64, 64)})
-    quantized = recipes.static(model, tmp_path / "int8.onnx", {"x": noise(64, 64)}, exclude=("add",))
+    ends = [value("x", FLOAT, [256, 256])], [value("y", FLOAT, [256, 256])]
+    model = save(tmp_path / "m.onnx", nodes, *ends, {"w": weights(256, 256)})
+    quantized = recipes.static(model, tmp_path / "int8.onnx", {"x": noise(256, 256)}, exclude=("add",))
     assert "'w' stays in it as floats beside its codes, for what else reads it" in note(quantized)
 
 
 def test_a_model_with_little_to_save_says_that(tmp_path):
-    quantized = recipes.dynamic(faults.small(tmp_path), tmp_path / "int8.onnx")
+    nodes = [node("MatMul", [f"x{k}", f"w{k}"], [f"x{k + 1}"]) for k in range(60)]
+    ends = [value("x0", FLOAT, [8, 4])], [value("x60", FLOAT, [8, 4])]
+    model = save(tmp_path / "m.onnx", nodes, *ends, {f"w{k}": weights(4, 4, seed=k) for k in range(60)})
+    quantized = recipes.dynamic(model, tmp_path / "int8.onnx")
     assert "the nodes, scales and shapes that were added take more than codes save" in note(quantized)
+
+
+def test_float16_that_became_float32_is_named(tmp_path):
+    nodes = [node("MatMul", ["x", "w"], ["m"]), node("Add", ["m", "table"], ["y"])]
+    stored = {"w": weights(64, 8).astype(np.float16), "table": noise(8000, 8).astype(np.float16)}
+    ends = [value("x", FLOAT16, [8000, 64])], [value("y", FLOAT16, [8000, 8])]
+    quantized = recipes.dynamic(save(tmp_path / "m.onnx", nodes, *ends, stored), tmp_path / "int8.onnx")
+    assert "pre-processing stores as float32 what was of 16 bits" in note(quantized)
 
 
 def test_a_file_that_shrank_has_no_such_note(tmp_path):

@@ -8,10 +8,11 @@ from qlab import graph, machine
 from qlab.files import check_target, scratch
 from qlab.graph.feeds import check_feed
 from qlab.machine import Card
-from qlab.machine.runtime import check_threads, open_session
+from qlab.machine.runtime import check_threads
 from qlab.measure.doctor.feeding import Feeds, feeds_for
 from qlab.measure.doctor.stages import stage
 from qlab.measure.latency import rounds_here
+from qlab.measure.opening import open_model
 from qlab.recipes.files import check_output, external_files
 
 NO_OPERATOR = re.compile(
@@ -54,7 +55,7 @@ def checked(arguments):
     read += [path.parent / name for path, model in models.items() for name in external_files(model)]
     _check_outputs(arguments, models, read)
     named = None if arguments.card is None else machine.card(arguments.card)
-    session, other = opened(fp32), None if int8 is None else opened(int8)
+    session, other = opened(fp32), None if int8 is None else opened(int8, fp32)
     if int8 is not None:
         _check_same_signature(session, other, fp32, int8)
     with stage("trying inputs that this model runs on" if arguments.calibration is None else "reading the feeds"):
@@ -77,10 +78,10 @@ def checked(arguments):
     )
 
 
-def opened(path):
-    """An onnxruntime session for the model file `path`. Operators that onnxruntime lacks are called by name."""
+def opened(path, fp32=None):
+    """An onnxruntime session for the model file `path`, made from `fp32`. What onnxruntime lacks is called by name."""
     try:
-        return open_session(path)
+        return open_model(path, fp32=fp32)
     except ValueError as error:
         missing = NO_OPERATOR.search(str(error))
         if missing is None:
