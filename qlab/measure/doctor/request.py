@@ -1,8 +1,13 @@
 """What was asked for, checked: all that is cheap to check, before anything that takes long."""
 
+import argparse
 import re
+from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import onnx
 
 from qlab import graph, machine
 from qlab.files import check_target, scratch
@@ -13,7 +18,8 @@ from qlab.measure.doctor.feeding import Feeds, feeds_for
 from qlab.measure.doctor.stages import stage
 from qlab.measure.latency import rounds_here
 from qlab.measure.opening import open_model
-from qlab.recipes.files import check_output, external_files
+from qlab.recipes.files import check_output, external_files, write
+from qlab.text import listed
 
 NO_OPERATOR = re.compile(
     r"([\w.]+:\w+)\(-?\d+\) is not a registered|No Op registered for (\w+)|implementation for (\w+)"
@@ -28,6 +34,7 @@ class Request:
     card           the machine card to judge by; card_name, the reference card's name if it is not this machine's own
     html, save     where to write, or None
     tries_recipes  False: only diagnose
+    is_alone       whether `fp32` was made from `int8`, since only that one was given
     """
 
     fp32: Path
@@ -40,6 +47,43 @@ class Request:
     threads: int
     rounds: int
     tries_recipes: bool
+    is_alone: bool = False
+
+
+@contextmanager
+def completed(arguments):
+    """The parsed `arguments`; where the only model is quantized, with a float model made from it in the place of fp32.
+
+    The file is gone after the block. Raises ValueError where there is no way back to floats.
+    """
+    path = arguments.fp32
+    if arguments.int8 is not None or not graph.quantized_by(graph.load(path)):
+        yield arguments
+        return
+    if arguments.save:
+        raise ValueError(f"{path} is already quantized, and --save keeps what a recipe makes of an fp32 model")
+    with scratch() as folder:
+        try:
+            floats = graph.in_floats(onnx.load(path))
+        except ValueError as error:
+            raise ValueError(
+                f"{path} is already quantized, and {error}; give the fp32 model that it was made from, and this one "
+                f"second. What can be said alone: {_counts(path)}"
+            ) from None
+        stand_in = write(floats, Path(folder), f"{path.stem}.float{path.suffix}")
+        settings = vars(arguments) | {"fp32": stand_in, "int8": path, "no_recipes": True, "is_alone": True}
+        yield argparse.Namespace(**settings)
+
+
+def _counts(path):
+    """Where the nodes of a quantized model run, in words."""
+    found = graph.census(path)
+    words = {"on integers": found.integer, "on floats": found.float, "between": found.boundary}
+    return "of the nodes that onnxruntime runs, " + ", ".join(
+        f"{counter.total()} are {where} ({listed(Counter({name: count for (_, name), count in counter.items()}))})"
+        for where, counter in words.items()
+        if counter
+    )
 
 
 def checked(arguments):
@@ -75,6 +119,7 @@ def checked(arguments):
         threads=arguments.threads,
         rounds=arguments.rounds,
         tries_recipes=not arguments.no_recipes,
+        is_alone=getattr(arguments, "is_alone", False),
     )
 
 

@@ -157,8 +157,8 @@ def _feeds_of_the_call(feeds, source):
 
 def _command(request):
     """The command that repeats the visit."""
-    words = ["python", "-m", "qlab", "doctor", str(request.fp32)]
-    words += [] if request.int8 is None else [str(request.int8)]
+    words = ["python", "-m", "qlab", "doctor"]
+    words += [str(path) for path in (None if request.is_alone else request.fp32, request.int8) if path is not None]
     for option, value, usual in (
         ("--calibration", request.feeds.source, None),
         ("--card", request.card_name, None),
@@ -166,4 +166,4 @@ def _command(request):
         ("--rounds", request.rounds, 20),
     ):
         words += [] if value == usual else [option, str(value)]
-    return shlex.join(words + ["--no-recipes"] * (not request.tries_recipes))
+    return shlex.join(words + ["--no-recipes"] * (not request.tries_recipes and not request.is_alone))

@@ -214,4 +214,7 @@ def _findings(examination, request):
     """The Findings; on invented feeds without those that rest on values, since real ranges never fit noise."""
     found = findings_of(examination)
     invented = request.feeds.source is None
+    if request.is_alone:  # the float model made for this visit is gone after it: a call names it without its folder
+        folder = repr(str(request.fp32.with_name("-")))[1:-2]
+        found = [replace(one, remedy=one.remedy.replace(folder, "")) for one in found]
     return Findings(one for one in found if not (invented and one.code in ON_VALUES))
