@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import numpy_helper
-from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_dynamic, quantize_static
+from onnxruntime.quantization import QuantType, quantize_dynamic, quantize_static
 
 from qlab import machine, models, sqnr_db
 from qlab.course.brief import brief, error_text, kind
-from qlab.course.expect import call, expect_array, two_functions
-from qlab.course.lessons import exercise, words
+from qlab.course.expect import call, expect_array, judge_choice, two_functions
+from qlab.course.lessons import exercise, folder, words
 from qlab.course.lessons.n00 import sentences, that_run
+from qlab.course.lessons.n05 import Feeds
 from qlab.course.plots.lesson07 import beside, grid, left_factor, signs, stored
 from qlab.course.show import BAD, WAITING, Shown, box, rich, strong
 from qlab.course.verdict import Almost, NotYet
@@ -254,27 +255,14 @@ def _marked(said, transcript):
 # Files that the checks need, made once.
 
 
-class _Feeds(CalibrationDataReader):
-    def __init__(self, feeds):
-        self.feeds = iter(feeds)
-
-    def get_next(self):
-        return next(self.feeds, None)
-
-
-@cache
-def _folder():
-    return tempfile.TemporaryDirectory(prefix="qlab-07-")
-
-
 @cache
 def quantized(name):
     """Path of a quantized model that a check needs."""
-    path = Path(_folder().name) / f"{name}.onnx"
+    path = folder("07") / f"{name}.onnx"
     with captured_logs():
         if name == "digits, static":
             images, *_ = models.digit_split()
-            quantize_static(models.path("digits"), path, _Feeds([{"images": images[:64]}]))
+            quantize_static(models.path("digits"), path, Feeds([{"images": images[:64]}]))
         elif name == "MatMul only":
             quantize_dynamic(models.path("conformer"), path, op_types_to_quantize=["MatMul"])
         else:
@@ -748,10 +736,4 @@ def _(answer):
 
 @exercise("07.5", "private quantizers for query, key and value")
 def _(answer):
-    answer = answer.strip().lower() if isinstance(answer, str) else answer
-    if not isinstance(answer, str) or answer not in PRIVATE:
-        raise Almost(f"expected one of {', '.join(map(repr, PRIVATE))}, seen {brief(answer)}")
-    about = words("07", "private")[answer]
-    if not about["right"]:
-        raise Almost(f"{answer!r}: {about['why']}")
-    return about["why"]
+    return judge_choice(answer, words("07", "private"))

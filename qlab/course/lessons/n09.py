@@ -19,14 +19,15 @@ from typing import NamedTuple
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
+from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
 
 from qlab import graph, machine, models, sqnr_db
 from qlab.course.brief import brief, error_text, kind
 from qlab.course.expect import call, expect_array, expect_number
-from qlab.course.lessons import exercise
+from qlab.course.lessons import exercise, folder
 from qlab.course.lessons.n00 import sentences as sentences_of_00
 from qlab.course.lessons.n00 import that_run
+from qlab.course.lessons.n05 import Feeds
 from qlab.course.lessons.n07 import in_points, listen
 from qlab.course.plots.lesson09 import amdahl, predicted_and_measured, rows, three_machines, timeline
 from qlab.course.verdict import Almost
@@ -47,16 +48,6 @@ __all__ = [  # what the notebook uses beside the checks
     "rate", "roofs", "rows", "running", "sentences", "speedup", "spent", "that_run", "three_machines", "timeline",
     "with_ratios_of",
 ]  # fmt: skip
-
-
-class Feeds(CalibrationDataReader):
-    """Hands onnxruntime one feed after the other, and None when there are no more."""
-
-    def __init__(self, feeds):
-        self.feeds = iter(feeds)
-
-    def get_next(self):
-        return next(self.feeds, None)
 
 
 def article_models():
@@ -577,14 +568,9 @@ def causes(model, card):
 
 
 @cache
-def _folder():
-    return tempfile.TemporaryDirectory(prefix="qlab-09-")
-
-
-@cache
 def made(name):
     """Path of a quantized model that a check needs, made once."""
-    path = Path(_folder().name) / f"{name.replace(' ', '-')}.onnx"
+    path = folder("09") / f"{name.replace(' ', '-')}.onnx"
     network, *how = name.split()
     images, *_ = models.digit_split()
     kinds = {"u8": QuantType.QUInt8, "s8": QuantType.QInt8}
@@ -754,7 +740,7 @@ def hybrid(model, output, reader):
 @cache
 def _reference_hybrid():
     """(operators that run, SQNR in dB) of the reference's file."""
-    path = Path(_folder().name) / "reference-hybrid.onnx"
+    path = folder("09") / "reference-hybrid.onnx"
     with captured_logs():
         hybrid(models.path("conformer"), path, Feeds(_hybrid_feeds()[0]))
     return _facts(path)
@@ -821,14 +807,14 @@ def _matrices(counts):
 @exercise("09.4", "hybrid, by hand")
 def _(answer):
     feeds, _ = _hybrid_feeds()
-    path = Path(_folder().name) / "answer.onnx"
+    path = folder("09") / "answer.onnx"
     path.unlink(missing_ok=True)
     if not callable(answer):
         raise Almost(f"hybrid is of type `{kind(answer)}`: expected a function")
     reader = Feeds(feeds)
     with captured_logs():
         _call_hybrid(answer, path, reader)
-    if next(reader.feeds, None) is not None:
+    if next(reader.left, None) is not None:
         raise Almost("the reader still has feeds: quantize_static takes all of them if it gets the reader as it is")
     if not path.is_file():
         raise Almost("hybrid wrote nothing to `output`: the second call writes there, the first to a file in between")
