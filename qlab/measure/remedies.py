@@ -83,11 +83,11 @@ def _reaches(recipe, node, examination):
 
     A ConvInteger is mended where the convolution stays in float, too.
     """
-    if node.op_type == "ConvInteger" and recipe == "dynamic":
-        return True
+    is_inside = id(node.node) in examination.inside
+    if node.op_type == "ConvInteger":
+        return recipe == "dynamic" or not is_inside
     if node.op_type.removeprefix("Fused") in NO_INTEGER_KERNEL:
         return False
-    is_inside = id(node.node) in examination.inside
     if node.family == "convolution":
         over_time = len(node.weights) == 3 and node.depthwise
         return not is_inside and (recipe == "static" or (recipe == "hybrid" and not over_time))
