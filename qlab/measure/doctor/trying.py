@@ -33,8 +33,8 @@ class Attempt:
     failed: bool = False
 
 
-def try_recipes(request, session_of, folder, name):
-    """An Attempt for each of RECIPES; each one's model is `folder / recipe / name`.
+def try_recipes(request, session_of, folder):
+    """An Attempt for each of RECIPES; each one's model has a folder of its own in `folder`.
 
     session_of  opens a model: a recipe whose model does not run on the first feed has failed
     """
@@ -45,11 +45,11 @@ def try_recipes(request, session_of, folder, name):
         if why_not:
             attempts.append(Attempt(recipe, recipe, {}, why_not=why_not))
             continue
-        attempts.append(_attempt(recipe, recipe, {}, request, session_of, Path(folder) / recipe / name))
+        attempts.append(_attempt(recipe, recipe, {}, request, session_of, Path(folder) / recipe))
     return attempts
 
 
-def try_mends(findings, attempts, request, session_of, folder, name):
+def try_mends(findings, attempts, request, session_of, folder):
     """An Attempt for each remedy of the Findings that takes more than a plain call and is not among `attempts`."""
     more, names = [], {attempt.name for attempt in attempts}
     for finding in findings:
@@ -59,8 +59,8 @@ def try_mends(findings, attempts, request, session_of, folder, name):
         while shown in names:
             shown = f"{called} ({len(names)})"
         names.add(shown)
-        output = Path(folder) / f"mend{len(names)}" / name
-        more.append(_attempt(finding.recipe, shown, finding.options, request, session_of, output))
+        place = Path(folder) / f"mend{len(names)}"
+        more.append(_attempt(finding.recipe, shown, finding.options, request, session_of, place))
     return more
 
 
@@ -68,6 +68,11 @@ def attempt_of(finding, attempts):
     """The Attempt at what the Finding's remedy says, or None."""
     asked = (finding.recipe, finding.options)
     return next((one for one in attempts if (one.recipe, one.asked) == asked), None)
+
+
+def made(attempts):
+    """{name: path} of the models that the attempts made."""
+    return {attempt.name: attempt.quantized.path for attempt in attempts if attempt.quantized is not None}
 
 
 def _name(recipe, options):
@@ -85,11 +90,12 @@ def _pointless(recipe, operators):
     return ""
 
 
-def _attempt(recipe, name, asked, request, session_of, output):
+def _attempt(recipe, name, asked, request, session_of, place):
     reader = () if recipe == "dynamic" else (request.feeds.calibration,)
     operators = {node.op_type for node in graph.nodes(graph.load(request.fp32))}
     options = ({"op_types": WITH_LSTM} if recipe == "dynamic" and "LSTM" in operators else {}) | asked
-    output.parent.mkdir()
+    output = place / (f"{request.fp32.stem}.int8.onnx" if request.save is None else request.save.name)
+    place.mkdir()
     try:
         with stage(f"quantizing: {name}"):
             quantized = getattr(recipes, recipe)(request.fp32, output, *reader, card=request.card, **options)
