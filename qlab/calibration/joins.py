@@ -2,7 +2,9 @@
 
 import numpy as np
 
-SUMS, CONCAT = ("Add", "Sub", "Sum", "Where"), "Concat"  # Where puts together as an Add does: a mask, a default
+from qlab.graph.operators import SUMS
+
+CONCAT = "Concat"
 CODES = 255
 FEWEST = {CONCAT: 32, "sum": 16}  # codes: below, an input of a Concat keeps less than about 30 dB; half of the channels
 

@@ -3,12 +3,11 @@
 from collections import Counter
 from dataclasses import dataclass, field, replace
 
-from qlab.graph.inferring import CODES, FLOATS
+from qlab.graph.operators import CODES, FLOATS, gives_floats
 from qlab.graph.wiring import Wiring
 
 STRONGEST = ("integer", "float", "boundary", "other")  # kinds: what a part of a model is that does several
 TO_SUMS = {"MatMulInteger", "ConvInteger"}
-TO_FLOAT = {"DequantizeLinear", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "MatMulNBits", "DynamicQuantizeLSTM"}
 
 
 @dataclass
@@ -69,7 +68,7 @@ def flow(wiring, producer, reader):
     if source.kind == "other":
         return "other"
     quantizes = source.op_type in ("QuantizeLinear", "DynamicQuantizeLinear")
-    return "codes" if quantizes or (source.kind == "integer" and source.op_type not in TO_FLOAT) else "floats"
+    return "codes" if quantizes or (source.kind == "integer" and not gives_floats(source.node)) else "floats"
 
 
 def flow_of(kind):

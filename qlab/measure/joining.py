@@ -6,9 +6,9 @@ import numpy as np
 from onnx import TensorProto, helper
 
 from qlab import graph
-from qlab.graph.counting import kind_of
+from qlab.graph.operators import factors, is_product, kind_of
 from qlab.measure.profiles import NodeTime
-from qlab.measure.work import PROFILER_TYPES, Tensor, factors, is_depthwise, is_product, macs, moved_bytes, sign_pair
+from qlab.measure.work import PROFILER_TYPES, Tensor, is_depthwise, macs, moved_bytes, sign_pair
 
 
 def node_times(model, runs, feeds):

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from onnx import NodeProto, helper
 
+from qlab.graph.operators import CLIPS
+
 TO_CODES, TO_FLOATS = "QuantizeLinear", "DequantizeLinear"
 MOVERS = {
     "DepthToSpace", "Expand", "Flatten", "Gather", "Identity", "MaxPool", "Reshape", "Slice", "SpaceToDepth", "Split",
@@ -95,7 +97,7 @@ def find(names, network, original):
 def _clipped_by_codes(name, kept, missing, network, original):
     """The tensor whose codes stand for the missing `name` by rule 4, or None."""
     maker = original.producers.get(name)
-    if name not in missing or maker is None or maker.op_type not in ("Relu", "Clip"):
+    if name not in missing or maker is None or maker.op_type not in CLIPS:
         return None
     before = maker.input[0]
     alone = len(original.readers[before]) == 1 and before not in original.outputs

@@ -3,9 +3,8 @@
 import numpy as np
 
 from qlab import graph
+from qlab.graph.operators import DRAWS
 from qlab.machine.runtime import open_session, run
-
-DRAWS = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 
 
 def random_draws(model, path, feed):

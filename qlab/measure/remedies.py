@@ -1,11 +1,10 @@
 """The calls that mend a model, written so that they can be copied."""
 
+from qlab.graph.operators import DYNAMIC, STATIC
 from qlab.measure.work import CONVOLUTIONS, MATRIX_PRODUCTS
 
 # A kind of product below this share of all multiply-adds does not decide which recipe fits.
 SMALL_SHARE = 0.05
-DYNAMIC = {"DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"}
-STATIC = {"QLinearConv", "QLinearMatMul", "QGemm"}
 
 
 def recipe_for(profile):

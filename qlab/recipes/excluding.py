@@ -5,8 +5,8 @@ import difflib
 import onnx
 
 from qlab import graph
+from qlab.graph.operators import FLOAT_PRODUCTS
 from qlab.recipes.choosing import check_names
-from qlab.recipes.fates import PRODUCTS
 
 WIDEST_SPAN = 255.0  # of what a Softmax reads: steps of 1, each a factor of e in the result
 
@@ -61,7 +61,7 @@ def around_masks(work, ranges, op_types):
         todo = [softmax]
         while todo:
             node = todo.pop()
-            if node.name in seen or node.op_type in PRODUCTS:
+            if node.name in seen or node.op_type in FLOAT_PRODUCTS:
                 continue
             seen.add(node.name)
             if node.op_type in op_types:
@@ -80,7 +80,7 @@ def of_unlike_sizes(work, ranges, op_types):
     for node in nodes:
         from_join = next((crowded[name] for name in node.input if name in crowded), "")
         why = from_join or next((f"{name!r}: {why}" for name in node.output[:1] if (why := _crowded(ranges, name))), "")
-        if not why or node.op_type in PRODUCTS or (from_join and node.op_type not in op_types):
+        if not why or node.op_type in FLOAT_PRODUCTS or (from_join and node.op_type not in op_types):
             continue
         if node.op_type in op_types:
             reasons[node.name] = why

@@ -1,11 +1,12 @@
 """ConvInteger, which is what dynamic quantization makes of a convolution."""
 
+from qlab.graph.operators import FUSED_ACTIVATIONS
 from qlab.measure.finding import Finding
 from qlab.measure.remedies import call, recipe_for
 from qlab.text import ms
 
 # What dynamic quantization puts behind a ConvInteger, then what a float or a static convolution has fused into it.
-AFTER = ({"Cast"}, {"Mul"}, {"Add"}, {"Relu", "Clip", "LeakyRelu", "HardSigmoid", "Sigmoid", "Tanh"})
+AFTER = ({"Cast"}, {"Mul"}, {"Add"}, FUSED_ACTIVATIONS)
 
 
 def conv_integer(examination, bill):

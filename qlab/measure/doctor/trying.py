@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qlab import graph, recipes
+from qlab.graph.operators import CONVOLUTIONS
 from qlab.machine.runtime import run
 from qlab.measure.doctor.stages import stage
 from qlab.recipes import Quantized
-from qlab.recipes.fates import CONVOLUTIONS
 
 RECIPES = ("dynamic", "static", "hybrid")
 
@@ -42,7 +42,7 @@ def try_recipes(request, session_of, folder, name):
 
 def _pointless(recipe, operators):
     """Why this recipe cannot make anything that another does not make."""
-    if recipe == "hybrid" and not operators & set(CONVOLUTIONS):
+    if recipe == "hybrid" and not operators & CONVOLUTIONS:
         return "the model has no convolutions, so it would be dynamic"
     return ""
 
