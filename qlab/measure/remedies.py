@@ -1,6 +1,6 @@
 """The calls that mend a model, written so that they can be copied."""
 
-from qlab.graph.operators import DYNAMIC, STATIC
+from qlab.graph.operators import DYNAMIC, NO_INTEGER_KERNEL, STATIC
 from qlab.measure.work import CONVOLUTIONS, MATRIX_PRODUCTS
 
 # A kind of product below this share of all multiply-adds does not decide which recipe fits.
@@ -13,7 +13,7 @@ def recipe_for(profile):
     for node in profile.nodes:
         if node.op_type in CONVOLUTIONS:
             work["convolutions"] += node.macs
-        elif node.op_type in MATRIX_PRODUCTS and node.weights:
+        elif node.op_type in MATRIX_PRODUCTS - NO_INTEGER_KERNEL and node.weights:
             work["matrix products"] += node.macs
     whole = sum(work.values()) or 1
     small = {what for what, macs in work.items() if macs < SMALL_SHARE * whole}

@@ -51,6 +51,8 @@ def macs(node, tensors):
         return math.prod(result.shape) * attribute(node, "K", 0)
     if right is None:
         return 0
+    if node.op_type == "Einsum":
+        return _einsum_macs(node, [tensors.get(name) for name in node.input])
     if node.op_type in CONVOLUTIONS:
         moving = left if "Transpose" in node.op_type else result
         return math.prod(moving.shape) * math.prod(right.shape[1:])
@@ -64,6 +66,20 @@ def macs(node, tensors):
         return 0
     depth = left.shape[-2 if attribute(node, "transA", 0) and len(left.shape) > 1 else -1]
     return math.prod(result.shape) * depth
+
+
+def _einsum_macs(node, inputs):
+    """The product of the sizes of all its indices; what "..." stands for is as long as the longest."""
+    terms = attribute(node, "equation", b"").decode().replace(" ", "").split("->")[0].split(",")
+    if None in inputs:
+        return 0
+    sizes, rest = {}, [1]
+    for term, tensor in zip(terms, inputs, strict=True):
+        before, _, behind = term.partition("...")
+        shape, end = tensor.shape, len(tensor.shape) - len(behind)
+        rest.append(math.prod(shape[len(before) : end]))
+        sizes |= zip(before + behind, shape[: len(before)] + shape[end:], strict=True)
+    return math.prod(sizes.values()) * max(rest)
 
 
 def sign_pair(node, tensors):
