@@ -8,7 +8,7 @@ from onnx import ModelProto, NodeProto
 from qlab import markup
 from qlab.graph.files import load
 from qlab.graph.inferring import element_types
-from qlab.graph.operators import CODES, FLOAT_PRODUCTS, is_quantized, kind_of, of
+from qlab.graph.operators import CODES, FLOAT_PRODUCTS, SOUND, codes_of, is_quantized, kind_of, of
 from qlab.graph.optimizing import optimized as optimized_graph
 from qlab.graph.walking import bodies, graphs, nodes
 from qlab.text import listed
@@ -21,7 +21,7 @@ _TONES = {"integer": "good", "float": "quiet", "boundary": "watch"}
 class Census:
     """How many nodes compute where; Counters keyed (domain, op_type), the standard domain being "".
 
-    integer   a matrix product or convolution of integers, or any other node that works on 8-bit or narrower codes
+    integer   a matrix product or convolution of integers, or any other node that works on codes
     float     nodes that read or write floats
     boundary  QuantizeLinear, DequantizeLinear, DynamicQuantizeLinear, Cast
     other     shapes, indices and masks (int64, bool), and control flow: neither
@@ -60,9 +60,10 @@ def count(model: ModelProto) -> Census:
     """The Census of a ModelProto."""
     counters = {kind: Counter() for kind in ("integer", "float", "boundary", "other")}
     types = element_types(model)
+    codes = codes_of(nodes(model), types)
     for node in nodes(model):
         domain = "" if node.domain == "ai.onnx" else node.domain
-        counters[kind_of(node, types)][domain, node.op_type] += 1
+        counters[kind_of(node, types, codes)][domain, node.op_type] += 1
     return Census(**counters)
 
 
@@ -107,7 +108,7 @@ def _weights_of(node):
 
 
 def _holds_codes(tensor):
-    return tensor.data_type in CODES and len(tensor.dims) > 1
+    return tensor.data_type in CODES | {SOUND} and len(tensor.dims) > 1
 
 
 def counted(what, counter):

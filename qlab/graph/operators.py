@@ -13,7 +13,14 @@ from onnx import NodeProto, TensorProto, helper
 CONVOLUTION, PRODUCT, RECURRENCE, ATTENTIVE = "convolution", "matrix product", "recurrent", "attention"
 BLOCKED_INT8_ACCURACY = 4  # MatMulNBits' accuracy_level that quantizes the activations to int8
 
-CODES = {TensorProto.UINT8, TensorProto.INT8, TensorProto.UINT4, TensorProto.INT4, TensorProto.UINT2, TensorProto.INT2}
+# Types of codes: what QuantizeLinear gives. SOUND, in which recordings come as well, is one in some models: `codes_of`.
+SOUND = TensorProto.INT16
+CODES = {
+    getattr(TensorProto, name) for name in (
+        "UINT16", "UINT8", "INT8", "UINT4", "INT4", "UINT2", "INT2",
+        "FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ", "FLOAT4E2M1",
+    )
+}  # fmt: skip
 FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
 
 
@@ -202,9 +209,20 @@ def core(op_type):
 LAYERS = frozenset(core(name) for name in FLOAT_PRODUCTS & (CONVOLUTIONS | MATRIX_PRODUCTS))
 
 
-def kind_of(node, types):
+def codes_of(nodes, types):
+    """The element types that are codes in a model of these nodes: SOUND only where a Q or DQ makes or takes it."""
+    edges = (node for node in nodes if node.op_type in Q_AND_DQ)
+    return (
+        CODES | {SOUND}
+        if any(types.get(name) == SOUND for one in edges for name in (*one.input, *one.output))
+        else CODES
+    )
+
+
+def kind_of(node, types, codes=CODES):
     """Where `node` computes: "integer", "float", "boundary" or "other". `types` maps tensor names to element types.
 
+    codes  what `codes_of` gives for the whole model
     1. Q, DQ, dynamic Q and Cast are the boundary; control flow, constants and questions for a shape compute nothing.
     2. Integer kernels are known by name: onnxruntime's optimized graph leaves some tensors without a type.
     3. MatMulNBits computes on integers only where it may quantize its activations.
@@ -216,7 +234,7 @@ def kind_of(node, types):
         return "integer" if attribute(node, "accuracy_level", 0) == BLOCKED_INT8_ACCURACY else "float"
     inputs = {types.get(name, 0) for name in node.input if name}
     outputs = {types.get(name, 0) for name in node.output if name}
-    if inputs & CODES:
+    if inputs & codes:
         return "integer"
     return "float" if (inputs | outputs) & (FLOATS | {TensorProto.UNDEFINED}) else "other"
 

@@ -11,8 +11,8 @@ from onnx import AttributeProto, NodeProto, TensorProto, inliner
 
 from qlab.graph.files import load
 from qlab.graph.inferring import element_types
-from qlab.graph.operators import kind_of
-from qlab.graph.walking import depth_first
+from qlab.graph.operators import codes_of, kind_of
+from qlab.graph.walking import depth_first, nodes
 
 STATES_AFTER = {"Loop": 2, "Scan": 0}  # inputs of the node before those that the body's inputs take
 
@@ -83,7 +83,7 @@ class Wiring:
     """All ops of a model; nodes inside If, Loop and Scan stand before the node that holds them.
 
     outputs  the source of each output of the model
-    types    element types by tensor name
+    types    element types by tensor name; codes, those of them that are codes
     opsets   version by domain, the standard one being ""
     """
 
@@ -91,6 +91,7 @@ class Wiring:
     outputs: list
     output_names: list[str]
     types: dict[str, int]
+    codes: set[int]
     opsets: dict[str, int]
 
     @cached_property
@@ -145,14 +146,14 @@ def wire(model):
             raise ValueError(f"the model's functions cannot be put in their place: {error}; export it anew") from None
     types = element_types(model)
     ops, names = [], []
-    kinds = partial(kind_of, types=types)
+    kinds = partial(kind_of, types=types, codes=(codes := codes_of(nodes(model), types)))
     known = _enter(model.graph, (), ChainMap(), kinds, ops, names)
     for op, scope in zip(ops, names, strict=True):
         op.sources.extend(_resolve(name, inner) for name, inner in scope)
     outputs = [value.name for value in model.graph.output]
     _check_circles(ops)
     opsets = {standard(opset.domain): opset.version for opset in model.opset_import}
-    return Wiring(ops, [_resolve(name, known) for name in outputs], outputs, types, opsets)
+    return Wiring(ops, [_resolve(name, known) for name in outputs], outputs, types, codes, opsets)
 
 
 def _enter(graph, path, outer, kinds, ops, names):
