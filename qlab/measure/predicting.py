@@ -103,7 +103,8 @@ def is_quantized_by(node, recipe):
     if node.family not in PRODUCT_FAMILIES or node.op_type in NO_INTEGER_KERNEL:
         return False
     if recipe == "static":
-        return node.family != "other product"
+        stacked = node.family == "matrix product" and len(node.weights) not in (0, 2)  # recipes.static leaves them
+        return node.family != "other product" and not stacked
     if node.family == "convolution":
         over_time = len(node.weights) == 3
         return recipe == "hybrid" and not (over_time and node.depthwise)
