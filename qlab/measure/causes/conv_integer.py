@@ -63,6 +63,9 @@ def _chain(examination, node):
         if len(readers) == 1 and readers[0].op_type in operators:
             node = readers[0]
             yield node
+    gated = examination.consumers.get(node.node.output[0], [])  # HardSwish, which a float convolution has fused, too
+    if len(gated) == 2 and {one.op_type for one in gated} == {"HardSigmoid", "Mul"}:
+        yield from gated
 
 
 def _is_scalar(node):
