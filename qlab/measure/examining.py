@@ -32,6 +32,7 @@ class Examination:
     layers           LayerErrors
     card             whose ratios say what is slow; choice, what the recipes would choose on it
     is_own_card      whether the card is this machine's, so that its ratios and the profile's times go together
+    saturates_here   whether u8 x s8 saturates on the CPU that measured this, whatever the card says of another
     """
 
     fp32: Profile
@@ -42,6 +43,7 @@ class Examination:
     card: Card
     choice: Choice
     is_own_card: bool
+    saturates_here: bool = False
 
     @property
     def path(self):
@@ -130,6 +132,7 @@ def examine(
         card=card,
         choice=choose(card),
         is_own_card=card.name == own.name,
+        saturates_here=(card if card.name == own.name else own).saturates,
     )
 
 

@@ -52,14 +52,17 @@ class PooledError:
         self._parts = {}  # {(axis, dimensions): energies of each part's signal and noise, or None}
         self._numbers = Counter()  # {(axis, dimensions): how many numbers each of these parts has}
 
-    def add(self, reference, approximation, *, masks=False):
-        """Count two arrays of one shape; with `masks`, positions that a finite attention mask fills are left out."""
+    def add(self, reference, approximation, *, masks=False, counted=True):
+        """Count two arrays of one shape; with `masks`, positions that a finite attention mask fills are left out.
+
+        counted  True, or an array of booleans that fits: positions that do not count are left out as well
+        """
         self.size += reference.size
         reference, approximation = reference.astype(np.float64), approximation.astype(np.float64)
-        counted = np.isfinite(reference)
-        if not counted.all():
-            outside = reference[~counted], approximation[~counted]
-            self._misplaced |= not np.array_equal(*outside, equal_nan=True)
+        finite = np.isfinite(reference)
+        outside = counted & ~finite
+        self._misplaced |= not np.array_equal(reference[outside], approximation[outside], equal_nan=True)
+        counted = counted & finite
         if masks:
             counted &= ~_masked(reference, approximation)
         error = np.subtract(reference, approximation, where=counted, out=np.zeros_like(reference))
@@ -111,6 +114,11 @@ class PooledError:
         if not self._noise:
             return math.inf
         return 10 * math.log10(self._signal / self._noise) if self._signal else -math.inf
+
+
+def is_float(array):
+    """Whether an array holds floats, bfloat16 included."""
+    return array.dtype.kind == "f" or array.dtype.name == "bfloat16"
 
 
 def _masked(reference, approximation):

@@ -31,6 +31,9 @@ def dynamic(
 ) -> Quantized:
     """Quantize the weights of `model`, and its activations at run time, to uint8. Writes `output`; needs no data.
 
+    An activation has one range for the whole batch: beside a row 50 times as loud, or beside padding that the model
+    turns into large numbers, a row has fewer codes than alone. Stack what is alike, or run it one at a time.
+
     model, output  paths; `model` is never touched, `output` appears whole or not at all
     op_types       which operators: "MatMul" (Gemm with it), "LSTM", "Conv", "Attention", "Gather". Convolutions stay in
                    float unless asked for: ConvInteger fuses with nothing, and takes its weights as the left operand

@@ -34,6 +34,7 @@ def hybrid(
 
     Pointwise convolutions over time (conformers have two in each block) are matrix products, and treated as such.
     Depthwise ones over time stay in float: they multiply so little that quantizing costs more than integers gain.
+    What is dynamic has one range for the whole batch, as in `dynamic`: a loud row takes codes from those beside it.
 
     model, output  paths; `model` is never touched, `output` appears whole or not at all
     reader         representative feeds, {input name: array}, or a CalibrationDataReader; consumed once

@@ -617,6 +617,7 @@ def _sessions():
     return {"fp32": open_session(models.path("conformer")), "the article's int8": open_session(quantized("article"))}
 
 
+@cache
 def _groups():
     spoken = models.utterances("test")
     features = [models.features(each.samples) for each in (spoken[0], spoken[1], spoken[5])]
@@ -684,6 +685,31 @@ def _batch_mistakes(session, features):
         }  # fmt: skip
 
 
+@cache
+def _of_one_run(model, group):
+    """(what `together` gives, {mistake: what it gives} of each sentence)."""
+    session, features = _sessions()[model], _groups()[group]
+    return together(session, features), list(_batch_mistakes(session, features))
+
+
+@cache
+def _of_runs_alone(model, group):
+    """(what `alone` gives, {mistake: what it gives} of each sentence)."""
+    session, features = _sessions()[model], _groups()[group]
+    longest = max(map(len, features))
+    filled = [session.run(["ctc_log_probs"], batch([each], longest))[0][0] for each in features]
+    batched, _ = _of_one_run(model, group)
+    depends = [
+        {
+            "the sentence's numbers depend on who is beside it": row,
+            "the run is its own, but it is filled up to the longest of the list, and the filling counts for "
+            "the scale: a longer neighbour changes the numbers": more[: len(row)],
+        }
+        for row, more in zip(batched, filled, strict=True)
+    ]
+    return alone(session, features), depends
+
+
 def judge_together(answer):
     for model, session in _sessions().items():
         for group, features in _groups().items():
@@ -695,7 +721,7 @@ def judge_together(answer):
             if len(watched.feeds) != 1:
                 raise Almost(f"{said}: {len(watched.feeds)} runs; asked for one, with all sentences in its batch")
             asked = "zeros behind the shorter sentences, up to the longest, and for each its own length?"
-            _judge_rows(rows, together(session, features), list(_batch_mistakes(session, features)), said, asked)
+            _judge_rows(rows, *_of_one_run(model, group), said, asked)
 
 
 def judge_alone(answer):
@@ -703,18 +729,8 @@ def judge_alone(answer):
         for group, features in _groups().items():
             said = f"alone, {model}, {group}"
             rows = _rows(_asked(answer, f"{said}: it", session, [each.copy() for each in features]), features, said)
-            longest = max(map(len, features))
-            filled = [session.run(["ctc_log_probs"], batch([each], longest))[0][0] for each in features]
-            depends = [
-                {
-                    "the sentence's numbers depend on who is beside it": row,
-                    "the run is its own, but it is filled up to the longest of the list, and the filling counts for "
-                    "the scale: a longer neighbour changes the numbers": more[: len(row)],
-                }
-                for row, more in zip(together(session, features), filled, strict=True)
-            ]
             asked = "each sentence in a run of its own, with nothing behind it?"
-            _judge_rows(rows, alone(session, features), depends, said, asked)
+            _judge_rows(rows, *_of_runs_alone(model, group), said, asked)
 
 
 @exercise("07.4", "a batch that does not mix")

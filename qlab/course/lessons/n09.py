@@ -25,8 +25,8 @@ from qlab import graph, machine, models, sqnr_db
 from qlab.course.brief import brief, error_text, kind
 from qlab.course.expect import call, expect_array, expect_number
 from qlab.course.lessons import exercise, folder
+from qlab.course.lessons.n00 import article_models, fewer, that_run
 from qlab.course.lessons.n00 import sentences as sentences_of_00
-from qlab.course.lessons.n00 import that_run
 from qlab.course.lessons.n05 import Feeds
 from qlab.course.lessons.n07 import in_points, listen
 from qlab.course.plots.lesson09 import amdahl, predicted_and_measured, rows, three_machines, timeline
@@ -50,26 +50,9 @@ __all__ = [  # what the notebook uses beside the checks
 ]  # fmt: skip
 
 
-def article_models():
-    """(Transformer, its feed, CNN, its feed), both of the article's size.
-
-    Under QLAB_FAST=1 the small trained conformer stands for the Transformer, and a line says so.
-    """
-    face, face_feed = models.path("face_unet_full"), models.example_feed("face_unet_full")
-    if os.environ.get("QLAB_FAST") != "1":
-        return models.path("conformer_full"), models.example_feed("conformer_full", frames=250), face, face_feed
-    print("QLAB_FAST=1: the small conformer stands for the article's Transformer in all that follows")
-    return models.path("conformer"), models.feed(models.utterances("test")[0].samples), face, face_feed
-
-
 def sentences(noise_db):
     """The test sentences in noise, all 320; under QLAB_FAST=1 an eighth."""
     return fewer(sentences_of_00(noise_db=noise_db))
-
-
-def fewer(items):
-    """All of them; under QLAB_FAST=1, for tests, every other one."""
-    return items[::2] if os.environ.get("QLAB_FAST") == "1" else items
 
 
 # A machine whose truth is known: to judge a benchmark by.
@@ -793,11 +776,17 @@ def _is_depthwise(node):
 
 def _outputs_db(path):
     """SQNR of the conformer's outputs, of the file against fp32."""
-    one, other = (
-        np.concatenate([session.run(["ctc_log_probs"], feed)[0].ravel() for feed in _hybrid_feeds()[1]])
-        for session in (open_session(models.path("conformer")), open_session(path))
-    )
-    return sqnr_db(one, other)
+    return sqnr_db(_fp32_outputs(), _outputs(path))
+
+
+@cache
+def _fp32_outputs():
+    return _outputs(models.path("conformer"))
+
+
+def _outputs(path):
+    session = open_session(path)
+    return np.concatenate([session.run(["ctc_log_probs"], feed)[0].ravel() for feed in _hybrid_feeds()[1]])
 
 
 def _matrices(counts):

@@ -1,6 +1,10 @@
 """What was asked for, checked: all that is cheap to check, before anything that takes long."""
 
+import importlib
 import re
+import sys
+from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +12,8 @@ from qlab import graph, machine
 from qlab.files import check_target, scratch
 from qlab.graph.feeds import check_feed
 from qlab.machine import Card
-from qlab.machine.runtime import check_threads, open_session
+from qlab.machine.runtime import check_threads, open_session, run
+from qlab.measure.compare import agreement, check_agree
 from qlab.measure.doctor.feeding import Feeds, feeds_for
 from qlab.measure.doctor.stages import stage
 from qlab.measure.latency import rounds_here
@@ -27,6 +32,7 @@ class Request:
     card           the machine card to judge by; card_name, the reference card's name if it is not this machine's own
     html, save     where to write, or None
     tries_recipes  False: only diagnose
+    metric         what `compare` takes as `agree`, or None; metric_name, module:function
     """
 
     fp32: Path
@@ -39,6 +45,8 @@ class Request:
     threads: int
     rounds: int
     tries_recipes: bool
+    metric: Callable | None = None
+    metric_name: str | None = None
 
 
 def checked(arguments):
@@ -53,12 +61,18 @@ def checked(arguments):
     read = [path for path in (fp32, int8, arguments.calibration) if path is not None]
     read += [path.parent / name for path, model in models.items() for name in external_files(model)]
     _check_outputs(arguments, models, read)
+    metric = None if arguments.metric is None else _metric(arguments.metric)
     named = None if arguments.card is None else machine.card(arguments.card)
     session, other = opened(fp32), None if int8 is None else opened(int8)
     if int8 is not None:
         _check_same_signature(session, other, fp32, int8)
     with stage("trying inputs that this model runs on" if arguments.calibration is None else "reading the feeds"):
         feeds = feeds_for(fp32, session, arguments.calibration)
+    if metric is not None:
+        with _said_of_metric(arguments.metric):
+            names = [output.name for output in session.get_outputs()]
+            reference = [dict(zip(names, run(session, feeds.measured[0]), strict=True))]
+            agreement(metric, reference, reference, fp32.name)
     if int8 is not None:
         check_feed(other, feeds.measured[0], int8.name)
     with stage("measuring what this machine is good at"):
@@ -74,7 +88,37 @@ def checked(arguments):
         threads=arguments.threads,
         rounds=arguments.rounds,
         tries_recipes=not arguments.no_recipes,
+        metric=metric,
+        metric_name=arguments.metric,
     )
+
+
+def _metric(spec):
+    """The function that `spec`, module:function, names; the working folder is searched first."""
+    module, _, name = spec.partition(":")
+    if not all(part.isidentifier() for part in [*module.split("."), name]):
+        raise ValueError(f"--metric is {spec!r}; expected module:function, such as mine:agree for agree in ./mine.py")
+    sys.path.insert(0, "")
+    importlib.invalidate_caches()
+    with _said_of_metric(spec):
+        try:
+            function = getattr(importlib.import_module(module), name, None)
+        except (Exception, SystemExit) as error:  # a stranger's module may raise anything
+            raise ValueError(f"cannot import {module!r}: {type(error).__name__}: {error}") from error
+        finally:
+            sys.path.remove("")
+        if function is None:
+            raise ValueError(f"{module!r} has no {name!r}")
+        check_agree(function)
+    return function
+
+
+@contextmanager
+def _said_of_metric(spec):
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"--metric {spec}: {error}") from error
 
 
 def opened(path):
