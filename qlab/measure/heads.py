@@ -17,13 +17,13 @@ import re
 
 import numpy as np
 
+from qlab.graph.operators import MATRIX_PRODUCTS, Q_AND_DQ, REARRANGING
 from qlab.graph.walking import bodies, graphs
 from qlab.measure.pooled import is_float
 
 CLASS, LOG_CLASS, YES_NO, LABEL, LOGITS, DIRECTION = "class", "log-class", "yes or no", "label", "logits", "direction"
 
-_HANDING_ON = {"Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "QuantizeLinear",
-               "DequantizeLinear"}  # fmt: skip
+_HANDING_ON = REARRANGING | Q_AND_DQ | {"Cast"}
 _HEADS = {
     "Softmax": CLASS, "Div": CLASS, "LogSoftmax": LOG_CLASS, "Log": LOG_CLASS, "Sub": LOG_CLASS,
     "Sigmoid": YES_NO, "HardSigmoid": YES_NO, "ArgMax": LABEL, "TopK": LABEL, "Greater": LABEL, "GreaterOrEqual": LABEL,
@@ -31,7 +31,6 @@ _HEADS = {
 }  # fmt: skip
 _POOLED = {"ReduceMean", "ReduceMax", "ReduceSum", "GlobalAveragePool", "GlobalMaxPool", "Gather", "Tanh", "MatMul",
            "Gemm", "Div", "BatchNormalization", "LayerNormalization", "LpNormalization"}  # fmt: skip
-_PRODUCTS = {"MatMul", "Gemm", "Einsum", "FusedMatMul"}
 _SCORES, _VECTORS = re.compile("logit|class|cls|score|label|prob", re.I), re.compile("embed|embd|emb$|vector", re.I)
 _STEP, _WIDEST, _NEAR_1 = 64, 4096, 5e-3
 
@@ -52,7 +51,7 @@ def heads_of(model):
 def _head(name, producers, readers, constants):
     """(what it is or None, whether it is pooled) of the tensor `name`."""
     node = producers.get(name)
-    while node is not None and _PRODUCTS.isdisjoint(readers.get(name, ())):
+    while node is not None and MATRIX_PRODUCTS.isdisjoint(readers.get(name, ())):
         if node.op_type == "If":
             place = list(node.output).index(name)
             found = {_head(body.output[place].name, producers, readers, constants) for body in bodies(node)}
