@@ -1,6 +1,8 @@
-"""Answers counted beside SQNR: classes, labels, yes or no; of embeddings the cosine."""
+"""Beside SQNR: answers counted, of embeddings the cosine, and what a metric of the reader's own says."""
 
+import inspect
 import math
+from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +12,7 @@ from qlab.measure.pooled import PooledError, is_float
 
 ENOUGH = 60  # of as many answers, none of which changes, 5 % at most would at 95 % confidence (the rule of three)
 DIVERSE = 10  # as many must be other than the commonest: what always says no keeps saying no
+FULL = 1e-3  # what rounding may take from full agreement
 
 
 @dataclass(frozen=True)
@@ -126,3 +129,51 @@ def _cosines(expected, got, where):
 def _cosine(cosines, error):
     every = np.concatenate(cosines) if cosines else np.zeros(0)
     return None if not every.size or error.remark else Cosine(float(every.mean()), float(every.min()))
+
+
+def check_agree(agree):
+    """Raise ValueError unless `agree` can be called with two dictionaries."""
+    wanted = "expected a function agree(reference, outputs) of two {output name: array}"
+    if not callable(agree):
+        raise ValueError(f"agree is {agree!r}; {wanted}")
+    try:
+        parameters = inspect.signature(agree)
+    except ValueError:  # some functions written in C show none
+        return
+    try:
+        parameters.bind({}, {})
+    except TypeError:
+        raise ValueError(f"agree takes {parameters}; {wanted}") from None
+
+
+def agreement(agree, reference, answers, name):
+    """The mean of agree(reference, outputs) over the feeds; -inf where NaN comes of the model's own NaN."""
+    pairs = zip(reference, answers, strict=True)
+    values = [_agreement(agree, *pair, f"feed {at} of {name!r}") for at, pair in enumerate(pairs)]
+    mean = float(np.mean(values))
+    if answers is reference and mean < 1 - FULL:
+        raise ValueError(
+            f"agree gives {mean:g} for the reference against itself; expected 1 for full agreement, and less for less: "
+            "compare with the reference's outputs, not with the truth, and let larger be better"
+        )
+    return mean
+
+
+def _agreement(agree, expected, got, place):
+    try:
+        value = agree(deepcopy(expected), deepcopy(got))
+    except (Exception, SystemExit) as error:  # a stranger's code may raise anything
+        raise ValueError(f"agree raised {type(error).__name__} on {place}: {error}") from error
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]
+    is_number = isinstance(value, int | float | np.bool_ | np.integer | np.floating)
+    if is_number and not all(map(_is_finite, got.values())) and not math.isfinite(value):
+        return -math.inf
+    if not is_number or not -math.inf < value <= 1 + FULL:
+        shown = repr(value) if is_number or value is None else f"a {type(value).__name__}"
+        raise ValueError(f"agree returned {shown} on {place}; expected a finite number, 1 for full agreement, no more")
+    return float(value)
+
+
+def _is_finite(values):
+    return not isinstance(values, np.ndarray) or values.dtype.kind != "f" or np.isfinite(values).all()

@@ -1,9 +1,7 @@
 """Time models against each other, fairly, and say how much of each other's answers they keep."""
 
-import inspect
 import math
 from collections.abc import Callable, Mapping
-from copy import deepcopy
 from functools import partial
 
 import numpy as np
@@ -11,19 +9,17 @@ import numpy as np
 from qlab.graph.feeds import as_feeds, check_feed
 from qlab.graph.files import load
 from qlab.machine.runtime import open_session, run
-from qlab.measure.answers import kept
+from qlab.measure.answers import agreement, check_agree, kept
 from qlab.measure.comparison import Comparison, Row
 from qlab.measure.files import RANDOM_WEIGHTS, has_random_weights, size_mb
 from qlab.measure.heads import heads_of
 from qlab.measure.latency import rounds_here, time_models
-from qlab.measure.outputs import check_outputs, counted_by, is_hidden, output_quality
+from qlab.measure.outputs import DIFFERS, check_outputs, counted_by, is_hidden, output_quality
 from qlab.measure.padding import counted_places
 from qlab.measure.randomness import random_draws
 from qlab.measure.streaming import stream_of
 from qlab.measure.verdict import judge, speedup_interval
 from qlab.types import Feeds, ModelPath
-
-FULL = 1e-3  # what rounding may take from full agreement
 
 
 def compare(
@@ -123,12 +119,14 @@ def _qualities(sessions, stream, model, agree):
         check_outputs(reference, answers, reference_name, name, counted)
         judged = first, first if answers is reference else stream.judged(answers)
         quality[name], notes[name], parts[name] = output_quality(*judged, counted, places)
+        found = _kept(*judged, heads, places)
+        counting = {f"{output} {DIFFERS}" for output, one in found.items() if one.answers is not None}
+        notes[name] = [note for note in notes[name] if note not in counting]
         notes[name] += stream.remark(reference, answers, min(quality[name].values(), default=math.nan), counted)
-        told[name] = {"kept": _kept(*judged, heads, places)}
-        told[name]["agreement"] = math.nan if agree is None else agreement(agree, *judged, name)
+        told[name] = {"kept": found, "agreement": math.nan if agree is None else agreement(agree, *judged, name)}
         if has_random_weights(session):
             notes[name].insert(0, RANDOM_WEIGHTS)
-        elif is_hidden(parts[name], quality[name]):
+        elif is_hidden(parts[name], quality[name]) and not _is_answered(found.get(parts[name].tensor)):
             notes[name].append(f"of {parts[name]}")
     return quality, notes, parts, told
 
@@ -145,52 +143,9 @@ def _kept(reference, answers, heads, places):
     return {output: one for output, one in found.items() if one is not None}
 
 
-def check_agree(agree):
-    """Raise ValueError unless `agree` can be called with two dictionaries."""
-    wanted = "expected a function agree(reference, outputs) of two {output name: array}"
-    if not callable(agree):
-        raise ValueError(f"agree is {agree!r}; {wanted}")
-    try:
-        parameters = inspect.signature(agree)
-    except ValueError:  # some functions written in C show none
-        return
-    try:
-        parameters.bind({}, {})
-    except TypeError:
-        raise ValueError(f"agree takes {parameters}; {wanted}") from None
-
-
-def agreement(agree, reference, answers, name):
-    """The mean of agree(reference, outputs) over the feeds; -inf where NaN comes of the model's own NaN."""
-    pairs = zip(reference, answers, strict=True)
-    values = [_agreement(agree, *pair, f"feed {at} of {name!r}") for at, pair in enumerate(pairs)]
-    mean = float(np.mean(values))
-    if answers is reference and mean < 1 - FULL:
-        raise ValueError(
-            f"agree gives {mean:g} for the reference against itself; expected 1 for full agreement, and less for less: "
-            "compare with the reference's outputs, not with the truth, and let larger be better"
-        )
-    return mean
-
-
-def _agreement(agree, expected, got, place):
-    try:
-        value = agree(deepcopy(expected), deepcopy(got))
-    except (Exception, SystemExit) as error:  # a stranger's code may raise anything
-        raise ValueError(f"agree raised {type(error).__name__} on {place}: {error}") from error
-    if isinstance(value, np.ndarray) and value.ndim == 0:
-        value = value[()]
-    is_number = isinstance(value, int | float | np.bool_ | np.integer | np.floating)
-    if is_number and not all(map(_is_finite, got.values())) and not math.isfinite(value):
-        return -math.inf
-    if not is_number or not -math.inf < value <= 1 + FULL:
-        shown = repr(value) if is_number or value is None else f"a {type(value).__name__}"
-        raise ValueError(f"agree returned {shown} on {place}; expected a finite number, 1 for full agreement, no more")
-    return float(value)
-
-
-def _is_finite(values):
-    return not isinstance(values, np.ndarray) or values.dtype.kind != "f" or np.isfinite(values).all()
+def _is_answered(one):
+    """Whether answers tell what an output keeps: a class that is never likely may be lost without a loss."""
+    return one is not None and one.answers is not None and one.answers.tell
 
 
 def _answers(session, feed, name):

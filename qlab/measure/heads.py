@@ -7,13 +7,14 @@ Which of these an output is, is seen from the node that produces it, through wha
 2. Sigmoid: yes or no, above 0.5. Not the three channels of a picture, nor vectors of 2 or 4 numbers, which are places.
 3. ArgMax, TopK or a comparison: labels, as they are.
 4. MatMul or Gemm with constant weights: logits. Nothing in such a node tells them from an embedding or a regression, so
-   the output's name decides, or its width: fewer than 64 numbers, or as many as no layer is wide, a multiple of 64; but
-   not 4, a box, nor in sequences 3 or fewer.
+   the output's name decides, or its width: in a batch what is no multiple of 64, as layers are, nor 4, a box; in a
+   sequence 5 to 63. What is called logits is some, whatever node produces it.
 5. An embedding: vectors of length 1, an output whose name says so, or one pooled or projected vector for each row of a
    batch, 64 to 4,096 wide. Its direction is what is read: the cosine.
 """
 
 import re
+from typing import NamedTuple
 
 import numpy as np
 
@@ -33,66 +34,94 @@ _POOLED = {"ReduceMean", "ReduceMax", "ReduceSum", "GlobalAveragePool", "GlobalM
            "Gemm", "Div", "BatchNormalization", "LayerNormalization", "LpNormalization"}  # fmt: skip
 _SCORES, _VECTORS = re.compile("logit|class|cls|score|label|prob", re.I), re.compile("embed|embd|emb$|vector", re.I)
 _STEP, _WIDEST, _NEAR_1 = 64, 4096, 5e-3
+DEEP = 50  # branches and parts inside each other
+
+
+class Head(NamedTuple):
+    """What a producing node is: its kind or None, whether it pools or projects, and how many classes a product has."""
+
+    kind: str | None = None
+    pooled: bool = False
+    width: int | None = None
 
 
 def heads_of(model):
-    """{output: what the node that produces it says that it is}, of a ModelProto; `reading` looks at its values, too."""
-    every = list(graphs(model))
-    producers = {name: node for one in every for node in one.node for name in node.output}
-    readers = {name: [] for name in producers}
-    for one in every:
-        for node in one.node:
-            for name in node.input:
-                readers.setdefault(name, []).append(node.op_type)
-    constants = {tensor.name for one in every for tensor in one.initializer}
-    return {output.name: _head(output.name, producers, readers, constants) for output in model.graph.output}
+    """{output: Head}, of a ModelProto: what the node that produces each output says that it is."""
+    seen = _Seen(list(graphs(model)))
+    return {output.name: seen.head(output.name) for output in model.graph.output}
 
 
-def _head(name, producers, readers, constants):
-    """(what it is or None, whether it is pooled) of the tensor `name`."""
-    node = producers.get(name)
-    while node is not None and MATRIX_PRODUCTS.isdisjoint(readers.get(name, ())):
-        if node.op_type == "If":
-            place = list(node.output).index(name)
-            found = {_head(body.output[place].name, producers, readers, constants) for body in bodies(node)}
-            return found.pop() if len(found) == 1 else (None, False)
-        if node.op_type == "Concat":
-            found = {_head(one, producers, readers, constants) for one in node.input}
-            return found.pop() if len(found) == 1 else (None, False)
-        if node.op_type == "ReduceMean" and _head(node.input[0], producers, readers, constants)[0] == YES_NO:
-            return YES_NO, False
-        if node.op_type in _HANDING_ON:
-            name = node.input[0]
-        elif node.op_type == "Add" and (product := _biased(node, producers)):
-            name = product
-        else:
-            head = _HEADS.get(node.op_type)
-            weighs = head != LOGITS or _is_constant(node.input[1], producers, constants)
-            return head if weighs else None, node.op_type in _POOLED
-        node = producers.get(name)
-    return None, False
+class _Seen:
+    """Who produces and who reads each name, in all graphs of a model."""
 
+    def __init__(self, every):
+        nodes = [node for one in every for node in one.node]
+        self._producers = {name: node for node in nodes for name in node.output}
+        self._multiplied = {name for node in nodes if node.op_type in MATRIX_PRODUCTS for name in node.input}
+        self._sizes = {tensor.name: list(tensor.dims) for one in every for tensor in one.initializer}
+        self._found = {}
 
-def _biased(add, producers):
-    """The product that an Add adds its bias to, or None."""
-    for name in add.input:
-        if name in producers and producers[name].op_type in ("MatMul", "Gemm"):
-            return name
-    return None
+    def head(self, name, depth=0):
+        """The Head of the tensor `name`."""
+        if name not in self._found:
+            self._found[name] = self._head(name, depth) if depth < DEEP else Head()
+        return self._found[name]
 
+    def _head(self, name, depth):
+        node = self._producers.get(name)
+        while node is not None and name not in self._multiplied:
+            alike = []
+            if node.op_type == "If":
+                place = list(node.output).index(name)
+                alike = [body.output[place].name for body in bodies(node)]
+            elif node.op_type == "Concat":
+                alike = list(node.input)
+            if alike:
+                found = {self.head(one, depth + 1) for one in alike}
+                return found.pop() if len(found) == 1 else Head()
+            if node.op_type == "ReduceMean" and self.head(node.input[0], depth + 1).kind == YES_NO:
+                return Head(YES_NO)
+            product = self._biased(node) if node.op_type == "Add" else None
+            if product is None and node.op_type not in _HANDING_ON:
+                return self._of(node)
+            name = product or node.input[0]
+            node = self._producers.get(name)
+        return Head()
 
-def _is_constant(name, producers, constants):
-    while name in producers and producers[name].op_type in _HANDING_ON:
-        name = producers[name].input[0]
-    return name in constants or (name in producers and producers[name].op_type == "Constant")
+    def _of(self, node):
+        kind, pooled, width = _HEADS.get(node.op_type), node.op_type in _POOLED, None
+        if kind == LOGITS:
+            weights, turns = self._constant(node.input[1])
+            if weights is None:
+                return Head(None, pooled)
+            turns ^= any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
+            width = weights[0 if turns else -1] if len(weights) == 2 else None
+        return Head(kind, pooled, width)
+
+    def _biased(self, add):
+        """The product that an Add adds its bias to, or None."""
+        return next((one for one in add.input if self._type(one) in ("MatMul", "Gemm")), None)
+
+    def _type(self, name):
+        return self._producers[name].op_type if name in self._producers else None
+
+    def _constant(self, name):
+        """(sizes, whether it is turned) of a constant, through what hands it on; (None, False) of anything else."""
+        turns = False
+        while self._type(name) in _HANDING_ON:
+            turns ^= self._type(name) == "Transpose"
+            name = self._producers[name].input[0]
+        if self._type(name) == "Constant":
+            return [], turns
+        return self._sizes.get(name), turns
 
 
 def reading(output, head, arrays):
     """(what is read from the `arrays` of an output, along which axis), or None; `head` is what `heads_of` says."""
-    kind, pooled = head
+    kind, pooled, width = head
     shape, has_vectors = arrays[0].shape, all(x.ndim > 1 and x.shape[-1] > 1 and x.size for x in arrays)
     named = bool(_SCORES.search(output))
-    if arrays[0].dtype.kind == "b" or (kind == LABEL and all(map(_are_whole, arrays))):
+    if arrays[0].dtype.kind in "bOU" or (kind == LABEL and all(map(_are_whole, arrays))):
         return LABEL, None
     if not is_float(arrays[0]) or not shape:
         return None
@@ -107,7 +136,9 @@ def reading(output, head, arrays):
     if _VECTORS.search(output) or (shape[-1] >= 16 and all(map(_are_units, arrays))):
         return DIRECTION, -1
     if kind == LOGITS and (named or _is_as_wide_as_classes(shape)):
-        return LOGITS, -1
+        return (LOGITS, -1) if width in (None, shape[-1]) else None
+    if kind is None and "logit" in output.lower():
+        return LOGITS, 1 if len(shape) == 4 else -1  # of each pixel, as convolutions give them
     if pooled and not named and len(shape) == 2 and _STEP <= shape[-1] <= _WIDEST:
         return DIRECTION, -1
     return None

@@ -10,7 +10,7 @@ from qlab.measure.pooled import PooledError, is_float
 
 LOST_DB, HIDDEN_DB = 15.0, 20.0  # a part that keeps less than this, and so much less than the whole, is remarked on
 
-OTHER_NUMBER = "other number of"
+OTHER_NUMBER, DIFFERS = "other number of", "differs"
 
 
 def counted_by(model):
@@ -65,7 +65,7 @@ def output_quality(reference, answers, counted=None, places=None):
             continue
         if not is_float(first):
             if any(((one != other) & here).any() for (one, other), here in zip(pairs, counting, strict=True)):
-                remarks.append(f"{output} differs")
+                remarks.append(f"{output} {DIFFERS}")
             continue
         error = PooledError()
         for pair, here in zip(pairs, counting, strict=True):

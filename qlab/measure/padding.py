@@ -33,7 +33,11 @@ def counted_places(run, feeds, reference):
             axes = _padded_axes(run, feeds[at], reference[at], name, *marking[at])
             for mark, here, answers in zip(marking, places, reference, strict=True):
                 if mark is not None:
-                    shown = {output: _shown(mark[0], answers[output].shape, axis) for output, axis in axes.items()}
+                    shown = {
+                        output: _shown(mark[0], answers[output].shape, axis)
+                        for output, axis in axes.items()
+                        if len(answers[output]) == len(mark[0])
+                    }
                     here |= {output: here.get(output, True) & one for output, one in shown.items()}
             if axes:
                 break
@@ -90,7 +94,7 @@ def _padded_axes(run, feed, reference, name, hidden, unmarked):
         return {}
     axes, is_used = {}, bool(NAMED.search(name))
     padded = hidden.any(axis=1)
-    arrays = {output: x for output, x in reference.items() if _is_array(x) and x.ndim > 1}
+    arrays = {output: x for output, x in reference.items() if _is_array(x) and x.ndim > 1 and x.dtype.kind in "fiub"}
     for output, expected in arrays.items():
         changed, moved = (_differs(expected, other[output]) for other in (refilled, unmasked))
         axis = _time_axis(expected, changed, hidden)

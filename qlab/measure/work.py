@@ -104,6 +104,6 @@ def moved_bytes(node, tensors):
 
 
 def is_depthwise(node, tensors):
-    """Whether `node` is a convolution in which every output channel sees one input channel only."""
+    """Whether `node` is a convolution that makes one channel of each, by itself: many of each are work like any."""
     weights = tensors.get(node.input[factors(node)[1]]) if node.op_type in CONVOLUTIONS else None
-    return weights is not None and weights.shape[1:2] == (1,) and attribute(node, "group", 1) > 1
+    return weights is not None and weights.shape[:2] == (attribute(node, "group", 1), 1) and weights.shape[0] > 1

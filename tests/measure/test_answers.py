@@ -1,11 +1,14 @@
 """Answers are counted beside SQNR where an output is one, and a metric of the reader's own is taken."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from qlab import measure, models
+from qlab import graph, measure, models
 from qlab.measure.answers import Answers
 from qlab.measure.doctor.recommending import too_inexact
+from qlab.measure.heads import heads_of
 from tests.recipes.builders import BOOL, FLOAT, INT64, node, noise, save, value
 
 ROWS, WIDTH, CLASSES = 200, 24, 10
@@ -70,6 +73,8 @@ def test_above_one_half_of_a_sigmoid_is_a_yes(tmp_path):
 def test_labels_are_counted_instead_of_called_wrong(tmp_path):
     tail = [node("ArgMax", ["h"], ["y"], axis=-1, keepdims=0)]
     row, expected, got = compared(tmp_path, tail, kind=INT64, shape=[None], error=0.02)
+    row = replace(row, agreement=np.nan)
+    assert row.note == ""
     assert row.answers == Answers(int((expected != got).sum()), ROWS, row.answers.others)
     assert 0 < row.answers.changed < ROWS * 0.05
     assert too_inexact(row) == ""
@@ -220,3 +225,28 @@ def test_a_model_whose_numbers_are_not_finite_does_not_agree(tmp_path):
     row = compared(tmp_path, [], agree=lambda a, b: 1 - np.abs(a["y"] - b["y"]).mean(), error=np.nan)
     assert row.agreement == -np.inf
     assert too_inexact(row).startswith("agreement -inf")
+
+
+def test_a_class_that_is_never_likely_is_not_remarked_on_where_answers_tell(tmp_path):
+    """Its probability is next to nothing, and off by a lot."""
+    turned = [node("Constant", [], ["rare"], value_floats=[0.0] * 9 + [-30.0]), node("Add", ["h", "rare"], ["r"])]
+    row, expected, got = compared(tmp_path, [*turned, node("Softmax", ["r"], ["y"], axis=-1)], error=0.01)
+    rare = [x[:, -1].astype(np.float64) for x in (expected, got)]
+    assert rare[0].max() < 1e-6
+    assert row.answers.tell
+    assert row.note == ""
+
+
+def test_logits_that_are_turned_or_flattened_are_not_read_along_the_wrong_axis(tmp_path):
+    turned = compared(tmp_path, [node("Transpose", ["h"], ["y"], perm=[1, 0])])[0]
+    assert turned.answers is None
+    flat = [node("Constant", [], ["shape"], value_ints=[4, -1]), node("Reshape", ["h", "shape"], ["logits"])]
+    assert compared(tmp_path, flat, output="logits")[0].answers is None
+
+
+def test_parts_that_are_joined_over_and_over_are_looked_at_once(tmp_path):
+    nodes = [node("Sigmoid", ["x"], ["part0"])]
+    nodes += [node("Concat", [f"part{at}"] * 2, [f"part{at + 1}"], axis=0) for at in range(60)]
+    outputs = [value("part60", FLOAT, None)]
+    path = save(tmp_path / "m.onnx", nodes, [value("x", FLOAT, [1])], outputs, {})
+    assert set(heads_of(graph.load(path))) == {"part60"}

@@ -95,3 +95,23 @@ def test_frames_behind_the_length_of_an_utterance_do_not_count():
     assert counted_places(
         run, [alone := {"speech": features[0][None], "speech_lengths": lengths[:1]}], [run(alone)]
     ) == [{}]
+
+
+def additive(path, error=0.0):
+    """An attention that a mask of 0 and -10000, as floats, is added to."""
+    w = {"v": noise(WIDTH, 12, seed=1) + np.float32(error) * noise(WIDTH, 12, seed=2), "axis": np.array([1])}
+    nodes = [
+        node("Transpose", ["x"], ["k"], perm=[0, 2, 1]), node("MatMul", ["x", "k"], ["product"]),
+        node("Unsqueeze", ["added", "axis"], ["u"]), node("Add", ["product", "u"], ["s"]),
+        node("Softmax", ["s"], ["p"], axis=-1), node("MatMul", ["p", "x"], ["c"]),
+        node("MatMul", ["c", "v"], ["logits"]),
+    ]  # fmt: skip
+    inputs = [value("x", FLOAT, ["n", "t", WIDTH]), value("added", FLOAT, ["n", "t"])]
+    return save(path, nodes, inputs, [value("logits", FLOAT, None)], w)
+
+
+def test_a_mask_that_is_added_hides_as_well(tmp_path):
+    paths = {"fp32": additive(tmp_path / "a.onnx"), "int8": additive(tmp_path / "b.onnx", 0.1)}
+    given = {"x": noise(BATCH, TIME, WIDTH) / 4, "added": np.where(KEPT, 0, -10_000).astype(np.float32)}
+    row = measure.compare(paths, given, rounds=1).rows[1]
+    assert row.answers.total == LENGTHS.sum()

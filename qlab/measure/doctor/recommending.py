@@ -70,10 +70,10 @@ def recommend(rows, present=None):
 
 def rule(rows):
     """The rule in words, for what these Rows are judged by."""
-    if by_metric(rows[-1]):
+    if any(map(by_metric, rows)):
         shares = f"agreement of at least {GOOD_SAME} by the given metric, or within {NEAR_SAME} of the best of these"
         return f"{_FASTER} keeps an {shares}, never below {LEAST_SAME}. {_FASTEST} {AS_SAME} more."
-    if by_answers(rows[-1]):
+    if any(by_answers(row) for row in rows if not row.is_reference):
         shares = f"keeps {100 * GOOD_SAME} % of the answers or comes within {100 * NEAR_SAME} % of the best of these"
         others = f"An output without answers {_DECIBELS}"
         return f"{_FASTER} {shares}, never below {100 * LEAST_SAME:.0f} %. {others} {_FASTEST} {100 * AS_SAME} % more."

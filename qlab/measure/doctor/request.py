@@ -13,7 +13,7 @@ from qlab.files import check_target, scratch
 from qlab.graph.feeds import check_feed
 from qlab.machine import Card
 from qlab.machine.runtime import check_threads, open_session, run
-from qlab.measure.compare import agreement, check_agree
+from qlab.measure.answers import agreement, check_agree
 from qlab.measure.doctor.feeding import Feeds, feeds_for
 from qlab.measure.doctor.stages import stage
 from qlab.measure.latency import rounds_here

@@ -56,7 +56,7 @@ def _comparison(visit):
 
 def _judged_by(visit):
     """What accuracy is judged by, and what that cannot tell."""
-    row = visit.comparison.rows[-1]
+    row = max(visit.comparison.rows[1:], key=lambda row: (by_metric(row), by_answers(row)))  # of a broken one, neither
     if by_metric(row):
         feeds = plural(visit.comparison.feeds, "feed")
         return f"Judged by {visit.request.metric_name}: agreement, the mean of {feeds}; 1 is full agreement."

@@ -129,7 +129,8 @@ def _compared(models, request):
     found = compare(models, request.feeds.measured, threads=request.threads, rounds=request.rounds, **options)
     if request.feeds.source is not None:
         return found
-    return replace(found, rows=[replace(row, kept={}) for row in found.rows])  # what is read from noise means nothing
+    rows = [row if math.isnan(row.sqnr_db) else replace(row, kept={}) for row in found.rows]
+    return replace(found, rows=rows)  # what is read from noise means little, where there are numbers besides
 
 
 def _best_diagnosed(recommendation, comparison, made, request):

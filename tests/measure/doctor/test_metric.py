@@ -45,7 +45,7 @@ def mine(tmp_path, monkeypatch, request):
 
 @pytest.fixture
 def counted(monkeypatch):
-    """counted(name=(changed, total, others, dB)): what a comparison counts from now on; who is not named, as the first."""
+    """counted(name=(changed, total, others, dB)): what is counted from now on; who is not named, as the first."""
 
     def arrange(agreement=None, **told):
         def compare(models, feed, *, threads, rounds, agree=None):
