@@ -40,6 +40,9 @@ class Operator:
     fuses      onnxruntime's convolution takes it in
     commutes   the order of its inputs does not matter
     meets      "sum", "concat": it puts tensors under one scale
+    forgets    what it gives has lost how small it was inside, or is as large whatever went in
+    at_load    what onnxruntime does around it of its own accord when it opens a model: "rounds" the weights that stand
+               between Q and DQ, "passes" a Q or DQ on to its other side, or "folds" it into the product ahead
     draws      random numbers;   counts, the length of its result depends on the values that it reads
     weights    place of the right factor among the inputs, bias, that of a summand; None where it has none of its own
     scales     {place of codes among the inputs: places of their (scale, zero point)}; None where there is no such input
@@ -58,6 +61,8 @@ class Operator:
     fuses: bool = False
     commutes: bool = False
     meets: str = ""
+    forgets: bool = False
+    at_load: str = ""
     draws: bool = False
     counts: bool = False
     weights: int | None = None
@@ -76,16 +81,16 @@ def _integer(name, **what):
 
 OPERATORS = {one.name: one for one in (
     # Products of floats
-    Operator("Conv", CONVOLUTION, weights=1, bias=2),
-    Operator("ConvTranspose", CONVOLUTION, weights=1, bias=2, kernel=False),
+    Operator("Conv", CONVOLUTION, weights=1, bias=2, at_load="rounds"),
+    Operator("ConvTranspose", CONVOLUTION, weights=1, bias=2, kernel=False, at_load="rounds"),
     Operator("FusedConv", CONVOLUTION, weights=1, bias=2),
-    Operator("MatMul", PRODUCT, weights=1),
+    Operator("MatMul", PRODUCT, weights=1, at_load="rounds"),  # with an Add behind it, which makes it a Gemm
     Operator("FusedMatMul", PRODUCT, weights=1),
-    Operator("Gemm", PRODUCT, weights=1, bias=2),
+    Operator("Gemm", PRODUCT, weights=1, bias=2, at_load="rounds"),
     Operator("FusedGemm", PRODUCT, weights=1, bias=2),
     Operator("Einsum", PRODUCT, kernel=False),
-    Operator("LSTM", RECURRENCE, weights=1),
-    *_each("GRU RNN", family=RECURRENCE, weights=1, kernel=False),
+    Operator("LSTM", RECURRENCE, weights=1, forgets=True),
+    *_each("GRU RNN", family=RECURRENCE, weights=1, kernel=False, forgets=True),
     Operator("Attention", ATTENTIVE),
     *_each("MultiHeadAttention GroupQueryAttention", family=ATTENTIVE, kernel=False),
 
@@ -124,9 +129,11 @@ OPERATORS = {one.name: one for one in (
     Operator("Cast", where="boundary"),
 
     # What moves numbers. ReorderInput and ReorderOutput are onnxruntime's own, around its blocked (NCHWc) convolutions.
-    *_each("Flatten Identity ReorderInput ReorderOutput Reshape Squeeze Transpose Unsqueeze", moves="all"),
-    *_each("DepthToSpace Expand Gather GatherElements GatherND MaxPool Pad Resize ReverseSequence Slice SpaceToDepth "
-           "Split Tile Trilu Upsample", moves="some"),
+    *_each("Flatten Identity Reshape Squeeze Transpose Unsqueeze", moves="all", at_load="passes"),
+    *_each("ReorderInput ReorderOutput", moves="all"),
+    *_each("MaxPool Slice", moves="some", at_load="passes"),
+    *_each("DepthToSpace Expand Gather GatherElements GatherND Pad Resize ReverseSequence SpaceToDepth Split Tile "
+           "Trilu Upsample", moves="some"),
     Operator("Concat", meets="concat"),
 
     # Control flow, constants, and questions for a shape
@@ -138,14 +145,19 @@ OPERATORS = {one.name: one for one in (
     *_each("BeamSearch GreedySearch Sampling", counts=True),
     Operator("Loop", where="other", counts=True),
 
-    *_each("Clip Relu", clips=True, fuses=True),
-    *_each("HardSigmoid HardSwish LeakyRelu Sigmoid Tanh", fuses=True),
-    *_each("Add Sum", commutes=True, meets="sum"),
+    *_each("Clip Relu", clips=True, fuses=True, at_load="folds"),
+    *_each("HardSwish LeakyRelu", fuses=True),
+    *_each("HardSigmoid Sigmoid Tanh", fuses=True, forgets=True),
+    *_each("Elu Erf Exp Gelu LogSoftmax Selu Softmax Softplus Softsign", forgets=True),
+    Operator("Add", commutes=True, meets="sum", at_load="folds"),
+    Operator("Sum", commutes=True, meets="sum"),
     *_each("Sub Where", meets="sum"),  # Where puts together as an Add does: a mask, a default
-    *_each("And Equal Max Min Mul Or Xor", commutes=True),
+    Operator("Mul", commutes=True, at_load="folds"),
+    *_each("And Equal Max Min Or Xor", commutes=True),
     *_each("Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike", draws=True),
-    *_each("BatchNormalization CumSum EmbedLayerNormalization InstanceNormalization LayerNormalization", kernel=False),
-    Operator("TopK", kernel=False),
+    *_each("InstanceNormalization LayerNormalization", kernel=False, forgets=True),
+    Operator("BatchNormalization", kernel=False, at_load="folds"),
+    *_each("CumSum EmbedLayerNormalization TopK", kernel=False),
 )}  # fmt: skip
 
 
@@ -175,6 +187,10 @@ REARRANGING = _names(lambda one: one.moves == "all")
 CLIPS = _names(lambda one: one.clips)
 FUSED_ACTIVATIONS = _names(lambda one: one.fuses)
 COMMUTATIVE = _names(lambda one: one.commutes)
+FORGETFUL = _names(lambda one: one.forgets)
+ROUNDED_AT_LOAD, PASSED_AT_LOAD, FOLDED_AT_LOAD = (
+    _names(lambda one, what=what: one.at_load == what) for what in ("rounds", "passes", "folds")
+)
 SUMS = _names(lambda one: one.meets == "sum")
 DRAWS = _names(lambda one: one.draws)
 COUNTING = tuple(name for name, one in OPERATORS.items() if one.counts)

@@ -5,9 +5,8 @@ import difflib
 import onnx
 
 from qlab import graph
-from qlab.graph.operators import FLOAT_PRODUCTS
+from qlab.graph.operators import FLOAT_PRODUCTS, PASSED_AT_LOAD
 from qlab.recipes.choosing import check_names
-from qlab.recipes.guarding import MOVES
 
 NEEDED = "a Log, root or quotient behind needs smaller numbers than codes tell apart"
 SHOWN = 5  # names in a note
@@ -127,11 +126,11 @@ def _fused_into(node, source, producers):
     for other in graph.nodes(source):
         for name in other.input:
             consumers.setdefault(name, []).append(other)
-    moves = node.op_type in MOVES
+    moves = node.op_type in PASSED_AT_LOAD
     while node is not None:
         if node.output[0] in producers:
             found = producers[node.output[0]]
-            while found.op_type in MOVES and not moves:  # products of stacks are fused between two Reshapes
+            while found.op_type in PASSED_AT_LOAD and not moves:  # products of stacks are fused between two Reshapes
                 found = producers[found.input[0]]
             return found.name
         following = consumers.get(node.output[0], [])

@@ -359,7 +359,6 @@ ALLOWED = {
     ("models/skeletons.py", ""): "those whose fan-in it can tell from the shape of the weights",
     ("measure/heads.py", "_HEADS"): "what an output is that such a node gives",
     ("measure/heads.py", "_POOLED"): "what an embedding is the result of",
-    ("recipes/guarding.py", "WEIGHTS_QUANTIZED_AT_LOAD"): "what onnxruntime does to them when it opens a model",
 }
 LEAST = 3  # operators in a set that make it a table
 
