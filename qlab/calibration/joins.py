@@ -3,9 +3,10 @@
 import numpy as np
 
 from qlab.calibration.magnitudes import Magnitudes
+from qlab.graph.operators import SUMS
 from qlab.text import figures
 
-SUMS, CONCAT = ("Add", "Sub", "Sum", "Where"), "Concat"  # Where puts together as an Add does: a mask, a default
+CONCAT = "Concat"
 CODES = 255
 FEWEST = {CONCAT: 32, "sum": 16}  # codes: below, an input of a Concat keeps less than about 30 dB; half of the channels
 

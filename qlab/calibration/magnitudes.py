@@ -4,15 +4,12 @@ import numpy as np
 from onnx import numpy_helper
 from onnx.external_data_helper import uses_external_data
 
+from qlab.graph.operators import FORGETFUL
+
 CODES = 255
 FEWEST = 16  # codes, for the median number: 16 steps are off by 2 % of themselves, one by 29 %; noise has about 20
 SAMPLED = 4096  # numbers of one array that stand for all
 EXPONENTS = np.arange(-160, 130)  # to base 2, of every float32
-# What comes out of these has lost how small it was inside, or is as large whatever went in.
-FORGETS = {
-    "Elu", "Erf", "Exp", "Gelu", "GRU", "HardSigmoid", "InstanceNormalization", "LayerNormalization", "LogSoftmax",
-    "LSTM", "RNN", "Selu", "Sigmoid", "Softmax", "Softplus", "Softsign", "Tanh",
-}  # fmt: skip
 
 
 class Magnitudes:
@@ -68,7 +65,7 @@ class Magnitudes:
             powers[name] = power
             found.setdefault(name, f"{end.name or end.output[0]!r} ({end.op_type})")
             node = self._producers.get(name)
-            if node is not None and node.op_type not in FORGETS:
+            if node is not None and node.op_type not in FORGETFUL:
                 todo += [(each, power * self._raised(node), end) for each in node.input if each]
         return found
 

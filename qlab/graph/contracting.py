@@ -5,7 +5,7 @@ import math
 from itertools import count, pairwise
 
 from qlab.graph.gathering import MOST, chains, in_order, neighbours, twins, wired
-from qlab.graph.surroundings import MOVERS, PRODUCTS, core
+from qlab.graph.operators import LAYERS, REARRANGING, core
 from qlab.graph.view import STRONGEST
 
 # What it costs to join two groups, beside their size:
@@ -62,7 +62,7 @@ class _Work:
         self.weight = {one: sum(map(_weight, group)) for one, group in inside.items()}
         self.scopes = {one: group[0].scope for one, group in inside.items()}
         self.operators = {one: {op.op_type for op in group} for one, group in inside.items()}
-        self.has_product = {one: any(core(op.op_type) in PRODUCTS for op in group) for one, group in inside.items()}
+        self.has_product = {one: any(core(op.op_type) in LAYERS for op in group) for one, group in inside.items()}
         self.heap, self.ticket = [], count()
         for one in sorted(self.members, key=self.rank.get):
             self._offer(one)
@@ -192,4 +192,4 @@ def _kind(kinds):
 def _weight(op):
     """How much a node adds to its box's size: products are what the network is made of, moves are not."""
     name = core(op.op_type)
-    return 4 if name in PRODUCTS else 0.5 if name in MOVERS or op.kind == "boundary" else 1
+    return 4 if name in LAYERS else 0.5 if name in REARRANGING or op.kind == "boundary" else 1

@@ -3,32 +3,25 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from onnx import ModelProto, NodeProto, TensorProto
+from onnx import ModelProto, NodeProto
 
 from qlab import markup
 from qlab.graph.files import load
-from qlab.graph.inferring import CODES, FLOATS, element_types
+from qlab.graph.inferring import element_types
+from qlab.graph.operators import CODES, FLOAT_PRODUCTS, SOUND, codes_of, is_quantized, kind_of, of
 from qlab.graph.optimizing import optimized as optimized_graph
 from qlab.graph.walking import bodies, graphs, nodes
 from qlab.text import listed
 from qlab.types import ModelPath
 
-BOUNDARY = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Cast"}
-INTEGER = {
-    "ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM",
-    "QAttention", "QEmbedLayerNormalization", "QGemm", "QMoE", "QOrderedMatMul",
-}  # fmt: skip
-WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "GRU", "LSTM", "MatMul", "RNN"}
-NO_ARITHMETIC = {"If", "Loop", "Scan", "Constant", "Shape", "Size"}
 _TONES = {"integer": "good", "float": "quiet", "boundary": "watch"}
-BLOCKED_INT8_ACCURACY = 4  # MatMulNBits' accuracy_level that quantizes the activations to int8
 
 
 @dataclass(frozen=True)
 class Census:
     """How many nodes compute where; Counters keyed (domain, op_type), the standard domain being "".
 
-    integer   a matrix product or convolution of integers, or any other node that works on 8-bit or narrower codes
+    integer   a matrix product or convolution of integers, or any other node that works on codes
     float     nodes that read or write floats
     boundary  QuantizeLinear, DequantizeLinear, DynamicQuantizeLinear, Cast
     other     shapes, indices and masks (int64, bool), and control flow: neither
@@ -67,45 +60,16 @@ def count(model: ModelProto) -> Census:
     """The Census of a ModelProto."""
     counters = {kind: Counter() for kind in ("integer", "float", "boundary", "other")}
     types = element_types(model)
-    for graph in graphs(model):
-        for node in graph.node:
-            domain = "" if node.domain == "ai.onnx" else node.domain
-            counters[kind_of(node, types)][domain, node.op_type] += 1
+    codes = codes_of(nodes(model), types)
+    for node in nodes(model):
+        domain = "" if node.domain == "ai.onnx" else node.domain
+        counters[kind_of(node, types, codes)][domain, node.op_type] += 1
     return Census(**counters)
 
 
 def operator_label(domain, op_type):
     """ "Conv", "com.microsoft.QLinearConv": an operator with its domain."""
     return f"{domain}.{op_type}".lstrip(".")
-
-
-def kind_of(node, types):
-    """Where `node` computes: "integer", "float", "boundary" or "other". `types` maps tensor names to element types.
-
-    1. Q, DQ, dynamic Q and Cast are the boundary; control flow, constants and questions for a shape compute nothing.
-    2. Integer kernels are known by name: onnxruntime's optimized graph leaves some tensors without a type.
-    3. MatMulNBits computes on integers only where it may quantize its activations.
-    4. Otherwise the types decide: codes in, integer; a float or something unknown in or out, float.
-    """
-    if node.op_type in BOUNDARY:
-        return "boundary"
-    if node.op_type in NO_ARITHMETIC:
-        return "other"
-    if node.op_type in INTEGER or node.op_type.startswith("QLinear"):
-        return "integer"
-    if node.op_type == "MatMulNBits":
-        levels = [attribute.i for attribute in node.attribute if attribute.name == "accuracy_level"]
-        return "integer" if levels == [BLOCKED_INT8_ACCURACY] else "float"
-    inputs = {types.get(name, 0) for name in node.input if name}
-    outputs = {types.get(name, 0) for name in node.output if name}
-    if inputs & CODES:
-        return "integer"
-    return "float" if (inputs | outputs) & (FLOATS | {TensorProto.UNDEFINED}) else "other"
-
-
-def is_quantized(node: NodeProto) -> bool:
-    """Whether `node` is one that a quantizer writes: it computes on integers, or stands at the boundary to them."""
-    return node.op_type in INTEGER | (BOUNDARY - {"Cast"}) | {"MatMulNBits"} or node.op_type.startswith("QLinear")
 
 
 def quantized_by(model: ModelProto) -> list[str]:
@@ -129,7 +93,7 @@ def products_of_cast_codes(model: ModelProto) -> list[NodeProto]:
         codes |= {tensor.name for tensor in graph.initializer if _holds_codes(tensor)}
     for node in nodes(model):
         stored = [one.t for one in node.attribute if node.op_type == "Constant" and one.name == "value"]
-        if node.op_type in WEIGHTED and len(node.input) > 1 and node.input[1] in codes:
+        if _weights_of(node) in codes:
             found.append(node)
         handed_on = not is_quantized(node) and not any(bodies(node))
         if handed_on and constants.issuperset(filter(None, node.input)):
@@ -138,8 +102,13 @@ def products_of_cast_codes(model: ModelProto) -> list[NodeProto]:
     return found
 
 
+def _weights_of(node):
+    place = of(node.op_type).weights if node.op_type in FLOAT_PRODUCTS else None
+    return node.input[place] if place is not None and len(node.input) > place else None
+
+
 def _holds_codes(tensor):
-    return tensor.data_type in CODES and len(tensor.dims) > 1
+    return tensor.data_type in CODES | {SOUND} and len(tensor.dims) > 1
 
 
 def counted(what, counter):

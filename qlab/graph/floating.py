@@ -8,6 +8,7 @@ from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from qlab.graph.counting import quantized_by
+from qlab.graph.operators import QUANTIZERS
 from qlab.graph.walking import bodies, reads
 from qlab.numerics import kernels
 
@@ -53,7 +54,7 @@ def _restore(one, opsets, outer, outer_renamed):
         ):
             kept.append(_clip(node, limits, stored))
             renamed[node.output[0]] = kept[-1].output[0]
-        elif node.op_type in ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"):
+        elif node.op_type in QUANTIZERS:
             renamed[node.output[0]] = node.input[0]
             stored |= dict(zip(node.output[1:], (np.float32(1), np.float32(0)), strict=False))
         elif node.op_type in WITHOUT_INTEGERS and node.input[1] in stored:

@@ -169,6 +169,6 @@ def _add_ends(view, home, role, ends):
         zone = min(view.boxes[number].zone for number in touched) if role == "input" else 2 * len(view.frames)
         view.boxes.append(Box(ends=names, role=role, zone=zone - zone % 2))
         last = len(view.boxes) - 1
-        what = mixed({flow_of(view.wiring.types.get(name)) for name in names})
+        what = mixed({flow_of(view.wiring, name) for name in names})
         for number in touched:
             view.edges[(last, number) if role == "input" else (number, last)] = what

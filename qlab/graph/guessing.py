@@ -7,6 +7,8 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from qlab.graph.operators import REARRANGING
+
 # What a symbolic size is for, by the words in its name. Nothing is in a cache before the first step.
 MEANINGS = {
     "batch": ({"batch", "bs", "b", "n"}, 1),
@@ -20,7 +22,7 @@ BATCH, TIME, SPACE, CHANNELS = (MEANINGS[key][1] for key in ("batch", "time", "s
 UNNAMED = 16
 LENGTHS = {"len", "length", "size"}
 STARTS_AT_ZERO = {"type", "segment", "position", "offset", "start", "past", "cache", "index", "step"}
-PASSED_ON = {"Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
+PASSED_ON = REARRANGING | {"Cast"}
 
 
 @dataclass(frozen=True)

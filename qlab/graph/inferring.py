@@ -5,15 +5,10 @@ import contextlib
 import onnx
 from onnx import TensorProto
 
+from qlab.graph.operators import CODES, KEEP_THE_TYPE
 from qlab.graph.walking import graphs
 
 LARGE = 4096  # bytes: what is larger is a weight, never a shape that inference could need
-CODES = {TensorProto.UINT8, TensorProto.INT8, TensorProto.UINT4, TensorProto.INT4, TensorProto.UINT2, TensorProto.INT2}
-FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
-KEEP_THE_TYPE = {
-    "Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "Identity", "MaxPool", "Pad", "Reshape", "Resize", "Slice",
-    "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze",
-}  # fmt: skip
 
 
 def element_types(model):

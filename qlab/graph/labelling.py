@@ -5,8 +5,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from qlab.graph.lettering import DETAIL, HEAD, WIDEST, cut, fit, measure
+from qlab.graph.operators import LAYERS, REARRANGING, core
 from qlab.graph.scales import labels
-from qlab.graph.surroundings import MOVERS, PRODUCTS, core
 from qlab.graph.view import kinds
 
 HEIGHTS = {HEAD: 15.0, DETAIL: 12.5}  # pixels of a line
@@ -137,9 +137,9 @@ def _place(ops):
 
 def _importance(op):
     name = core(op.op_type)
-    if name in PRODUCTS:
+    if name in LAYERS:
         return 0
-    return 3 if name in MOVERS else 2 if op.kind in ("boundary", "other") else 1
+    return 3 if name in REARRANGING else 2 if op.kind in ("boundary", "other") else 1
 
 
 def _shortened(names, total):

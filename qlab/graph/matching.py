@@ -1,7 +1,8 @@
 """Find, for the nodes of one graph, those at the same places in another."""
 
 from qlab.graph.aligning import align
-from qlab.graph.surroundings import MOVERS, PRODUCTS, Surroundings
+from qlab.graph.operators import LAYERS, REARRANGING
+from qlab.graph.surroundings import Surroundings
 
 
 def match(before, after):
@@ -67,7 +68,7 @@ def _drop_unsupported(pairs):
             index
             for index in loose
             if not _meets_beyond(pairs, index, pairs.to[index])
-            or (ask_names and pairs.one.cores[index] not in PRODUCTS and not _has_name_of(pairs, index))
+            or (ask_names and pairs.one.cores[index] not in LAYERS and not _has_name_of(pairs, index))
         ]
     )
 
@@ -147,7 +148,7 @@ def _is_equal(pairs, index, other):
 
 def _can_replace(pairs, index, other):
     """Whether two different operators are one place: tied on both sides, and both compute or both move values."""
-    movers = pairs.one.cores[index] in MOVERS, pairs.two.cores[other] in MOVERS
+    movers = pairs.one.cores[index] in REARRANGING, pairs.two.cores[other] in REARRANGING
     return movers[0] == movers[1] and all(
         ours == theirs and not all(tag.startswith("unmatched") for tag in ours)
         for ours, theirs in pairs.sides(index, other)

@@ -68,7 +68,7 @@ def _add_ends(view, home, limit):
         last = len(view.boxes) - 1
         for number in sorted(numbers):
             pair = (last, number) if role == "input" else (number, last)
-            view.edges[pair] = flow_of(wiring.types.get(name))
+            view.edges[pair] = flow_of(wiring, name)
 
 
 def find(wiring, name):

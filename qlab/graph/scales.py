@@ -6,35 +6,8 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 from onnx.external_data_helper import uses_external_data
 
-# Inputs that hold (weights, their scale, their zero point), then (scale, zero point) of the activations, None: no such
-# input. QLinear operators are labelled with what they write; what they read is in the label of who wrote it.
-# Sources: ONNX's operators, and onnxruntime's docs/ContribOperators.md.
-SLOTS = {
-    "QuantizeLinear": (None, (1, 2)),
-    "DequantizeLinear": (None, (1, 2)),
-    "QLinearConv": ((3, 4, 5), (6, 7)),
-    "QLinearMatMul": ((3, 4, 5), (6, 7)),
-    "QGemm": ((3, 4, 5), (7, 8)),
-    "QLinearAdd": (None, (6, 7)),
-    "QLinearMul": (None, (6, 7)),
-    "QLinearConcat": (None, (0, 1)),
-    "QLinearWhere": (None, (7, 8)),
-    "QLinearSigmoid": (None, (3, 4)),
-    "QLinearLeakyRelu": (None, (3, 4)),
-    "QLinearSoftmax": (None, (3, 4)),
-    "QLinearAveragePool": (None, (3, 4)),
-    "QLinearGlobalAveragePool": (None, (3, 4)),
-    "QLinearReduceMean": (None, (3, 4)),
-    "MatMulInteger": ((1, None, 3), None),
-    "ConvInteger": ((1, None, 3), None),
-    "MatMulIntegerToFloat": ((1, 3, 5), (2, 4)),
-    "DynamicQuantizeMatMul": ((1, 2, 3), None),
-    "DynamicQuantizeLSTM": ((1, 8, 9), None),
-    "MatMulNBits": ((1, 2, 3), None),
-    "QAttention": ((1, 4, 7), (3, 6)),
-}  # fmt: skip
-AT_RUN_TIME = {"DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"}
-HAS_WEIGHTS = {"Conv", "ConvTranspose", "MatMul", "Gemm", "LSTM", "GRU", "RNN"}
+from qlab.graph.operators import of
+
 RUN_TIME = "scale at run time"
 
 
@@ -53,11 +26,14 @@ def labels(wiring, copies):
     [Label('weights', 'int8 64x3x3x3, 64 scales 0.0011 to 0.034'), Label('activations', 'scale 0.0157, zero 64')]
     """
     ops = [wiring.ops[index] for index in copies]
-    weights, activations = SLOTS.get(ops[0].op_type, ((1, None, None) if ops[0].op_type in HAS_WEIGHTS else None, None))
-    found = []
-    if weights:
-        found.append(Label("weights", _weights_text(wiring, ops, weights)))
-    if ops[0].op_type in AT_RUN_TIME:
+    row, found = of(ops[0].op_type), []
+    scales = dict(row.scales)
+    if row.weights is not None:
+        places = (row.weights, *scales.get(row.weights, (None, None)))
+        found.append(Label("weights", _weights_text(wiring, ops, places)))
+    # What codes are written with is said; what they are read with is in the label of who wrote them.
+    activations = row.writes or scales.get(0)
+    if row.at_run_time:
         found.append(Label("activations", RUN_TIME))
     elif activations:
         what = "weights" if wiring.constant[copies[0]] else "activations"

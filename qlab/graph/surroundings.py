@@ -2,32 +2,18 @@
 
 import hashlib
 import math
-import re
 from functools import cached_property
 
-from qlab.graph.counting import BOUNDARY
+from qlab.graph.operators import COMMUTATIVE, LAYERS, core, originals
 from qlab.graph.wiring import ModelInput
 
-PRODUCTS = {"Conv", "ConvTranspose", "MatMul"}  # a rewrite may turn one into another: a pointwise Conv is a MatMul
-COMMUTATIVE = {"Add", "Mul", "Max", "Min", "Sum", "Equal", "And", "Or", "Xor"}
-MOVERS = {"Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "ReorderInput", "ReorderOutput"}
-RENAMED = {"Gemm": "MatMul", "Upsample": "Resize"}
 REACH = 3  # steps: how far the nearer surroundings go
 SAMPLE = 4096  # bytes of a weight that stand for the whole
 
 
-def core(op_type):
-    """The operator that a quantized or fused one stands for: QLinearConv, ConvInteger, NhwcFusedConv -> Conv."""
-    if op_type in BOUNDARY:
-        return op_type
-    bare = re.sub(r"^(QLinear|DynamicQuantize|Nhwc|Fused|Skip|Q(?=[A-Z]))+", "", op_type)
-    bare = re.sub(r"(Integer|IntegerToFloat|NBits)$", "", bare)
-    return RENAMED.get(bare, bare) or op_type
-
-
 def stem(name):
     """`name` without what quantizers and onnxruntime's optimizer append: node_Conv_7_nchwc -> node_Conv_7."""
-    return re.sub(r"(_quant|_quantized|_nchwc|_token_\d+|_output_quantized|/duplicated)+$", "", name)
+    return [name, *originals(name)][-1]
 
 
 class Surroundings:
@@ -53,7 +39,7 @@ class Surroundings:
         labels = [(name, op.scope) for name, op in zip(self.cores, self.ops, strict=True)]
         weights = self._weights()
         rows = {
-            "family": (2, [("product" if name in PRODUCTS else name, scope) for name, scope in labels]),
+            "family": (2, [("product" if name in LAYERS else name, scope) for name, scope in labels]),
             "core": (4, labels),
             "operator": (2, [(op.domain, op.op_type) for op in self.ops]),
             "weights": (10, [_content(tensor) for tensor in weights]),

@@ -3,12 +3,11 @@
 from collections import Counter
 from dataclasses import dataclass, field, replace
 
-from qlab.graph.inferring import CODES, FLOATS
+from qlab.graph.operators import FLOATS, gives_floats
 from qlab.graph.wiring import Wiring
 
 STRONGEST = ("integer", "float", "boundary", "other")  # kinds: what a part of a model is that does several
 TO_SUMS = {"MatMulInteger", "ConvInteger"}
-TO_FLOAT = {"DequantizeLinear", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "MatMulNBits", "DynamicQuantizeLSTM"}
 
 
 @dataclass
@@ -63,18 +62,19 @@ def flow(wiring, producer, reader):
     op, source = wiring.ops[reader], wiring.ops[producer]
     if source.op_type in TO_SUMS:
         return "sums"
-    known = [wiring.types[name] for name in op.read_from.get(producer, ()) if wiring.types.get(name)]
+    known = [name for name in op.read_from.get(producer, ()) if wiring.types.get(name)]
     if known:
-        return mixed({flow_of(kind) for kind in known})
+        return mixed({flow_of(wiring, name) for name in known})
     if source.kind == "other":
         return "other"
     quantizes = source.op_type in ("QuantizeLinear", "DynamicQuantizeLinear")
-    return "codes" if quantizes or (source.kind == "integer" and source.op_type not in TO_FLOAT) else "floats"
+    return "codes" if quantizes or (source.kind == "integer" and not gives_floats(source.node)) else "floats"
 
 
-def flow_of(kind):
-    """What a tensor of this element type is, as in `flow`; without a type, floats."""
-    return "codes" if kind in CODES else "floats" if not kind or kind in FLOATS else "other"
+def flow_of(wiring, name):
+    """What the tensor of that name is, as in `flow`; without a type, floats."""
+    kind = wiring.types.get(name)
+    return "codes" if kind in wiring.codes else "floats" if not kind or kind in FLOATS else "other"
 
 
 def mixed(flows):

@@ -3,16 +3,16 @@
 import os
 from collections import ChainMap
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from graphlib import CycleError, TopologicalSorter
 
 import onnx
 from onnx import AttributeProto, NodeProto, TensorProto, inliner
 
-from qlab.graph.counting import kind_of
 from qlab.graph.files import load
 from qlab.graph.inferring import element_types
-from qlab.graph.walking import depth_first
+from qlab.graph.operators import codes_of, kind_of
+from qlab.graph.walking import depth_first, nodes
 
 STATES_AFTER = {"Loop": 2, "Scan": 0}  # inputs of the node before those that the body's inputs take
 
@@ -83,7 +83,7 @@ class Wiring:
     """All ops of a model; nodes inside If, Loop and Scan stand before the node that holds them.
 
     outputs  the source of each output of the model
-    types    element types by tensor name
+    types    element types by tensor name; codes, those of them that are codes
     opsets   version by domain, the standard one being ""
     """
 
@@ -91,6 +91,7 @@ class Wiring:
     outputs: list
     output_names: list[str]
     types: dict[str, int]
+    codes: set[int]
     opsets: dict[str, int]
 
     @cached_property
@@ -145,16 +146,17 @@ def wire(model):
             raise ValueError(f"the model's functions cannot be put in their place: {error}; export it anew") from None
     types = element_types(model)
     ops, names = [], []
-    known = _enter(model.graph, (), ChainMap(), types, ops, names)
+    kinds = partial(kind_of, types=types, codes=(codes := codes_of(nodes(model), types)))
+    known = _enter(model.graph, (), ChainMap(), kinds, ops, names)
     for op, scope in zip(ops, names, strict=True):
         op.sources.extend(_resolve(name, inner) for name, inner in scope)
     outputs = [value.name for value in model.graph.output]
     _check_circles(ops)
     opsets = {standard(opset.domain): opset.version for opset in model.opset_import}
-    return Wiring(ops, [_resolve(name, known) for name in outputs], outputs, types, opsets)
+    return Wiring(ops, [_resolve(name, known) for name in outputs], outputs, types, codes, opsets)
 
 
-def _enter(graph, path, outer, types, ops, names):
+def _enter(graph, path, outer, kinds, ops, names):
     """Append the ops of `graph` to `ops`, and to `names`, for each, its inputs as (name, names known where it stands).
 
     They are resolved when all is known: a file may hold its nodes in any order.
@@ -167,14 +169,14 @@ def _enter(graph, path, outer, types, ops, names):
         reads, first = [(name, known) for name in node.input], len(ops)
         for attribute in node.attribute:
             for body in [attribute.g] if attribute.type == AttributeProto.GRAPH else attribute.graphs:
-                inner = _enter(body, (*path, attribute.name), known, types, ops, names)
+                inner = _enter(body, (*path, attribute.name), known, kinds, ops, names)
                 skipped = STATES_AFTER.get(node.op_type)
                 if skipped is not None:
                     given = [(name, known) for name in node.input]
                     inner |= dict(zip([value.name for value in body.input][skipped:], given[skipped:], strict=False))
                 reads += [(value.name, inner) for value in body.output]
         known |= {name: len(ops) for name in node.output if name}
-        ops.append(Op(node, kind_of(node, types), path, inside=len(ops) - first))
+        ops.append(Op(node, kinds(node), path, inside=len(ops) - first))
         names.append(reads)
     return known
 

@@ -15,7 +15,10 @@ from qlab.machine.identity import usable_cores
 
 LIMIT_S, LONGEST_S, GRACE_S = 120.0, 1_000_000, 10.0  # seconds: for one run of a model, to end one that is stopped
 MOST_THREADS = 64  # or as many as there are cores
-_NARROW = {TensorProto.INT4: TensorProto.INT8, TensorProto.UINT4: TensorProto.UINT8}
+_NARROW = {
+    TensorProto.INT4: TensorProto.INT8, TensorProto.UINT4: TensorProto.UINT8,
+    TensorProto.INT2: TensorProto.INT8, TensorProto.UINT2: TensorProto.UINT8,
+}  # fmt: skip
 
 
 def open_session(model, *, threads=1, adjust=None):

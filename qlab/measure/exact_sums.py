@@ -4,13 +4,13 @@ import math
 from dataclasses import dataclass
 
 from qlab import graph
+from qlab.graph.operators import Q_AND_DQ
 from qlab.graph.unoptimized import open_unoptimized
 from qlab.machine.runtime import open_session, run
 from qlab.measure.outputs import output_quality
 
 OPTION = "session.x64quantprecision"  # onnxruntime then makes int8 weights uint8, whose products do not saturate
 LUCK_DB = 1.5  # of an output of few numbers: rounding may fall either way
-Q_AND_DQ = {"QuantizeLinear", "DequantizeLinear"}
 
 
 @dataclass(frozen=True)

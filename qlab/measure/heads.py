@@ -18,13 +18,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from qlab.graph.operators import MATRIX_PRODUCTS, Q_AND_DQ, REARRANGING
 from qlab.graph.walking import bodies, graphs
 from qlab.measure.pooled import is_float
 
 CLASS, LOG_CLASS, YES_NO, LABEL, LOGITS, DIRECTION = "class", "log-class", "yes or no", "label", "logits", "direction"
 
-_HANDING_ON = {"Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "QuantizeLinear",
-               "DequantizeLinear"}  # fmt: skip
+_HANDING_ON = REARRANGING | Q_AND_DQ | {"Cast"}
 _HEADS = {
     "Softmax": CLASS, "Div": CLASS, "LogSoftmax": LOG_CLASS, "Log": LOG_CLASS, "Sub": LOG_CLASS,
     "Sigmoid": YES_NO, "HardSigmoid": YES_NO, "ArgMax": LABEL, "TopK": LABEL, "Greater": LABEL, "GreaterOrEqual": LABEL,
@@ -32,7 +32,6 @@ _HEADS = {
 }  # fmt: skip
 _POOLED = {"ReduceMean", "ReduceMax", "ReduceSum", "GlobalAveragePool", "GlobalMaxPool", "Gather", "Tanh", "MatMul",
            "Gemm", "Div", "BatchNormalization", "LayerNormalization", "LpNormalization"}  # fmt: skip
-_PRODUCTS = {"MatMul", "Gemm", "Einsum", "FusedMatMul"}
 _SCORES, _VECTORS = re.compile("logit|class|cls|score|label|prob", re.I), re.compile("embed|embd|emb$|vector", re.I)
 _STEP, _WIDEST, _NEAR_1 = 64, 4096, 5e-3
 DEEP = 50  # branches and parts inside each other
@@ -58,7 +57,7 @@ class _Seen:
     def __init__(self, every):
         nodes = [node for one in every for node in one.node]
         self._producers = {name: node for node in nodes for name in node.output}
-        self._multiplied = {name for node in nodes if node.op_type in _PRODUCTS for name in node.input}
+        self._multiplied = {name for node in nodes if node.op_type in MATRIX_PRODUCTS for name in node.input}
         self._sizes = {tensor.name: list(tensor.dims) for one in every for tensor in one.initializer}
         self._found = {}
 

@@ -6,9 +6,9 @@ import numpy as np
 from onnx import TensorProto, helper
 
 from qlab import graph
-from qlab.graph.counting import kind_of
+from qlab.graph.operators import codes_of, factors, is_product, kind_of
 from qlab.measure.profiles import NodeTime
-from qlab.measure.work import PROFILER_TYPES, Tensor, factors, is_depthwise, is_product, macs, moved_bytes, sign_pair
+from qlab.measure.work import PROFILER_TYPES, Tensor, is_depthwise, macs, moved_bytes, sign_pair
 
 
 def node_times(model, runs, feeds):
@@ -24,10 +24,11 @@ def node_times(model, runs, feeds):
             milliseconds[_key(event)][at] += event.self_us / 1e3
     for feed, run in zip(feeds, runs, strict=False):
         tensors = _known_tensors(model, feed)
+        codes = codes_of(graph.nodes(model), {name: one.dtype for name, one in tensors.items()})
         for event in run:
             node = nodes[_key(event)]
             _learn(node, event, tensors)
-            facts.setdefault(_key(event), []).append(_facts(node, tensors))
+            facts.setdefault(_key(event), []).append(_facts(node, tensors, codes))
     for key, node in nodes.items():
         rounds = milliseconds[key].reshape(-1, len(feeds)).mean(axis=1)
         yield _node_time(node, key[0], float(np.median(rounds)), facts.get(key, []), len(feeds))
@@ -90,11 +91,11 @@ def _inputs(node, event, tensors):
         following = next(shown, None)
 
 
-def _facts(node, tensors):
+def _facts(node, tensors, codes):
     types = {name: tensors[name].dtype for name in (*node.input, *node.output) if name in tensors}
     weights = tensors.get(node.input[factors(node)[1]]) if is_product(node) else None
     return {
-        "kind": kind_of(node, types),
+        "kind": kind_of(node, types, codes),
         "macs": macs(node, tensors),
         "bytes": moved_bytes(node, tensors),
         "input_bytes": tensors[node.input[factors(node)[0]]].bytes if macs(node, tensors) else 0,

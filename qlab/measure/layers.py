@@ -5,6 +5,7 @@ import math
 from qlab import graph
 from qlab.calibration.watching import WatchedModel
 from qlab.graph.feeds import as_feeds
+from qlab.graph.operators import FLOAT_PRODUCTS
 from qlab.machine.bars import bar
 from qlab.measure.cutting import CutModel
 from qlab.measure.files import RANDOM_WEIGHTS, has_random_weights
@@ -13,7 +14,6 @@ from qlab.measure.matching import moved
 from qlab.measure.network import Network
 from qlab.measure.pooled import PooledError
 from qlab.measure.randomness import random_draws
-from qlab.recipes.fates import PRODUCTS
 from qlab.types import Feeds, ModelPath
 
 LOCAL, ACCUMULATED = "local", "accumulated"
@@ -147,4 +147,4 @@ def _operators(nodes):
 
 def _main_node(nodes):
     """The name by which a recipe's `exclude` leaves the layer alone: that of its product, or of what it ends in."""
-    return next((node.name for node in nodes if node.op_type in PRODUCTS), nodes[-1].name if nodes else "")
+    return next((node.name for node in nodes if node.op_type in FLOAT_PRODUCTS), nodes[-1].name if nodes else "")

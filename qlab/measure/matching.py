@@ -4,11 +4,9 @@ from dataclasses import dataclass
 
 from onnx import NodeProto, helper
 
+from qlab.graph.operators import CLIPS, MOVERS, attribute, moves, scale_places
+
 TO_CODES, TO_FLOATS = "QuantizeLinear", "DequantizeLinear"
-MOVERS = {
-    "DepthToSpace", "Expand", "Flatten", "Gather", "Identity", "MaxPool", "Reshape", "Slice", "SpaceToDepth", "Split",
-    "Squeeze", "Tile", "Transpose", "Unsqueeze",
-}  # fmt: skip  # they move or select numbers, and compute none
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,7 @@ def find(names, network, original):
 def _clipped_by_codes(name, kept, missing, network, original):
     """The tensor whose codes stand for the missing `name` by rule 4, or None."""
     maker = original.producers.get(name)
-    if name not in missing or maker is None or maker.op_type not in ("Relu", "Clip"):
+    if name not in missing or maker is None or maker.op_type not in CLIPS:
         return None
     before = maker.input[0]
     alone = len(original.readers[before]) == 1 and before not in original.outputs
@@ -111,10 +109,26 @@ def moved(kept, network):
 
 def _is_moved(one, homes, network):
     makers = [network.producers.get(value) for value in (*one.raw, one.codes[0].name)]
-    sources = [homes[node.input[0]] for node in makers if node and node.op_type in MOVERS and node.input[0] in homes]
+    movers = [node for node in makers if node and moves(node) and node.input[0] in homes]
+    sources = [homes[node.input[0]] for node in movers if _fills_in_codes(node, one.codes[0], network)]
     scales = [(codes.scale, codes.zero_point) for source in sources for codes in source.codes]
     own = (one.codes[0].scale, one.codes[0].zero_point)
     return any(all(map(network.are_equal, own, other)) for other in scales)
+
+
+def _fills_in_codes(node, codes, network):
+    """Whether the number that a Pad puts around others, if `node` is one, is a code of theirs: so is 0, always."""
+    if node.op_type != "Pad" or attribute(node, "mode", b"constant") != b"constant":
+        return True
+    name = node.input[2] if len(node.input) > 2 else ""
+    maker = network.producers.get(name)
+    if name and maker is None:
+        return network.is_on_grid(name, codes.scale, codes.zero_point)
+    if maker is not None and maker.op_type == TO_FLOATS:
+        value = (*maker.input, "")[:3]  # codes, scale, zero point
+        own = (codes.scale, codes.zero_point)
+        return network.are_equal(value[0], value[2]) or all(map(network.are_equal, value[1:], own))
+    return not name and not attribute(node, "value", 0.0)
 
 
 def _why_missing(name, network):
@@ -145,13 +159,13 @@ def _described(name, network):
     """The Codes called `name`, or None if their scale is in no node that makes or reads them."""
     maker = network.producers[name]
     if maker.op_type == TO_CODES:
-        return _codes(name, maker, 1)
+        return _codes(name, maker, (1, 2))
     found = _place_of_scale(name, network)
     return None if found is None else _codes(name, *found)
 
 
-def _codes(name, node, place):
-    scale, zero_point = (node.input[i] if i < len(node.input) else "" for i in (place, place + 1))
+def _codes(name, node, places):
+    scale, zero_point = (node.input[place] if place < len(node.input) else "" for place in places)
     if node.op_type not in (TO_CODES, TO_FLOATS):
         return Codes(name, scale, zero_point, {}, "", None)
     attributes = {one.name: helper.get_attribute_value(one) for one in node.attribute}
@@ -160,16 +174,17 @@ def _codes(name, node, place):
 
 
 def _place_of_scale(name, network):
-    """Where the scale of codes made by an integer kernel stands: (node, place among its inputs), or None.
+    """Where scale and zero point of codes made by an integer kernel stand: (node, places among its inputs), or None.
 
-    1. DequantizeLinear and all integer kernels with scales read codes, scale and zero point in a row.
-    2. What only moves codes leaves their scale as it is: what follows has it too.
+    1. DequantizeLinear and the integer kernels with scales that are fixed ahead read them beside the codes.
+    2. What moves codes, or works between them as a Resize does, leaves their scale as it is: what follows has it too.
     """
     for node in network.readers.get(name, ()):
         if name not in node.input:  # read in a body
             continue
-        if node.op_type == TO_FLOATS or node.op_type.startswith(("QLinear", "QGemm")):
-            return node, list(node.input).index(name) + 1
+        places = scale_places(node, list(node.input).index(name))
+        if places is not None and places[0] is not None:
+            return node, places
         if node.op_type in MOVERS and (found := _place_of_scale(node.output[0], network)) is not None:
             return found
     return None

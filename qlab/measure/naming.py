@@ -1,20 +1,8 @@
 """Which node of the file is this one? onnxruntime and the quantizers rename what they fuse."""
 
-import re
-
 from qlab import graph
-from qlab.measure.work import QUANTIZERS, is_product
+from qlab.graph.operators import QUANTIZERS, is_product, originals
 
-# What fusing puts around a name: "conv_token_12", "conv_nchwc", "conv_quant", "fused fc0", "qk/MatMulScaleFusion/".
-ADDED = (
-    re.compile(r"_token_\d+$"),
-    re.compile(r"_nchwc$"),
-    re.compile(r"/duplicated$"),
-    re.compile(r"/MatMulScaleFusion/$"),
-    re.compile(r"_quant$"),
-    re.compile(r"_MatMul$"),
-    re.compile(r"^fused "),
-)
 STEPS = 4  # from a fused node's last operator back to its product
 
 
@@ -36,7 +24,7 @@ class Names:
 
     def in_files(self, node):
         """The name of the NodeProto `node`, of the graph that ran, in the files."""
-        own = list(_shorter(node.name))
+        own = list(originals(node.name))
         if found := next((name for name in own if name in self._fp32), ""):
             return found
         if node.op_type not in QUANTIZERS:
@@ -54,10 +42,3 @@ class Names:
                 return before or node
             before = self._producers.get(before.input[0]) if before.input else None
         return node
-
-
-def _shorter(name):
-    """`name`, then what is left of it as one thing after the other that fusing added is taken off."""
-    while name:
-        yield name
-        name = next((cut for cut in (added.sub("", name) for added in ADDED) if cut != name), "")

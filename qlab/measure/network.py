@@ -69,6 +69,17 @@ class Network:
         values = [self._value(name) for name in (first, second)]
         return all(value is not None for value in values) and np.array_equal(*values)
 
+    def is_on_grid(self, name, scale, zero_point):
+        """Whether the constant `name` is exactly what one of the codes with that scale and zero point stands for."""
+        value, step, zero = (self._value(one) if one else np.uint8(0) for one in (name, scale, zero_point))
+        if value is None or not np.any(value):
+            return value is not None
+        if step is None or zero is None:
+            return False
+        limits, codes = ml_dtypes.iinfo(zero.dtype), np.rint(np.float32(value) / np.float32(step))
+        within = np.clip(codes + np.float32(zero), limits.min, limits.max) - np.float32(zero)
+        return bool(np.array_equal(within * np.float32(step), np.float32(value)))
+
     def _value(self, name):
         """The constant of that name, or None: it is computed, or stored outside the file, as only large ones are."""
         tensor = self.constants.get(name)

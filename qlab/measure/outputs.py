@@ -4,13 +4,12 @@ import math
 
 import numpy as np
 
+from qlab.graph.operators import COUNTING
 from qlab.measure.network import Network
 from qlab.measure.pooled import PooledError, is_float
 
 LOST_DB, HIDDEN_DB = 15.0, 20.0  # a part that keeps less than this, and so much less than the whole, is remarked on
 
-# How many results these give depends on the values that they read.
-COUNTING = ("NonMaxSuppression", "NonZero", "Unique", "Compress", "BeamSearch", "GreedySearch", "Sampling", "Loop")
 OTHER_NUMBER, DIFFERS = "other number of", "differs"
 
 

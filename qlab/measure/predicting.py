@@ -4,17 +4,16 @@ import math
 from dataclasses import dataclass, replace
 
 from qlab import graph, machine
+from qlab.graph.operators import CLIPS, LAYOUT, NO_INTEGER_KERNEL
 from qlab.machine import Card
 from qlab.measure.ledger import Ledger, by_family, ledger_of
 from qlab.measure.profiling import ROUNDS, profile
-from qlab.measure.yardstick import LAYOUT, PRODUCT_FAMILIES, integer_speed
+from qlab.measure.yardstick import PRODUCT_FAMILIES, integer_speed
 from qlab.recipes.choosing import choose
-from qlab.recipes.fates import NO_INTEGER_KERNEL
 from qlab.recipes.static import DEFAULT_OP_TYPES
 from qlab.types import Feeds, ModelPath
 
 RECIPES = ("dynamic", "static", "hybrid")
-BETWEEN_CONVOLUTIONS = ("Relu", "Clip")  # what hybrid keeps in codes besides
 FLOATS = 8  # bytes a number that an operator reads and writes as a float, or that Q and DQ around it do
 
 
@@ -101,10 +100,11 @@ def predict(
 
 def is_quantized_by(node, recipe):
     """Whether the recipe puts this fp32 product, a NodeTime, on integers."""
-    if node.family not in PRODUCT_FAMILIES or node.op_type.removeprefix("Fused") in NO_INTEGER_KERNEL:
+    if node.family not in PRODUCT_FAMILIES or node.op_type in NO_INTEGER_KERNEL:
         return False
     if recipe == "static":
-        return node.family != "other product"
+        stacked = node.family == "matrix product" and len(node.weights) not in (0, 2)  # recipes.static leaves them
+        return node.family != "other product" and not stacked
     if node.family == "convolution":
         over_time = len(node.weights) == 3
         return recipe == "hybrid" and not (over_time and node.depthwise)
@@ -142,7 +142,7 @@ def _quantizing_ms(nodes, products, recipe, card):
             milliseconds += _moving_ms(2 * node.input_bytes, card) if dynamic else 0.0
         elif node.kind == "float" and node.op_type not in LAYOUT:
             static = recipe == "static" and node.op_type not in DEFAULT_OP_TYPES
-            hybrid = recipe == "hybrid" and id(node) in near and node.op_type not in BETWEEN_CONVOLUTIONS
+            hybrid = recipe == "hybrid" and id(node) in near and node.op_type not in CLIPS
             milliseconds += _moving_ms(node.bytes, card) if static or hybrid else 0.0
     return milliseconds
 
@@ -157,7 +157,7 @@ def _activations_ms(nodes, products, recipe, card):
     edges, own = 0.0, 0.0
     for node in nodes:
         activation = next((one.s.decode() for one in node.node.attribute if one.name == "activation"), "")
-        if id(node.node) not in products or activation in ("", *BETWEEN_CONVOLUTIONS):
+        if id(node.node) not in products or activation in ("", *CLIPS):
             continue
         results = node.macs / math.prod(node.weights[1:])
         if recipe == "static" and activation in DEFAULT_OP_TYPES:

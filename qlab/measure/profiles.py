@@ -8,7 +8,7 @@ import onnx
 
 from qlab import markup, palette
 from qlab.graph.counting import operator_label
-from qlab.measure.work import CONVOLUTIONS, MATRIX_PRODUCTS, PRODUCTS
+from qlab.graph.operators import CONVOLUTIONS, MATRIX_PRODUCTS, PRODUCTS
 from qlab.text import aligned, figures, ms
 
 SHOWN = 12  # operators in a table or figure

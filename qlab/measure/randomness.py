@@ -1,9 +1,8 @@
 """Models that draw random numbers: two runs of one file differ, and no error of codes can be told from that."""
 
 from qlab import graph
+from qlab.graph.operators import DRAWS
 from qlab.machine.runtime import open_session, repeats
-
-DRAWS = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 
 
 def random_draws(model, path, feed):

@@ -1,13 +1,11 @@
 """What mends a model: recipes that reach the fault and are not what made it, as calls that can be copied."""
 
 from qlab import graph
+from qlab.graph.operators import DYNAMIC, NO_INTEGER_KERNEL, STATIC
 from qlab.measure.work import CONVOLUTIONS, MATRIX_PRODUCTS, factors
-from qlab.recipes.fates import NO_INTEGER_KERNEL
 
 # A kind of product below this share of all multiply-adds does not decide which recipe fits.
 SMALL_SHARE = 0.05
-DYNAMIC = {"DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"}
-STATIC = {"QLinearConv", "QLinearMatMul", "QGemm"}
 RECIPES = ("static", "hybrid", "dynamic")
 NOTHING = "no recipe mends it"
 STILL_SLOWER = ". Mended all that was found, about "  # an estimate, which the doctor's measuring replaces
@@ -23,7 +21,7 @@ def recipe_for(profile):
     for node in profile.nodes:
         if node.op_type in CONVOLUTIONS and id(node.node) not in inside:
             work["convolutions"] += node.macs
-        elif node.op_type in MATRIX_PRODUCTS and node.weights:
+        elif node.op_type in MATRIX_PRODUCTS - NO_INTEGER_KERNEL and node.weights:
             work["matrix products"] += node.macs
     whole = sum(work.values())
     small = {what for what, macs in work.items() if macs <= SMALL_SHARE * whole}

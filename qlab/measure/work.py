@@ -5,28 +5,12 @@ from dataclasses import dataclass
 
 from onnx import TensorProto, helper
 
-CONVOLUTIONS = {"Conv", "FusedConv", "ConvInteger", "QLinearConv", "ConvTranspose", "QLinearConvTranspose"}
-MATRIX_PRODUCTS = {
-    "MatMul", "FusedMatMul", "Gemm", "FusedGemm", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul",
-    "QLinearMatMul", "QGemm", "MatMulNBits",
-}  # fmt: skip
-RECURRENT = {"LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"}
-ATTENTION = {"Attention", "QAttention", "MultiHeadAttention", "GroupQueryAttention"}
-PRODUCTS = CONVOLUTIONS | MATRIX_PRODUCTS | RECURRENT | ATTENTION
-QUANTIZERS = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"}  # between floats and codes
+from qlab.graph.operators import ATTENTION, CONVOLUTIONS, DYNAMIC, RECURRENT, attribute, factors, is_product
+from qlab.graph.operators import MATRIX_PRODUCTS as MATRIX_PRODUCTS  # lesson 09 looks for it here
+from qlab.graph.operators import QUANTIZERS as QUANTIZERS
 
-# Where the two factors stand among the inputs: (activations, weights); (0, 1) if not listed.
-FACTORS = {"QLinearConv": (0, 3), "QLinearMatMul": (0, 3), "QGemm": (0, 3)}
 SIGNS = {TensorProto.UINT8: "u8", TensorProto.INT8: "s8"}
-# These quantize their float activations to uint8 themselves.
-DYNAMIC = {"DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "QAttention"}
-PROFILER_TYPES = {
-    "float": TensorProto.FLOAT, "double": TensorProto.DOUBLE, "float16": TensorProto.FLOAT16,
-    "bfloat16": TensorProto.BFLOAT16, "bool": TensorProto.BOOL, "string": TensorProto.STRING,
-    "int4": TensorProto.INT4, "uint4": TensorProto.UINT4,
-    **{f"{sign}int{bits}": getattr(TensorProto, f"{sign.upper()}INT{bits}")
-       for sign in ("", "u") for bits in (8, 16, 32, 64)},
-}  # fmt: skip
+PROFILER_TYPES = {name.lower(): number for name, number in TensorProto.DataType.items()}
 
 
 @dataclass(frozen=True)
@@ -64,22 +48,38 @@ def macs(node, tensors):
     if left is None or result is None:
         return 0
     if node.op_type == "MatMulNBits":
-        return math.prod(result.shape) * _attribute(node, "K", 0)
+        return math.prod(result.shape) * attribute(node, "K", 0)
     if right is None:
         return 0
+    if node.op_type == "Einsum":
+        return _einsum_macs(node, [tensors.get(name) for name in node.input])
     if node.op_type in CONVOLUTIONS:
         moving = left if "Transpose" in node.op_type else result
         return math.prod(moving.shape) * math.prod(right.shape[1:])
     if node.op_type in RECURRENT:  # input [time, batch, features]; weights [directions, gates * hidden, features]
-        hidden = _attribute(node, "hidden_size", 0)
+        hidden = attribute(node, "hidden_size", 0)
         gates = max(right.shape[1:]) if node.op_type.startswith("Dynamic") else right.shape[1]
         return math.prod(left.shape[:2]) * right.shape[0] * gates * (left.shape[-1] + hidden)
     if node.op_type in ATTENTION:
         return math.prod(left.shape) * right.shape[-1] if len(right.shape) == 2 else 0
     if not left.shape:
         return 0
-    depth = left.shape[-2 if _attribute(node, "transA", 0) and len(left.shape) > 1 else -1]
+    depth = left.shape[-2 if attribute(node, "transA", 0) and len(left.shape) > 1 else -1]
     return math.prod(result.shape) * depth
+
+
+def _einsum_macs(node, inputs):
+    """The product of the sizes of all its indices; what "..." stands for is as long as the longest."""
+    terms = attribute(node, "equation", b"").decode().replace(" ", "").split("->")[0].split(",")
+    if None in inputs:
+        return 0
+    sizes, rest = {}, [1]
+    for term, tensor in zip(terms, inputs, strict=True):
+        before, _, behind = term.partition("...")
+        shape, end = tensor.shape, len(tensor.shape) - len(behind)
+        rest.append(math.prod(shape[len(before) : end]))
+        sizes |= zip(before + behind, shape[: len(before)] + shape[end:], strict=True)
+    return math.prod(sizes.values()) * max(rest)
 
 
 def sign_pair(node, tensors):
@@ -103,21 +103,7 @@ def moved_bytes(node, tensors):
     return sum(tensors[name].bytes for name in names if name in tensors)
 
 
-def factors(node):
-    """Where the activations and the weights of a product stand among its inputs."""
-    return FACTORS.get(node.op_type, (0, 1))
-
-
-def is_product(node):
-    """Whether `node` is a convolution, a matrix product, a recurrent layer or attention, with two factors."""
-    return node.op_type in PRODUCTS and len(node.input) > max(factors(node))
-
-
 def is_depthwise(node, tensors):
     """Whether `node` is a convolution that makes one channel of each, by itself: many of each are work like any."""
     weights = tensors.get(node.input[factors(node)[1]]) if node.op_type in CONVOLUTIONS else None
-    return weights is not None and weights.shape[:2] == (_attribute(node, "group", 1), 1) and weights.shape[0] > 1
-
-
-def _attribute(node, name, default):
-    return next((one.i for one in node.attribute if one.name == name), default)
+    return weights is not None and weights.shape[:2] == (attribute(node, "group", 1), 1) and weights.shape[0] > 1

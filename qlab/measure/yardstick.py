@@ -3,9 +3,10 @@
 import math
 from collections import defaultdict
 
+from qlab.graph.operators import LAYOUT
+
 PRODUCT_FAMILIES = ("convolution", "matrix product", "other product")
 FULL_DEPTH = 64
-LAYOUT = ("ReorderInput", "ReorderOutput")  # around onnxruntime's blocked (NCHWc) float convolutions
 
 
 class Yardstick:

@@ -10,6 +10,7 @@ import math
 import numpy as np
 from onnx import TensorProto, numpy_helper
 
+from qlab.graph.operators import REARRANGING
 from qlab.machine.bars import bar
 
 NOTE = "random weights: latency only"
@@ -69,7 +70,7 @@ def _fan_in(node, place, dims):
 
 def _nonlinearity(node, producers):
     """The function in front of a layer, seen through transposes and reshapes: "Relu", "SiLU", "GLU" or another."""
-    while node is not None and node.op_type in {"Transpose", "Reshape", "Unsqueeze", "Squeeze"}:
+    while node is not None and node.op_type in REARRANGING:
         node = producers.get(node.input[0])
     if node is None or node.op_type != "Mul":
         return node.op_type if node is not None else None

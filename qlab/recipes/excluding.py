@@ -5,9 +5,8 @@ import difflib
 import onnx
 
 from qlab import graph
+from qlab.graph.operators import CLIPS, FLOAT_PRODUCTS, PASSED_AT_LOAD
 from qlab.recipes.choosing import check_names
-from qlab.recipes.fates import PRODUCTS
-from qlab.recipes.guarding import MOVES
 
 NEEDED = "a Log, root or quotient behind needs smaller numbers than codes tell apart"
 SHOWN = 5  # names in a note
@@ -36,9 +35,9 @@ def excluded(work, names):
         fused = {name} & still or {f"{name}/MatMulAddFusion"} & still
         found.update(fused or [_fused_into(nodes[name], work.source, producers)])
     # A Relu or Clip computes nothing on codes: it is where they end. Alone in float it would be given coarser ones.
-    clips = (node for node in graph.nodes(prepared) if node.op_type in ("Relu", "Clip") and node.input[0] in producers)
+    clips = (node for node in graph.nodes(prepared) if node.op_type in CLIPS and node.input[0] in producers)
     ahead = {clip.name: producers[clip.input[0]] for clip in clips}
-    of_codes = {name for name, node in ahead.items() if node.op_type in PRODUCTS and node.name not in found}
+    of_codes = {name for name, node in ahead.items() if node.op_type in FLOAT_PRODUCTS and node.name not in found}
     return dict.fromkeys(found - {None} - of_codes, "excluded by name")
 
 
@@ -75,7 +74,7 @@ def around_masks(work, ranges, op_types):
         todo = [softmax]
         while todo:
             node = todo.pop()
-            if node.name in seen or node.op_type in PRODUCTS:
+            if node.name in seen or node.op_type in FLOAT_PRODUCTS:
                 continue
             seen.add(node.name)
             if node.op_type in op_types:
@@ -94,7 +93,7 @@ def of_unlike_sizes(work, ranges, op_types):
     for node in nodes:
         from_join = next((crowded[name] for name in node.input if name in crowded), "")
         why = from_join or next((f"{name!r}: {why}" for name in node.output[:1] if (why := _crowded(ranges, name))), "")
-        if not why or node.op_type in PRODUCTS or (from_join and node.op_type not in op_types):
+        if not why or node.op_type in FLOAT_PRODUCTS or (from_join and node.op_type not in op_types):
             continue
         if node.op_type in op_types:
             reasons[node.name] = why
@@ -131,11 +130,11 @@ def _fused_into(node, source, producers):
     for other in graph.nodes(source):
         for name in other.input:
             consumers.setdefault(name, []).append(other)
-    moves = node.op_type in MOVES
+    moves = node.op_type in PASSED_AT_LOAD
     while node is not None:
         if node.output[0] in producers:
             found = producers[node.output[0]]
-            while found.op_type in MOVES and not moves:  # products of stacks are fused between two Reshapes
+            while found.op_type in PASSED_AT_LOAD and not moves:  # products of stacks are fused between two Reshapes
                 found = producers[found.input[0]]
             return found.name
         following = consumers.get(node.output[0], [])

@@ -4,13 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from qlab import graph
-
-# What costs the time of a network; everything else is counted in sum only.
-CONVOLUTIONS = ("Conv", "ConvTranspose")
-MATRIX_PRODUCTS = ("MatMul", "Gemm", "FusedMatMul", "Einsum")
-RECURRENT = ("LSTM", "GRU", "RNN")
-PRODUCTS = (*CONVOLUTIONS, *MATRIX_PRODUCTS, *RECURRENT, "Attention", "MultiHeadAttention")
-NO_INTEGER_KERNEL = ("ConvTranspose", "Einsum", "GRU", "RNN", "MultiHeadAttention")
+from qlab.graph.operators import FLOAT_PRODUCTS, MATRIX_PRODUCTS, NO_INTEGER_KERNEL
 
 
 @dataclass(frozen=True)
@@ -35,9 +29,9 @@ def fates(before, after, optimized, op_types, exclude):
     inner = {node.name for one in list(graph.graphs(before))[1:] for node in one.node}
     dequantized = {name for node in graph.nodes(after) if node.op_type == "DequantizeLinear" for name in node.output}
     remaining = {node.name: node for node in graph.nodes(after)}
-    floats = {node.name for node in graph.nodes(optimized) if node.op_type.removeprefix("Fused") in PRODUCTS}
+    floats = {node.name for node in graph.nodes(optimized) if node.op_type in FLOAT_PRODUCTS}
     for node in graph.nodes(before):
-        if node.op_type not in PRODUCTS:
+        if node.op_type not in FLOAT_PRODUCTS:
             continue
         left = remaining.get(node.name) or remaining.get(f"{node.name}_MatMul")
         if left is None:

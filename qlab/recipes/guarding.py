@@ -6,10 +6,8 @@ The means is a Sum of one: it changes no number, costs one pass over them, and n
 from onnx import helper
 
 from qlab import graph
+from qlab.graph.operators import FOLDED_AT_LOAD, PASSED_AT_LOAD, ROUNDED_AT_LOAD
 
-ROUNDED_AT_LOAD = ("Conv", "ConvTranspose", "Gemm", "MatMul")  # a MatMul with an Add behind it becomes a Gemm
-MOVES = {"Flatten", "Identity", "MaxPool", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"}
-FOLDED_BEHIND = {"Add", "BatchNormalization", "Clip", "Mul", "Relu"}
 FOLDED_AHEAD = {"Pad"}
 
 
@@ -36,7 +34,7 @@ def keep_signed(model):
     given = {name for node in main.node if node.op_type == "DequantizeLinear" for name in node.output}
     readers = _readers(main)
     taken = {name for name, nodes in readers.items() if all(one and one.op_type == "QuantizeLinear" for one in nodes)}
-    movers = [node for node in main.node if node.op_type in MOVES]
+    movers = [node for node in main.node if node.op_type in PASSED_AT_LOAD]
     ahead = [node for node in movers if node.input[0] in given and node.output[0] not in taken]
     behind = [node for node in movers if node.input[0] not in given and node.output[0] in taken]
     _put_sums(main, ahead, behind)
@@ -65,7 +63,9 @@ def _behind_codes(nodes):
     """The tensors that a DQ gives, or that its DQ may reach."""
     found = set()
     for node in nodes:
-        if node.op_type == "DequantizeLinear" or (node.op_type in MOVES | FOLDED_AHEAD and node.input[0] in found):
+        if node.op_type == "DequantizeLinear" or (
+            node.op_type in PASSED_AT_LOAD | FOLDED_AHEAD and node.input[0] in found
+        ):
             found.update(node.output)
     return found
 
@@ -83,7 +83,7 @@ def _ahead_of_codes(main):
 def _takes_to_codes(node, ahead):
     if node is None:
         return False
-    carries = node.op_type in MOVES | FOLDED_BEHIND and node.output[0] in ahead
+    carries = node.op_type in PASSED_AT_LOAD | FOLDED_AT_LOAD and node.output[0] in ahead
     return node.op_type == "QuantizeLinear" or carries
 
 

@@ -4,6 +4,7 @@ accuracy where the range of the activations moves with the input."""
 import onnx
 
 from qlab import graph, machine
+from qlab.graph.operators import CLIPS
 from qlab.machine import Card
 from qlab.recipes.calibrating import check_request, ranges_for
 from qlab.recipes.choosing import choose
@@ -16,7 +17,7 @@ from qlab.recipes.quantizing import quantized_dynamically, quantized_statically
 from qlab.types import Method, ModelPath, Names, RangesOf, Reader
 
 # With a convolution go the activations that its codes' range can stand for: [0, max] with zero point 0 is a ReLU.
-STATIC, DYNAMIC = {"Conv", "Relu", "Clip"}, {"LSTM", "MatMul"}
+STATIC, DYNAMIC = {"Conv", *CLIPS}, {"LSTM", "MatMul"}
 
 
 def hybrid(

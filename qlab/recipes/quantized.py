@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qlab import graph
+from qlab.graph.operators import FLOAT_PRODUCTS
 from qlab.recipes.choosing import Choice
-from qlab.recipes.fates import PRODUCTS, Fate, summary
+from qlab.recipes.fates import Fate, summary
 from qlab.text import figures
 
 
@@ -66,7 +67,7 @@ class Quantized:
         """One line on the float nodes that are no products."""
         rest = Counter()
         for (_, op_type), count in self.census.float.items():
-            if op_type not in PRODUCTS:
+            if op_type not in FLOAT_PRODUCTS:
                 rest[op_type] += count
         shown = [f"{count} {op_type}" for op_type, count in rest.most_common(5)] + ["..."] * (len(rest) > 5)
         return [f"  in float besides, no products: {', '.join(shown)}"] if rest else []

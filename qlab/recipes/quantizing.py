@@ -7,6 +7,7 @@ import onnx
 from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_dynamic, quantize_static
 
 from qlab import graph
+from qlab.graph.operators import CLIPS
 from qlab.recipes.files import LARGE, stored_bytes, write, writing
 from qlab.recipes.guarding import keep_float, keep_signed
 from qlab.recipes.logs import captured_logs
@@ -95,17 +96,24 @@ def without_channels(model):
 
 
 def clips_seen_unclipped(model):
-    """Names of the Relu and Clip nodes without which somebody would see the wrong one of their two tensors.
+    """Names of the Relu and Clip nodes without which somebody would see what they should have cut off.
 
     onnxruntime's static quantizer lets the codes do their work: it gives what they read the range of what they give,
     and leaves them out. An output of the model that a Relu reads would come out clipped; the body of an If, Loop or
-    Scan would go on reading what the Relu was given, unclipped, under the name of its result.
+    Scan would go on reading what the Relu was given, unclipped, under the name of its result. And where the bounds of a
+    Clip are computed, the codes' range does not move with them.
     """
     inner = {name for one in model.graph.node for body in graph.bodies(one) for each in body.node
              for name in graph.reads(each)}  # fmt: skip
     unclipped = inner | {value.name for value in model.graph.output}
-    clips = [one for one in model.graph.node if one.op_type in ("Relu", "Clip")]
-    return {one.name for one in clips if one.input[0] in unclipped or inner.intersection(one.output)}
+    clips = [one for one in model.graph.node if one.op_type in CLIPS]
+    made = {name for one in model.graph.node if one.op_type != "Constant" for name in one.output}
+    fed = made | {value.name for value in model.graph.input} - {tensor.name for tensor in model.graph.initializer}
+    return {
+        one.name
+        for one in clips
+        if one.input[0] in unclipped or inner.intersection(one.output) or fed.intersection(one.input[1:])
+    }
 
 
 @contextmanager

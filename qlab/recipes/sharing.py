@@ -1,6 +1,6 @@
 """Weights that several nodes share, where they need a scale each."""
 
-BIAS = 2  # its place among the inputs
+from qlab.graph.operators import of
 
 
 def unshare(model, op_types, exclude):
@@ -27,7 +27,7 @@ def unshare(model, op_types, exclude):
 
 
 def _use(node, place):
-    if place == BIAS and node.op_type in ("Conv", "ConvTranspose", "Gemm"):
+    if place == of(node.op_type).bias:
         return node.name
     transposed = [attribute.i for attribute in node.attribute if attribute.name == "transB"]
     return node.op_type, place, transposed == [1]

@@ -2,6 +2,7 @@
 
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
+from qlab.graph.operators import NO_INTEGER_KERNEL
 from qlab.machine import Card
 from qlab.recipes.calibrating import check_request, ranges_for
 from qlab.recipes.choosing import check_names, choose
@@ -19,13 +20,8 @@ from qlab.recipes.quantized import Quantized
 from qlab.recipes.quantizing import quantized_statically
 from qlab.types import CodeType, Method, ModelPath, Names, RangesOf, Reader
 
-# Q/DQ around these makes a slower and less exact float operator: onnxruntime's CPU has no integer kernel for them.
-WITHOUT_KERNEL = {
-    "BatchNormalization", "ConvTranspose", "CumSum", "EmbedLayerNormalization", "InstanceNormalization",
-    "LayerNormalization", "TopK",
-}  # fmt: skip
 OP_TYPES = {*QDQRegistry, *QLinearOpsRegistry}
-DEFAULT_OP_TYPES = OP_TYPES - WITHOUT_KERNEL
+DEFAULT_OP_TYPES = OP_TYPES - NO_INTEGER_KERNEL  # Q/DQ makes slower and less exact floats of those
 
 
 def static(

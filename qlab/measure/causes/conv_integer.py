@@ -1,11 +1,12 @@
 """ConvInteger, which is what dynamic quantization makes of a convolution."""
 
+from qlab.graph.operators import FUSED_ACTIVATIONS
 from qlab.measure.finding import Finding
 from qlab.measure.remedies import call, is_out_of_reach, mending, recipe_for
 from qlab.text import ms
 
 # What dynamic quantization puts behind a ConvInteger, then what a float or a static convolution has fused into it.
-AFTER = ({"Cast"}, {"Mul"}, {"Add"}, {"Relu", "Clip", "LeakyRelu", "HardSigmoid", "Sigmoid", "Tanh"})
+AFTER = ({"Cast"}, {"Mul"}, {"Add"}, FUSED_ACTIVATIONS)
 
 
 def conv_integer(examination, bill):
@@ -65,6 +66,9 @@ def _chain(examination, node):
         if len(readers) == 1 and readers[0].op_type in operators:
             node = readers[0]
             yield node
+    gated = examination.consumers.get(node.node.output[0], [])  # HardSwish, which a float convolution has fused, too
+    if len(gated) == 2 and {one.op_type for one in gated} == {"HardSigmoid", "Mul"}:
+        yield from gated
 
 
 def _is_scalar(node):

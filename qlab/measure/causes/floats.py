@@ -5,12 +5,12 @@ from collections import Counter
 
 from onnx import TensorProto
 
+from qlab.graph.operators import NO_INTEGER_KERNEL
 from qlab.measure.causes.graphs import code_type, dtype_name, neighbours, producer, reads_codes
 from qlab.measure.finding import Finding
 from qlab.measure.remedies import call, mending, recipe_for, stay
 from qlab.measure.work import factors
 from qlab.measure.yardstick import PRODUCT_FAMILIES
-from qlab.recipes.fates import NO_INTEGER_KERNEL
 from qlab.text import ms
 
 LEAST_SHARE = 0.04
@@ -110,7 +110,7 @@ def _reason(examination, node):
        consumer, its result is read as a float, or there is no rule.
     3. It was not: both factors move, or it is in a body that the quantizer did not enter, or was left out otherwise.
     """
-    if node.op_type.removeprefix("Fused") in NO_INTEGER_KERNEL:
+    if node.op_type in NO_INTEGER_KERNEL:
         return "float-no-kernel", ""
     if reads_codes(examination, node) and node.node.input[factors(node.node)[1]] not in examination.initializers:
         return _not_fused(examination, node)

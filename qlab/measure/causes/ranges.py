@@ -7,6 +7,7 @@ import numpy as np
 
 from qlab import graph
 from qlab.calibration.watching import WatchedModel
+from qlab.graph.operators import CLIPS
 from qlab.measure.causes.stored_ranges import stored_ranges
 from qlab.measure.finding import Finding
 from qlab.measure.remedies import calibrated_kind, call, made_by
@@ -101,7 +102,7 @@ def folded_clips(examination):
     for node in graph.nodes(fp32):
         for name in node.input:
             readers.setdefault(name, set()).add(node.op_type)
-    names = [name for name, operators in readers.items() if operators <= {"Relu", "Clip"}]
+    names = [name for name, operators in readers.items() if operators <= CLIPS]
     return set(stored_ranges(examination.file, fp32, names, examination.path.parent))
 
 

@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from qlab import graph, recipes
+from qlab.graph.operators import CONVOLUTIONS
 from qlab.machine.runtime import run
 from qlab.measure.doctor.stages import stage
 from qlab.measure.remedies import WITH_LSTM
 from qlab.recipes import Quantized
-from qlab.recipes.fates import CONVOLUTIONS
 from qlab.text import plural
 
 RECIPES = ("dynamic", "static", "hybrid")
@@ -85,7 +85,7 @@ def _name(recipe, options):
 
 def _pointless(recipe, operators):
     """Why this recipe cannot make anything that another does not make."""
-    if recipe == "hybrid" and not operators & set(CONVOLUTIONS):
+    if recipe == "hybrid" and not operators & CONVOLUTIONS:
         return "the model has no convolutions, so it would be dynamic"
     return ""
 
