@@ -5,7 +5,7 @@ import difflib
 import onnx
 
 from qlab import graph
-from qlab.graph.operators import FLOAT_PRODUCTS, PASSED_AT_LOAD
+from qlab.graph.operators import CLIPS, FLOAT_PRODUCTS, PASSED_AT_LOAD
 from qlab.recipes.choosing import check_names
 
 NEEDED = "a Log, root or quotient behind needs smaller numbers than codes tell apart"
@@ -34,7 +34,11 @@ def excluded(work, names):
             raise ValueError(f"exclude names {name!r}, which {work.model} does not have; {hint}")
         fused = {name} & still or {f"{name}/MatMulAddFusion"} & still
         found.update(fused or [_fused_into(nodes[name], work.source, producers)])
-    return dict.fromkeys(found - {None}, "excluded by name")
+    # A Relu or Clip computes nothing on codes: it is where they end. Alone in float it would be given coarser ones.
+    clips = (node for node in graph.nodes(prepared) if node.op_type in CLIPS and node.input[0] in producers)
+    ahead = {clip.name: producers[clip.input[0]] for clip in clips}
+    of_codes = {name for name, node in ahead.items() if node.op_type in FLOAT_PRODUCTS and node.name not in found}
+    return dict.fromkeys(found - {None} - of_codes, "excluded by name")
 
 
 def in_float(why, names):
