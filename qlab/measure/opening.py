@@ -3,8 +3,8 @@
 from onnx import TensorProto
 
 from qlab import graph
+from qlab.graph.operators import QUANTIZERS
 from qlab.machine.runtime import open_session
-from qlab.measure.work import QUANTIZERS
 
 PER_CHANNEL_SINCE = 13  # opset of a QuantizeLinear with an axis
 SINCE = {  # opset of a QuantizeLinear with codes of that type

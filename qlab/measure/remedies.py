@@ -1,8 +1,15 @@
 """What mends a model: recipes that reach the fault and are not what made it, as calls that can be copied."""
 
 from qlab import graph
-from qlab.graph.operators import DYNAMIC, NO_INTEGER_KERNEL, STATIC
-from qlab.measure.work import CONVOLUTIONS, MATRIX_PRODUCTS, factors
+from qlab.graph.operators import (
+    CONVOLUTIONS,
+    DYNAMIC,
+    FLOAT_PRODUCTS,
+    MATRIX_PRODUCTS,
+    NO_INTEGER_KERNEL,
+    STATIC,
+    factors,
+)
 
 # A kind of product below this share of all multiply-adds does not decide which recipe fits.
 SMALL_SHARE = 0.05
@@ -84,7 +91,8 @@ def _reaches(recipe, node, examination):
     is_inside = id(node.node) in examination.inside
     if node.op_type == "ConvInteger":
         return recipe == "dynamic" or not is_inside
-    if node.op_type.removeprefix("Fused") in NO_INTEGER_KERNEL:
+    is_stack = node.op_type in FLOAT_PRODUCTS and node.family == "matrix product" and len(node.weights) not in (0, 2)
+    if node.op_type in NO_INTEGER_KERNEL or is_stack:
         return False
     if node.family == "convolution":
         over_time = len(node.weights) == 3 and node.depthwise

@@ -7,7 +7,6 @@ from onnx import TensorProto, helper
 
 from qlab.graph.operators import ATTENTION, CONVOLUTIONS, DYNAMIC, RECURRENT, attribute, factors, is_product
 from qlab.graph.operators import MATRIX_PRODUCTS as MATRIX_PRODUCTS  # lesson 09 looks for it here
-from qlab.graph.operators import QUANTIZERS as QUANTIZERS
 
 SIGNS = {TensorProto.UINT8: "u8", TensorProto.INT8: "s8"}
 PROFILER_TYPES = {name.lower(): number for name, number in TensorProto.DataType.items()}

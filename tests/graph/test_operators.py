@@ -357,6 +357,9 @@ ALLOWED = {
     ("graph/labelling.py", "SHORT"): "what long operators are called among many in a box",
     # another question than any row answers
     ("models/skeletons.py", ""): "those whose fan-in it can tell from the shape of the weights",
+    ("graph/floating.py", "FOLDED"): "what quantizers put between stored codes and floats",
+    ("graph/floating.py", "NEVER_NEGATIVE"): "what needs no Clip behind it",
+    ("measure/causes/norms.py", "TAKES"): "what onnxruntime folds a BatchNormalization into",
     ("measure/heads.py", "_HEADS"): "what an output is that such a node gives",
     ("measure/heads.py", "_POOLED"): "what an embedding is the result of",
     ("graph/floating.py", "FOLDED"): "what files compute of weights that are stored as codes",

@@ -5,10 +5,10 @@ import math
 import numpy as np
 from onnx import TensorProto, numpy_helper
 
+from qlab.graph.operators import factors, is_product
 from qlab.measure.causes.graphs import producer
 from qlab.measure.finding import Finding
 from qlab.measure.remedies import calibrated_kind, call
-from qlab.measure.work import factors, is_product
 from qlab.numerics.affine import choose_qparams, fake_quantize
 from qlab.numerics.metrics import sqnr_db
 from qlab.text import decibels, plural

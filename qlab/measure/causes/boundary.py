@@ -2,10 +2,10 @@
 
 from collections import Counter
 
+from qlab.graph.operators import QUANTIZERS
 from qlab.measure.causes.graphs import neighbours, reads_codes
 from qlab.measure.finding import Finding
 from qlab.measure.remedies import call, excluding, is_out_of_reach, made_by, recipe_of_its_kind, stay
-from qlab.measure.work import QUANTIZERS
 from qlab.measure.yardstick import PRODUCT_FAMILIES
 from qlab.recipes.static import DEFAULT_OP_TYPES
 from qlab.text import listed, ms, plural

@@ -5,11 +5,10 @@ from collections import Counter
 
 from onnx import TensorProto
 
-from qlab.graph.operators import NO_INTEGER_KERNEL
+from qlab.graph.operators import NO_INTEGER_KERNEL, factors
 from qlab.measure.causes.graphs import code_type, dtype_name, neighbours, producer, reads_codes
 from qlab.measure.finding import Finding
 from qlab.measure.remedies import call, mending, recipe_for, stay
-from qlab.measure.work import factors
 from qlab.measure.yardstick import PRODUCT_FAMILIES
 from qlab.text import ms
 

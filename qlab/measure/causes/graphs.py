@@ -4,7 +4,7 @@ import onnx
 from onnx import TensorProto
 
 from qlab import graph
-from qlab.measure.work import factors
+from qlab.graph.operators import factors
 
 
 def producer(examination, node, place):

@@ -3,10 +3,10 @@
 from collections import Counter
 
 from qlab import graph
+from qlab.graph.operators import QUANTIZERS
 from qlab.measure.causes.graphs import neighbours
 from qlab.measure.finding import Finding
 from qlab.measure.remedies import call, made_by, recipe_for, stay
-from qlab.measure.work import QUANTIZERS
 from qlab.text import listed, ms, plural
 
 NORM = "BatchNormalization"

@@ -4,10 +4,10 @@ import numpy as np
 from onnx import numpy_helper
 
 from qlab import graph
+from qlab.graph.operators import CONVOLUTIONS, factors
 from qlab.measure.exact_sums import OPTION, with_exact_sums
 from qlab.measure.finding import Finding
 from qlab.measure.remedies import STATIC, call, mending, recipe_of_its_kind
-from qlab.measure.work import CONVOLUTIONS, factors
 from qlab.numerics.saturation import can_saturate
 from qlab.text import decibels
 
