@@ -17,7 +17,7 @@ from qlab.measure.latency import rounds_here
 from qlab.measure.profiles import Profile
 from qlab.types import Feeds, ModelPath
 
-ROUNDS = 20
+ROUNDS, BUDGET_S = 20, 20.0
 MOST_EVENTS = 900_000  # the profiler stops writing at a million
 
 
@@ -31,7 +31,8 @@ def profile(path: ModelPath, feed: Feeds, *, rounds: int = ROUNDS, threads: int 
     ...
 
     feed     {input name: array}, or several of them: times are then means over the feeds
-    rounds   how often each feed is run (QLAB_FAST=1: 7 at most); times are medians over the rounds, in milliseconds
+    rounds   how often each feed is run (QLAB_FAST=1: 7 at most; after 20 s none begins beyond the sixth); times are
+             medians over the rounds, in milliseconds
     threads  threads inside an operator
 
     Returns a `Profile`: a row an operator, a NodeTime a node, the whole run's time with and without the profiler.
@@ -59,7 +60,7 @@ def profile_models(models, feed, *, rounds=ROUNDS, threads=1):
         actions |= {("profiled", name): _pass(one.session, feeds) for name, one in profiled.items()}
         largest = max(len(list(graph.nodes(one.model))) for one in profiled.values())
         rounds = max(1, min(rounds_here(rounds), MOST_EVENTS // (len(feeds) * largest) - 1))
-        seconds = interleave(actions, rounds, description="profiling " + ", ".join(models))
+        seconds = interleave(actions, rounds, budget_s=BUDGET_S, description="profiling " + ", ".join(models))
         totals = {name: 1e3 * float(np.median(seconds[name])) / len(feeds) for name in models}
         return {name: one.profile(feeds, totals[name]) for name, one in profiled.items()}
 

@@ -13,6 +13,12 @@ INVENTED = (
     "rests on them are those of noise: give real inputs with --calibration."
 )
 
+LEFT_OUT = {
+    "int8": "--quick: one feed measures, the layers' errors were not looked for, and no recipe was tried",
+    "fp32": "--quick: one feed measures, of the recipes the first that gives a model of hybrid, dynamic and static was "
+    "tried, and that model was not diagnosed",
+}
+
 
 def examined(visit):
     """The blocks of the first section."""
@@ -21,6 +27,8 @@ def examined(visit):
     if visit.given is not None:
         entries.append((INT8, [str(request.int8), _int8(request.int8, visit.given.examination.quantized)]))
     entries += [("machine", _machine(request)), ("feeds", _feeds(request.feeds)), ("timing", [_timing(request)])]
+    if request.quick:
+        entries.append(("left out", [LEFT_OUT["fp32" if visit.given is None else "int8"]]))
     return [Facts(entries), *([Paragraph(INVENTED)] if request.feeds.source is None else [])]
 
 

@@ -1,7 +1,8 @@
 """What was asked for, checked: all that is cheap to check, before anything that takes long."""
 
 import re
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from qlab import graph, machine
@@ -9,11 +10,14 @@ from qlab.files import check_target, scratch
 from qlab.graph.feeds import check_feed
 from qlab.machine import Card
 from qlab.machine.runtime import check_threads, open_session
+from qlab.machine.timing import MINIMUM_ROUNDS
 from qlab.measure.doctor.feeding import Feeds, feeds_for
 from qlab.measure.doctor.stages import stage
 from qlab.measure.latency import rounds_here
+from qlab.measure.profiling import ROUNDS
 from qlab.recipes.files import check_output, external_files
 
+TIMING_S = 3.0  # of the fp32 model in all rounds: the others, and the profiles, take a few times that
 NO_OPERATOR = re.compile(
     r"([\w.]+:\w+)\(-?\d+\) is not a registered|No Op registered for (\w+)|implementation for (\w+)"
 )
@@ -27,6 +31,8 @@ class Request:
     card           the machine card to judge by; card_name, the reference card's name if it is not this machine's own
     html, save     where to write, or None
     tries_recipes  False: only diagnose
+    quick          leave out what takes long: see `examined.LEFT_OUT`
+    rounds         of timing; asked_rounds, those that were asked for, or None
     """
 
     fp32: Path
@@ -39,13 +45,15 @@ class Request:
     threads: int
     rounds: int
     tries_recipes: bool
+    quick: bool = False
+    asked_rounds: int | None = None
 
 
 def checked(arguments):
     """The Request in the parsed `arguments`. Raises ValueError or OSError for what cannot be done."""
     fp32, int8 = arguments.fp32, arguments.int8
     check_threads(arguments.threads)
-    rounds_here(arguments.rounds)
+    rounds_here(arguments.rounds or ROUNDS)
     if arguments.no_recipes and (int8 is None or arguments.save):
         missing = "int8.onnx to diagnose" if int8 is None else "recipe whose model --save could keep"
         raise ValueError(f"--no-recipes leaves nothing to do: there is no {missing}")
@@ -59,6 +67,8 @@ def checked(arguments):
         _check_same_signature(session, other, fp32, int8)
     with stage("trying inputs that this model runs on" if arguments.calibration is None else "reading the feeds"):
         feeds = feeds_for(fp32, session, arguments.calibration)
+    if arguments.quick:
+        feeds = replace(feeds, feeds=feeds.few())
     if int8 is not None:
         check_feed(other, feeds.measured[0], int8.name)
     with stage("measuring what this machine is good at"):
@@ -72,9 +82,20 @@ def checked(arguments):
         html=arguments.html,
         save=arguments.save,
         threads=arguments.threads,
-        rounds=arguments.rounds,
-        tries_recipes=not arguments.no_recipes,
+        rounds=arguments.rounds or _fitting_rounds(session, feeds.measured, arguments.quick),
+        tries_recipes=not arguments.no_recipes and not (arguments.quick and int8 is not None),
+        quick=arguments.quick,
+        asked_rounds=arguments.rounds,
     )
+
+
+def _fitting_rounds(session, feeds, quick):
+    """As many rounds as a model of this speed affords: ROUNDS at most, and enough for an interval."""
+    started = time.perf_counter()
+    for feed in feeds:
+        session.run(None, feed)
+    afforded = int(TIMING_S / max(time.perf_counter() - started, 1e-6))
+    return MINIMUM_ROUNDS if quick else min(max(afforded, MINIMUM_ROUNDS), ROUNDS)
 
 
 def opened(path):

@@ -10,6 +10,7 @@ from qlab.recipes import Quantized
 from qlab.recipes.fates import CONVOLUTIONS
 
 RECIPES = ("dynamic", "static", "hybrid")
+FIRST = ("hybrid", "dynamic", "static")  # the order in which one is to do: hybrid is fast where there are convolutions
 
 
 @dataclass(frozen=True)
@@ -23,13 +24,15 @@ class Attempt:
 
 
 def try_recipes(request, session_of, folder, name):
-    """An Attempt for each of RECIPES; each one's model is `folder / recipe / name`.
+    """An Attempt for each of RECIPES, or up to the first that makes a model; each one's is `folder / recipe / name`.
 
     session_of  opens a model: a recipe whose model does not run on the first feed has failed
     """
     operators = {node.op_type for node in graph.nodes(graph.load(request.fp32))}
     attempts = []
-    for recipe in RECIPES:
+    for recipe in FIRST if request.quick else RECIPES:
+        if request.quick and any(one.quantized is not None for one in attempts):
+            break
         options = {"op_types": ("MatMul", "LSTM")} if recipe == "dynamic" and "LSTM" in operators else {}
         why_not = _pointless(recipe, operators)
         if why_not:

@@ -19,7 +19,9 @@ def verdict(visit):
     if visit.recommendation.name == FP32:
         return f"Stay with {fp32}: {visit.recommendation.why}."
     row = visit.row_of(visit.recommendation.name)
-    remains = visit.problem or _number(visit.tried.findings, "remains", "remain")
+    if visit.tried is None:
+        return f"recipes.{row.name} makes a model that {_speed(row, visit)}; {visit.problem or 'it was not diagnosed'}."
+    remains = _number(visit.tried.findings, "remains", "remain")
     return f"recipes.{row.name} makes a model that {_speed(row, visit)}; {remains}."
 
 
