@@ -84,7 +84,8 @@ def _plans(inputs):
     batches = {symbol for symbol, size in guesses.items() if size == BATCH and meaning(symbol) in ("batch", None)}
     plans = [guesses]
     for size in OTHER_SIZES if guesses else ():
-        past = {symbol: size if meaning(symbol) not in ("batch", "past") else guesses[symbol] for symbol in guesses}
+        kept = batches | {symbol for symbol in guesses if meaning(symbol) == "past"}
+        past = {symbol: guesses[symbol] if symbol in kept else size for symbol in guesses}
         alike = {symbol: 1 if symbol in batches else size for symbol in guesses}
         plans += [past, alike, dict.fromkeys(guesses, size)]
     tried = []
