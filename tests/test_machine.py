@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from qlab import calibration, files, graph, machine, measure
 from qlab.machine import identity, probes
 from qlab.machine.runtime import open_session, run
-from qlab.machine.timing import MINIMUM_ROUNDS, interleave
+from qlab.machine.timing import MINIMUM_ROUNDS, interleave, repeats_of
 from qlab.recipes.choosing import choose
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -362,6 +362,22 @@ def test_interleaving_gives_each_action_its_own_seconds():
     seconds = interleave({"slow": clock.action(3.0), "quick": clock.action(1.0)}, 8, clock=clock)
     np.testing.assert_allclose(seconds["slow"], np.full(8, 3.0))
     np.testing.assert_allclose(seconds["quick"], np.full(8, 1.0))
+
+
+def test_an_action_that_is_repeated_counts_with_the_middle_half_of_its_runs():
+    clock, times = Clock(), iter([5.0, 1.0, 2.0, 3.0, 4.0, 100.0, 0.1, 2.5] * 8)
+    action = lambda: clock.action(next(times))()
+    seconds = interleave({"a": action}, 2, repeats={"a": 8}, clock=clock)["a"]  # the first of the times is untimed
+    np.testing.assert_allclose(seconds, np.full(2, np.mean([2.0, 2.5, 3.0, 4.0])))
+
+
+def test_an_action_is_repeated_as_often_as_fills_a_sample_whatever_its_first_run_took():
+    clock = Clock()
+    times = iter([0.9, *[0.01] * 200])
+    assert repeats_of(lambda: clock.action(next(times))(), 0.1, clock=clock) == 10
+    assert repeats_of(clock.action(3.0), 0.1, clock=clock) == 1
+    assert repeats_of(clock.action(3.0), 0.0, clock=clock) == 1
+    assert 1 <= repeats_of(lambda: None, 0.1, clock=clock) <= 10_000  # a clock that does not see it at all
 
 
 def test_a_time_budget_ends_the_rounds_but_leaves_enough_for_an_interval():

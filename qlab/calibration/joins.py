@@ -2,6 +2,9 @@
 
 import numpy as np
 
+from qlab.calibration.magnitudes import Magnitudes
+from qlab.text import figures
+
 SUMS, CONCAT = ("Add", "Sub", "Sum", "Where"), "Concat"  # Where puts together as an Add does: a mask, a default
 CODES = 255
 FEWEST = {CONCAT: 32, "sum": 16}  # codes: below, an input of a Concat keeps less than about 30 dB; half of the channels
@@ -13,23 +16,28 @@ class Joins:
     One scale for the result is set by the largest of them. SQNR of the whole does not show what that costs the others,
     since the large numbers carry nearly all of its energy: boxes in pixels beside scores up to 1, a residual stream
     with three channels a hundred times the rest.
+
+    magnitudes  the same question where small numbers count for what they are, with nothing beside them: a Magnitudes
     """
 
     def __init__(self, model):
+        self.magnitudes = Magnitudes(model)
         nodes = [node for node in model.graph.node if node.op_type in (*SUMS, CONCAT)]
         self._inputs = {node.output[0]: list(node.input) if node.op_type == CONCAT else [] for node in nodes}
         parts = {name for inputs in self._inputs.values() for name in inputs}
         self._channels = {name: _Channels() for name in [*self._inputs, *parts]}
 
     def observe(self, name, x):
-        """Take in the array `x` of one tensor; what no join reads or makes is let pass."""
+        """Take in the array `x` of one tensor."""
         if name in self._channels and x.size:
             self._channels[name].observe(x)
+        self.magnitudes.observe(name, x)
 
     def merge(self, other):
         """Take in what `other`, of the same model, has seen."""
         for name, channels in self._channels.items():
             channels.merge(other._channels[name])
+        self.magnitudes.merge(other.magnitudes)
 
     def crowded(self, name, low, high):
         """Who gets too few codes in the tensor `name` if they reach from `low` to `high`, in words; "" if nobody.
@@ -43,7 +51,7 @@ class Joins:
             codes = CODES * self._channels[one].width / width
             if 0 < codes < FEWEST[CONCAT]:
                 from_, to = self._channels[one].ends
-                return f"{one!r} ({from_:.3g} to {to:.3g}) gets {_count(codes)} of 256 codes"
+                return f"{one!r} ({figures(from_)} to {figures(to)}) gets {_count(codes)} of 256 codes"
         count, widths = min(self._channels[name].typical(), key=lambda found: found[1], default=(0, width))
         codes = CODES * widths / width
         return f"half of its {count} channels get at most {_count(codes)} of 256 codes" if codes < FEWEST["sum"] else ""

@@ -30,10 +30,10 @@ class WatchedModel:
     def __init__(self, path):
         self.path = as_path(path)
         model = load(self.path)
-        self.joins = Joins(model)
         inputs, computed = _names(model)
         show(model, computed)
         self.session = open_unoptimized(model, self.path)
+        self.joins = Joins(model)  # of a model that runs: each node has the inputs and outputs that it needs
         types = {value.name: value.type for value in (*self.session.get_inputs(), *self.session.get_outputs())}
         types = {name: types[name] for name in (*inputs, *computed)}
         self.tensors = {name: WATCHED[kind] for name, kind in types.items() if kind in WATCHED}

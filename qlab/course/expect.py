@@ -65,6 +65,30 @@ def two_functions(answer, first, second):
     return tuple(answer)
 
 
+def class_and_function(answer, first, second):
+    """(first, second) of an answer that is a class and a function; (first, None) of the class alone.
+
+    `first` and `second` are the names that the exercise gives them. Raises Almost for anything else, and if swapped.
+    """
+    if isinstance(answer, type):
+        return answer, None
+    if not isinstance(answer, tuple | list) or len(answer) != 2:
+        raise Almost(f"expected ({first}, {second}), seen {brief(answer)}")
+    if isinstance(answer[1], type) and not isinstance(answer[0], type):
+        raise Almost(f"the two are swapped: check takes ({first}, {second})")
+    return tuple(answer)
+
+
+def judge_choice(answer, options):
+    """Why the chosen option is right. options: {option: {"right": bool, "why": text}}; Almost for any but the right."""
+    answer = answer.strip().lower() if isinstance(answer, str) else answer
+    if not isinstance(answer, str) or answer not in options:
+        raise Almost(f"expected one of {', '.join(map(repr, options))}, seen {brief(answer)}")
+    if not options[answer]["right"]:
+        raise Almost(f"{answer!r}: {options[answer]['why']}")
+    return options[answer]["why"]
+
+
 def expect_array(seen, what="the result"):
     """`seen` as an array of numbers. Lists of numbers are taken; strings, ragged lists, None and sets are not."""
     try:

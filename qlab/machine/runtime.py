@@ -85,6 +85,17 @@ def run(session, feed, names=None, *, limit_s=None):
         thread.join(GRACE_S)  # the end of the process would meet it in the midst of onnxruntime
 
 
+def repeats(session, feed):
+    """Whether the model answers `feed` alike twice: one that draws random numbers does not."""
+    return all(_alike(*pair) for pair in zip(run(session, feed), run(session, feed), strict=True))
+
+
+def _alike(one, other):
+    if not isinstance(one, np.ndarray):
+        return one == other
+    return np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
+
+
 class NeverEnds(ValueError):
     """A model did not answer in time. To try it again, with another feed, would take as long."""
 

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from qlab import markup, palette
+from qlab.measure.answers import Answers, Cosine, Kept
 from qlab.measure.files import RANDOM_WEIGHTS
 from qlab.measure.pooled import Part
 from qlab.measure.verdict import MARGIN
@@ -14,7 +15,7 @@ from qlab.text import aligned, decibels, figures, ms, plural, ratio
 
 _COLOURS = {"faster": palette.INTEGER, "slower": palette.ERROR, "cannot tell": palette.FP32}
 _TONES = {"faster": "good", "slower": "bad", "cannot tell": "quiet"}
-TEXT = (0, 6, 7)  # columns of the table that hold no numbers
+TEXT = {"model", "answers", "cosine", "verdict", "note"}  # columns of the table that hold no numbers
 _TICKS = (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10, 20)
 
 
@@ -25,6 +26,9 @@ class Row:
     verdict is "faster", "slower" or "cannot tell"; note says what limits the line, such as
     "random weights: latency only".
     The reference against itself: speed-up 1, SQNR infinite, "cannot tell".
+
+    kept       {output: Kept}: what is read from each output, answers or a direction, beside its SQNR
+    agreement  what the metric given to `compare` says, 1 for full agreement; NaN without one
     """
 
     name: str
@@ -37,6 +41,19 @@ class Row:
     verdict: str
     is_reference: bool = False
     note: str = ""
+    kept: dict[str, Kept] = field(default_factory=dict)
+    agreement: float = math.nan
+
+    @property
+    def answers(self) -> Answers | None:
+        """Those of the output of which the largest share changed; None where no output gives any."""
+        found = [one.answers for one in self.kept.values() if one.answers is not None]
+        return min(found, key=lambda one: (not one.tell, one.same), default=None)
+
+    @property
+    def cosine(self) -> Cosine | None:
+        """That of the embedding whose worst vector is the furthest off; None where no output is one."""
+        return min((one.cosine for one in self.kept.values() if one.cosine), key=lambda one: one.worst, default=None)
 
     @property
     def interval(self):
@@ -61,12 +78,12 @@ class Comparison:
     worst_part: dict[str, Part | None] = field(default_factory=dict)
 
     def __repr__(self):
-        return "\n".join([*aligned(self._noted(), TEXT), self.method])
+        return "\n".join([*aligned(self._noted(), self.text_columns), self.method])
 
     def _repr_html_(self) -> str:
         judged = ((place, row) for place, row in enumerate(self.rows, 1) if not row.is_reference)
-        tones = {(place, 6): _TONES[row.verdict] for place, row in judged}
-        return markup.table(self._noted(), left=TEXT, tones=tones, below=[self.method])
+        tones = {(place, self.table[0].index("verdict")): _TONES[row.verdict] for place, row in judged}
+        return markup.table(self._noted(), left=self.text_columns, tones=tones, below=[self.method])
 
     def _noted(self):
         """The table, with the notes if there are any."""
@@ -77,9 +94,20 @@ class Comparison:
 
     @property
     def table(self):
-        """The rows as text, below their heads, without the notes."""
-        head = ["model", "size MB", "ms", "speed-up", "95 %", "SQNR dB", "verdict"]
-        return [head, *(_cells(row) for row in self.rows)]
+        """The rows as text, below their heads, without the notes; a column of answers, cosines or agreement if any."""
+        extra = {
+            "answers": [row.answers and str(row.answers) for row in self.rows],
+            "cosine": [row.cosine and str(row.cosine) for row in self.rows],
+            "agreement": [None if math.isnan(row.agreement) else f"{row.agreement:.4f}" for row in self.rows],
+        }
+        extra = {head: cells for head, cells in extra.items() if any(cells)}
+        head = ["model", "size MB", "ms", "speed-up", "95 %", "SQNR dB", *extra, "verdict"]
+        return [head, *(_cells(row, [cells[at] for cells in extra.values()]) for at, row in enumerate(self.rows))]
+
+    @property
+    def text_columns(self):
+        """Places of the columns, the notes' included, that hold no numbers: they stand to the left."""
+        return tuple(place for place, head in enumerate([*self.table[0], "note"]) if head in TEXT)
 
     @property
     def method(self):
@@ -88,7 +116,8 @@ class Comparison:
         counts = {"interleaved round": rounds, "feed": self.feeds, "thread": self.threads}
         setting = ", ".join(plural(count, what) for what, count in counts.items())
         margin = f"a verdict needs more than {100 * (MARGIN - 1):.0f} %"
-        return f"medians of {setting}; SQNR of the worst float output; {margin}"
+        extra = "; answers: classes, labels, yes or no" * any(row.answers for row in self.rows)
+        return f"medians of {setting}; SQNR of the worst float output{extra}; {margin}"
 
     @palette.style()
     def plot(self):
@@ -115,11 +144,11 @@ class Comparison:
         return figure
 
 
-def _cells(row):
+def _cells(row, extra):
     cells = [row.name, figures(row.size_mb) if row.size_mb < 10 else f"{row.size_mb:,.1f}", figures(row.median_ms)]
     if row.is_reference:
-        return [*cells, "1.00", "", "", "reference"]
-    return [*cells, ratio(row.speedup), row.interval, decibels(row.sqnr_db), row.verdict]
+        return [*cells, "1.00", "", "", *("" for _ in extra), "reference"]
+    return [*cells, ratio(row.speedup), row.interval, decibels(row.sqnr_db), *(one or "" for one in extra), row.verdict]
 
 
 def _finding(reference, others):

@@ -24,9 +24,11 @@ CODES = {
     "float-left-out": "products that the quantizer left in float",
     "boundary-overhead": "much time between floats and codes",
     "saturation-risk": "8-bit weights where u8 x s8 saturates",
+    "saturation-here": "8-bit weights that saturate on this CPU, but not on the machine of the card",
     "quantized-at-load": "float weights that onnxruntime rounds itself when it opens the model",
     "range-clips": "calibrated ranges too narrow for the activations",
     "range-wastes": "calibrated ranges far wider than the activations",
+    "range-moves-with-batch": "dynamic ranges that the other rows of a batch widen",
     "unlike-parts": "numbers of very different size under one scale, which leaves the small ones hardly a code",
     "random-numbers": "nodes that draw other numbers in each run, so that accuracy cannot be judged",
     "layer-loss": "layers that lose much more than the rest",
@@ -58,12 +60,15 @@ def diagnose(fp32: ModelPath, quantized: ModelPath, feed: Feeds, *, card: str | 
 
 def findings_of(examination: Examination) -> Findings:
     """The Findings of an Examination."""
-    found = [*_of_time(examination), *causes.saturation(examination), *causes.quantized_at_load(examination)]
+    saturating = list(causes.saturation(examination))
+    found = [*_of_time(examination), *saturating, *causes.quantized_at_load(examination)]
     if draws := examination.layers.draws:
         return Findings([_random_numbers(draws), *sorted(map(_in_the_files_names(examination), found), key=_weight)])
     ranges = list(causes.calibration_ranges(examination))
-    losses = [*ranges, *causes.layer_losses(examination, ranges)]
-    found += [*losses, *causes.output_losses(examination, losses)]
+    saturated = causes.saturated_layers(examination, saturating)
+    losses = [*ranges, *causes.layer_losses(examination, ranges, saturated)]
+    harm = [one for one in saturating if examination.saturates_here and not one.is_harmless]
+    found += [*losses, *causes.output_losses(examination, [*losses, *harm]), *causes.ranges_that_move(examination)]
     return Findings(sorted(map(_in_the_files_names(examination), found), key=_weight))
 
 

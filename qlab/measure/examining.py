@@ -34,6 +34,7 @@ class Examination:
     layers           LayerErrors
     card             whose ratios say what is slow; choice, what the recipes would choose on it
     is_own_card      whether the card is this machine's, so that its ratios and the profile's times go together
+    saturates_here   whether u8 x s8 saturates on the CPU that measured this, whatever the card says of another
     """
 
     fp32: Profile
@@ -44,6 +45,7 @@ class Examination:
     card: Card
     choice: Choice
     is_own_card: bool
+    saturates_here: bool = False
     _known: dict = field(default_factory=dict, repr=False)
 
     def once(self, find):
@@ -144,6 +146,7 @@ def examine(
         card=card,
         choice=choose(card),
         is_own_card=card.name == own.name,
+        saturates_here=(card if card.name == own.name else own).saturates,
     )
 
 

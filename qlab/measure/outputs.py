@@ -1,17 +1,17 @@
-"""Compare what two models answer to the same feeds."""
+"""Compare what two models answer to the same feeds, where it counts."""
 
 import math
 
 import numpy as np
 
 from qlab.measure.network import Network
-from qlab.measure.pooled import PooledError
+from qlab.measure.pooled import PooledError, is_float
 
 LOST_DB, HIDDEN_DB = 15.0, 20.0  # a part that keeps less than this, and so much less than the whole, is remarked on
 
 # How many results these give depends on the values that they read.
 COUNTING = ("NonMaxSuppression", "NonZero", "Unique", "Compress", "BeamSearch", "GreedySearch", "Sampling", "Loop")
-OTHER_NUMBER = "other number of"
+OTHER_NUMBER, DIFFERS = "other number of", "differs"
 
 
 def counted_by(model):
@@ -45,8 +45,10 @@ def check_outputs(reference, answers, reference_name, name, counted=()):
                 )
 
 
-def output_quality(reference, answers, counted=None):
+def output_quality(reference, answers, counted=None, places=None):
     """SQNR in dB of every float output over all feeds together, {output name: dB}; remarks; the worst Part, or None.
+
+    places  for each feed, {output: the positions that count, an array of booleans that fits}; padding does not
 
     Remarks tell of what has no SQNR.
     Infinite or NaN values that both have alike (masked positions) are left out; where they differ, the SQNR is NaN.
@@ -57,17 +59,18 @@ def output_quality(reference, answers, counted=None):
         if not isinstance(first, np.ndarray):
             continue
         pairs = [(expected[output], got[output]) for expected, got in zip(reference, answers, strict=True)]
+        counting = [np.asarray(one.get(output, True)) for one in places or [{}] * len(pairs)]
         if any(expected.shape != got.shape for expected, got in pairs):
-            quality |= {output: math.nan} if _is_float(first) else {}
+            quality |= {output: math.nan} if is_float(first) else {}
             remarks.append(_miscounted(output, pairs, (counted or {}).get(output)))
             continue
-        if not _is_float(first):
-            if not all(np.array_equal(*pair) for pair in pairs):
-                remarks.append(f"{output} differs")
+        if not is_float(first):
+            if any(((one != other) & here).any() for (one, other), here in zip(pairs, counting, strict=True)):
+                remarks.append(f"{output} {DIFFERS}")
             continue
         error = PooledError()
-        for pair in pairs:
-            error.add(*pair)
+        for pair, here in zip(pairs, counting, strict=True):
+            error.add(*pair, counted=here)
         if error.size:
             quality[output] = error.db
             remarks += [f"{output} {error.remark}"] if error.remark else []
@@ -88,10 +91,6 @@ def _miscounted(output, pairs, decider):
     return f"{output}: {OTHER_NUMBER} {what}, {list(got.shape)} instead of {list(expected.shape)}{why}"
 
 
-def _is_float(array):
-    return array.dtype.kind == "f" or array.dtype.name == "bfloat16"
-
-
 def _description(value):
     """What must agree. Float precisions may differ: a float16 model against its float32 one is a fair comparison."""
     return f"{_kind(value)[0]} {list(value.shape)}" if isinstance(value, np.ndarray) else _kind(value)[0]
@@ -100,4 +99,4 @@ def _description(value):
 def _kind(value):
     if not isinstance(value, np.ndarray):
         return type(value).__name__, 0
-    return "float" if _is_float(value) else value.dtype.name, value.ndim
+    return "float" if is_float(value) else value.dtype.name, value.ndim

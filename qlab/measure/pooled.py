@@ -55,19 +55,22 @@ class PooledError:
         self._parts = {}  # {(axis, dimensions): energies of each part's signal and noise, or None}
         self._numbers = Counter()  # {(axis, dimensions): how many numbers each of these parts has}
 
-    def add(self, reference, approximation, *, masks=False):
-        """Count two arrays of one shape; with `masks`, positions that a finite attention mask fills are left out."""
+    def add(self, reference, approximation, *, masks=False, counted=True):
+        """Count two arrays of one shape; with `masks`, positions that a finite attention mask fills are left out.
+
+        counted  True, or an array of booleans that fits: positions that do not count are left out as well
+        """
         self.size += reference.size
-        if not self._with_parts and not (masks and reference.min(initial=0) <= MASK):
+        if counted is True and not self._with_parts and not (masks and reference.min(initial=0) <= MASK):
             signal, noise = _energies(reference.ravel(), approximation.ravel())
             if math.isfinite(signal + noise):  # so every number is finite, and counts
                 self._count(reference.size, signal, noise)
                 return
         reference, approximation = reference.astype(np.float64), approximation.astype(np.float64)
-        counted = np.isfinite(reference)
-        if not counted.all():
-            outside = reference[~counted], approximation[~counted]
-            self._misplaced |= not np.array_equal(*outside, equal_nan=True)
+        finite = np.isfinite(reference)
+        outside = counted & ~finite
+        self._misplaced |= not np.array_equal(reference[outside], approximation[outside], equal_nan=True)
+        counted = counted & finite
         if masks:
             counted &= ~_masked(reference, approximation)
         if self._with_parts:
@@ -143,6 +146,11 @@ def _energies(reference, approximation):
 def _blocks(x):
     for start in range(0, x.size, BLOCK):
         yield x[start : start + BLOCK].astype(np.float64)
+
+
+def is_float(array):
+    """Whether an array holds floats, bfloat16 included."""
+    return array.dtype.kind == "f" or array.dtype.name == "bfloat16"
 
 
 def _masked(reference, approximation):

@@ -13,12 +13,13 @@ from qlab.machine.runtime import open_session, run
 from qlab.machine.timing import interleave
 from qlab.measure.events import read_runs
 from qlab.measure.joining import node_times
-from qlab.measure.latency import rounds_here
+from qlab.measure.latency import one_pass, repeats_here, rounds_here
 from qlab.measure.profiles import Profile
 from qlab.types import Feeds, ModelPath
 
 ROUNDS, BUDGET_S = 20, 20.0
 MOST_EVENTS = 900_000  # the profiler stops writing at a million
+PLENTY = 1_000  # events a round; reading ten times as many takes longer than running them
 
 
 def profile(path: ModelPath, feed: Feeds, *, rounds: int = ROUNDS, threads: int = 1) -> Profile:
@@ -56,13 +57,24 @@ def profile_models(models, feed, *, rounds=ROUNDS, threads=1):
             for one in feeds:
                 check_feed(plain[name], one, name)
                 _first(plain[name], one, path)
-        actions = {name: _pass(session, feeds) for name, session in plain.items()}
-        actions |= {("profiled", name): _pass(one.session, feeds) for name, one in profiled.items()}
-        largest = max(len(list(graph.nodes(one.model))) for one in profiled.values())
-        rounds = max(1, min(rounds_here(rounds), MOST_EVENTS // (len(feeds) * largest) - 1))
-        seconds = interleave(actions, rounds, budget_s=BUDGET_S, description="profiling " + ", ".join(models))
-        totals = {name: 1e3 * float(np.median(seconds[name])) / len(feeds) for name in models}
-        return {name: one.profile(feeds, totals[name]) for name, one in profiled.items()}
+        totals, rounds = _totals(plain, profiled, feeds, rounds)
+        return {name: one.profile(feeds, totals[name], rounds) for name, one in profiled.items()}
+
+
+def _totals(plain, profiled, feeds, rounds):
+    """({name: milliseconds of a run without the profiler}, how many rounds it took); both kinds of sessions run."""
+    actions = {name: one_pass(session, feeds) for name, session in plain.items()}
+    repeats, most = {name: repeats_here(action, fast_s=0.0) for name, action in actions.items()}, 1
+    for name, one in profiled.items():
+        events = max(1, len(feeds) * len(list(graph.nodes(one.model))))
+        actions["profiled", name] = one_pass(one.session, feeds)
+        repeats["profiled", name] = min(repeats[name], max(1, PLENTY // events))
+        most = max(most, events * repeats["profiled", name])
+    rounds = max(1, min(rounds_here(rounds), MOST_EVENTS // most - 1))
+    seconds = interleave(
+        actions, rounds, repeats=repeats, budget_s=BUDGET_S, description="profiling " + ", ".join(plain)
+    )
+    return {name: 1e3 * float(np.median(seconds[name])) / len(feeds) for name in plain}, len(seconds[next(iter(plain))])
 
 
 def _first(session, feed, path):
@@ -71,14 +83,6 @@ def _first(session, feed, path):
         run(session, feed)
     except Exception as error:  # onnxruntime's exceptions share no base class
         raise ValueError(f"{path} does not run on this feed: {error}") from error
-
-
-def _pass(session, feeds):
-    def run_all():
-        for feed in feeds:
-            session.run(None, feed)
-
-    return run_all
 
 
 class _Profiled:
@@ -90,7 +94,7 @@ class _Profiled:
         self.session = open_session(path, threads=threads, adjust=lambda options: _observe(options, folder))
         self.model = kept(folder)
 
-    def profile(self, feeds, total_ms):
+    def profile(self, feeds, total_ms, rounds):
         """The Profile of what has run so far, the first pass over the feeds left out as a warm-up."""
         runs = read_runs(self.session.end_profiling())[len(feeds) :]
         nodes = list(node_times(self.model, runs, feeds))
@@ -102,7 +106,7 @@ class _Profiled:
             nodes=tuple(replace(node, ms=node.ms * factor) for node in nodes),
             total_ms=total_ms,
             profiler_ms=kernels_ms * (1 - factor),
-            rounds=len(runs) // len(feeds),
+            rounds=rounds,
             model=self.model,
         )
 

@@ -1,9 +1,7 @@
 """Models that draw random numbers: two runs of one file differ, and no error of codes can be told from that."""
 
-import numpy as np
-
 from qlab import graph
-from qlab.machine.runtime import open_session, run
+from qlab.machine.runtime import open_session, repeats
 
 DRAWS = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 
@@ -15,7 +13,7 @@ def random_draws(model, path, feed):
     it by its place among the nodes, which a quantizer changes. A draw whose result counts for nothing does no harm.
     """
     nodes = [node for node in graph.nodes(model) if _draws(node)]
-    if not nodes or not _differ(path, feed):
+    if not nodes or repeats(open_session(path), feed):
         return ""
     names = ", ".join(f"{node.name or node.output[0]} ({node.op_type})" for node in nodes)
     draw, them = ("draws", "it a seed") if len(nodes) == 1 else ("draw", "them seeds")
@@ -27,15 +25,3 @@ def _draws(node):
     if node.op_type == "Dropout":
         return len(node.input) > 2 and bool(node.input[2]) and "seed" not in attributes
     return node.op_type in DRAWS and "seed" not in attributes
-
-
-def _differ(path, feed):
-    session = open_session(path)
-    one, other = (run(session, feed) for _ in range(2))
-    return not all(_equal(*pair) for pair in zip(one, other, strict=True))
-
-
-def _equal(one, other):
-    if not isinstance(one, np.ndarray):
-        return one == other
-    return np.array_equal(one, other, equal_nan=one.dtype.kind == "f")

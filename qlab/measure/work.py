@@ -114,9 +114,9 @@ def is_product(node):
 
 
 def is_depthwise(node, tensors):
-    """Whether `node` is a convolution in which every output channel sees one input channel only."""
+    """Whether `node` is a convolution that makes one channel of each, by itself: many of each are work like any."""
     weights = tensors.get(node.input[factors(node)[1]]) if node.op_type in CONVOLUTIONS else None
-    return weights is not None and weights.shape[1:2] == (1,) and _attribute(node, "group", 1) > 1
+    return weights is not None and weights.shape[:2] == (_attribute(node, "group", 1), 1) and weights.shape[0] > 1
 
 
 def _attribute(node, name, default):

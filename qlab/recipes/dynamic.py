@@ -12,6 +12,7 @@ from qlab.recipes.excluding import excluded
 from qlab.recipes.job import job
 from qlab.recipes.quantized import Quantized
 from qlab.recipes.quantizing import quantized_dynamically
+from qlab.text import figures
 from qlab.types import CodeType, ModelPath, Names
 
 LARGE_SHARE = 0.2  # of the file
@@ -30,6 +31,9 @@ def dynamic(
     card: str | Card | None = None,
 ) -> Quantized:
     """Quantize the weights of `model`, and its activations at run time, to uint8. Writes `output`; needs no data.
+
+    An activation has one range for the whole batch: beside a row 50 times as loud, or beside padding that the model
+    turns into large numbers, a row has fewer codes than alone. Stack what is alike, or run it one at a time.
 
     model, output  paths; `model` is never touched, `output` appears whole or not at all
     op_types       which operators: "MatMul" (Gemm with it), "LSTM", "Conv", "Attention", "Gather". Convolutions stay in
@@ -71,8 +75,8 @@ def _embeddings(result, op_types):
     most = max(tables, key=tables.get)
     operators = ", ".join(map(repr, sorted({*op_types, "Gather"}, reverse=True)))
     return [
-        f"{most!r}, an embedding of {tables[most] / 1e6:.3g} MB, stays in float: op_types=({operators}) makes it "
-        f"{tables[most] / 4e6:.3g} MB"
+        f"{most!r}, an embedding of {figures(tables[most] / 1e6)} MB, stays in float: op_types=({operators}) makes it "
+        f"{figures(tables[most] / 4e6)} MB"
     ]
 
 

@@ -7,7 +7,10 @@ import onnx
 from qlab import graph
 from qlab.recipes.choosing import check_names
 from qlab.recipes.fates import PRODUCTS
+from qlab.recipes.guarding import MOVES
 
+NEEDED = "a Log, root or quotient behind needs smaller numbers than codes tell apart"
+SHOWN = 5  # names in a note
 WIDEST_SPAN = 255.0  # of what a Softmax reads: steps of 1, each a factor of e in the result
 
 
@@ -21,7 +24,7 @@ def excluded(work, names):
     nodes = {node.name: node for node in graph.nodes(work.source) if node.name}
     prepared = onnx.load(work.prepared, load_external_data=False)
     still = {node.name for node in graph.nodes(prepared)}
-    producers = {name: node.name for node in graph.nodes(prepared) for name in node.output}
+    producers = {name: node for node in graph.nodes(prepared) for name in node.output}
     found = set()
     for name in names:
         if name not in nodes and name not in still:
@@ -30,8 +33,15 @@ def excluded(work, names):
                 f"did you mean {', '.join(map(repr, close))}?" if close else f"the model has {len(nodes)} named nodes"
             )
             raise ValueError(f"exclude names {name!r}, which {work.model} does not have; {hint}")
-        found.add(name if name in still else _fused_into(nodes[name], work.source, producers))
+        fused = {name} & still or {f"{name}/MatMulAddFusion"} & still
+        found.update(fused or [_fused_into(nodes[name], work.source, producers)])
     return dict.fromkeys(found - {None}, "excluded by name")
+
+
+def in_float(why, names):
+    """[a note on the nodes `names`, which stay in float for a reason found in the numbers]; [] if there are none."""
+    shown = [*sorted(names)[:SHOWN], *["..."] * (len(names) > SHOWN)]
+    return [f"left in float, since {why}: {', '.join(shown)}"] if names else []
 
 
 def without_range(work, ranges, op_types):
@@ -88,6 +98,21 @@ def of_unlike_sizes(work, ranges, op_types):
     return reasons
 
 
+def of_small_numbers(work, ranges, static, dynamic=()):
+    """{name: why} of the nodes whose codes would lose the small numbers that a Log, root or quotient behind them needs.
+
+    static, dynamic  operators that get codes to read and to write, and to read only. See `Magnitudes`.
+    """
+    lost = ranges.joins.magnitudes.lost(ranges)
+    reasons = {}
+    for node in onnx.load(work.prepared, load_external_data=False).graph.node:
+        read, written = ([lost[name] for name in names if name in lost] for names in (node.input, node.output))
+        needed = read + written if node.op_type in static else read and written if node.op_type in dynamic else ()
+        if needed:
+            reasons[node.name] = f"too few codes for the small numbers that {needed[0]} needs"
+    return reasons
+
+
 def _crowded(ranges, name):
     return ranges.joins.crowded(name, *map(float, ranges[name])) if name in ranges else ""
 
@@ -102,9 +127,13 @@ def _fused_into(node, source, producers):
     for other in graph.nodes(source):
         for name in other.input:
             consumers.setdefault(name, []).append(other)
+    moves = node.op_type in MOVES
     while node is not None:
         if node.output[0] in producers:
-            return producers[node.output[0]]
+            found = producers[node.output[0]]
+            while found.op_type in MOVES and not moves:  # products of stacks are fused between two Reshapes
+                found = producers[found.input[0]]
+            return found.name
         following = consumers.get(node.output[0], [])
         node = following[0] if len(following) == 1 else None
     return None  # folded into a constant: nothing is left to quantize

@@ -7,7 +7,7 @@ from qlab import graph, machine
 from qlab.machine import Card
 from qlab.recipes.calibrating import check_request, ranges_for
 from qlab.recipes.choosing import choose
-from qlab.recipes.excluding import excluded, without_range
+from qlab.recipes.excluding import NEEDED, excluded, in_float, of_small_numbers, without_range
 from qlab.recipes.files import write, writing
 from qlab.recipes.job import job
 from qlab.recipes.pointwise import as_products
@@ -32,7 +32,9 @@ def hybrid(
     """Quantize the convolutions of `model` statically, its matrix products and LSTMs dynamically, per output channel.
 
     Pointwise convolutions over time (conformers have two in each block) are matrix products, and treated as such.
-    Depthwise ones over time stay in float: they multiply so little that quantizing costs more than integers gain.
+    Depthwise ones over time stay in float: they multiply so little that quantizing costs more than integers gain. So
+    does what needs its small numbers for a Log, a root or a quotient behind it, such as an STFT.
+    What is dynamic has one range for the whole batch, as in `dynamic`: a loud row takes codes from those beside it.
 
     model, output  paths; `model` is never touched, `output` appears whole or not at all
     reader         representative feeds, {input name: array}, or a CalibrationDataReader; consumed once
@@ -50,7 +52,9 @@ def hybrid(
         choice = choose(card, "uint8", "int8" if recurrent else None)  # onnxruntime's LSTM has int8 weights only
         exclude = excluded(work, exclude)
         ranges = ranges_for(work, choice, reader, ranges, method)
-        exclude |= without_range(work, ranges, STATIC) | _depthwise(work)
+        small = of_small_numbers(work, ranges, STATIC, DYNAMIC)
+        work.notes += in_float(NEEDED, small)
+        exclude |= without_range(work, ranges, STATIC) | _depthwise(work) | small
         settings = {"per_channel": True, "exclude": exclude}
         rewritten = onnx.load(work.prepared)
         as_products(rewritten, exclude)
@@ -59,23 +63,23 @@ def hybrid(
         _rename_scales(half)
         path = _written(work, half, "half.onnx")
         result = quantized_dynamically(work, path, choice, op_types=DYNAMIC, **settings)
-        _spare_the_others(result)
+        _spare_the_others(result, exclude)
         return work.finish(result, choice, op_types=STATIC | DYNAMIC, **settings)
 
 
 def _depthwise(work):
-    """{name: why} of the 1-D convolutions in which each channel is by itself."""
+    """{name: why} of the 1-D convolutions that make one channel of each, by itself."""
     model = onnx.load(work.prepared, load_external_data=False)
     kernels = {tensor.name: tensor.dims for tensor in model.graph.initializer if len(tensor.dims) == 3}
     groups = {
-        node.name: [one.i for one in node.attribute if one.name == "group"]
+        node.name: ([one.i for one in node.attribute if one.name == "group"], kernels[node.input[1]])
         for node in model.graph.node
-        if node.op_type == "Conv" and node.input[1] in kernels and kernels[node.input[1]][1] == 1
+        if node.op_type == "Conv" and node.input[1] in kernels
     }
     return {
         name: "depthwise over time: too few products to gain by integers"
-        for name, group in groups.items()
-        if group and group[0] > 1
+        for name, (group, sizes) in groups.items()
+        if sizes[1] == 1 and group == [sizes[0]] and sizes[0] > 1
     }
 
 
@@ -95,11 +99,11 @@ def _rename_scales(model):
         tensor.name = renamed.get(tensor.name, tensor.name)
 
 
-def _spare_the_others(model):
+def _spare_the_others(model, exclude):
     """Feed quantized values to convolutions only: the quantizer feeds them to every reader of a convolution's input.
 
-    A residual or a LayerNorm that reads the same tensor gets the float again. What a convolution itself computed exists
-    as codes only, so that all of its readers keep reading those.
+    A residual, a LayerNorm or an excluded convolution that reads the same tensor gets the float again. What a quantized
+    convolution computed exists as codes only, so that all of its readers keep reading those.
     """
     nodes = list(graph.nodes(model))
     producers = {name: node for node in nodes for name in node.output}
@@ -108,9 +112,9 @@ def _spare_the_others(model):
         if node.op_type != "DequantizeLinear" or node.input[0] not in producers:
             continue
         before = producers[node.input[0]].input[0]
-        if before not in producers or producers[before].op_type not in STATIC:
+        if before not in producers or producers[before].op_type not in STATIC or producers[before].name in exclude:
             floats[node.output[0]] = before
     for node in nodes:
-        if node.op_type not in STATIC:
+        if node.op_type not in STATIC or node.name in exclude:
             for place, name in enumerate(node.input):
                 node.input[place] = floats.get(name, name)

@@ -11,7 +11,8 @@ import onnx
 
 from qlab import graph
 from qlab.files import as_path
-from qlab.machine.runtime import open_session
+from qlab.machine.runtime import open_session, repeats, run
+from qlab.numerics.metrics import sqnr_db
 from qlab.recipes.fates import fates
 from qlab.recipes.files import check_output, external_files, publish, stored_bytes, workshop, write, writing
 from qlab.recipes.preparing import check_source, prepared_in
@@ -90,12 +91,12 @@ def _tried(fp32, quantized, feed):
     try:
         known = feed or graph.invented_feeds(fp32, count=1)[0]
         session = open_session(fp32)
-        expected = session.run(None, known)
-    except Exception:  # no feed could be invented, or fp32 itself fails on it: nothing to compare with
+        expected = run(session, known)
+    except Exception:  # no feed could be invented, or fp32 fails on it or never ends: nothing to compare with
         return ["no feed could be invented that the model runs on: whether the result runs was not tried"]
     names = [value.name for value in session.get_outputs()]
     try:
-        answers = open_session(quantized).run(names, known)
+        answers = run(open_session(quantized), known, names)
     except Exception as error:  # onnxruntime's exceptions share no base class
         raise ValueError(
             f"the quantized model opens but does not run, so it was not written: {error}. Leave out what it names, "
@@ -108,9 +109,9 @@ def _tried(fp32, quantized, feed):
                 f"the quantized model gives NaN or infinity in {name!r} where fp32 gives numbers, so it was not "
                 "written: leave out what overflows, with exclude or op_types"
             )
-    lost = {name: _sqnr_db(reference, answer) for name, reference, answer in pairs}
+    lost = {name: _lost_db(reference, answer) for name, reference, answer in pairs}
     lost = {name: db for name, db in lost.items() if db < OF_NO_USE_DB} if feed else {}
-    if lost and _repeats(session, known, expected):
+    if lost and repeats(session, known):
         shown = ", ".join(f"{name} {db:.1f} dB" for name, db in lost.items())
         return [f"of little use on the first feed: {shown}; measure.layer_errors says where it is lost"]
     return []
@@ -122,17 +123,10 @@ def _are_alike(reference, answer):
     return arrays and reference.dtype.kind == "f" and reference.shape == answer.shape
 
 
-def _sqnr_db(reference, answer):
+def _lost_db(reference, answer):
+    """SQNR of the numbers that are finite in fp32; infinity where there is no signal to lose."""
     counted = np.isfinite(reference)
-    reference, answer = reference[counted].astype(np.float64), answer[counted].astype(np.float64)
-    signal, noise = np.square(reference).sum(), np.square(reference - answer).sum()
-    return 10 * np.log10(signal / noise) if signal and noise else np.inf
-
-
-def _repeats(session, feed, expected):
-    """Whether the model answers alike again: one that draws random numbers does not."""
-    again = session.run(None, feed)
-    return all(np.array_equal(*pair, equal_nan=True) for pair in zip(expected, again, strict=True) if _are_alike(*pair))
+    return sqnr_db(reference[counted], answer[counted]) if np.any(reference[counted]) else np.inf
 
 
 @contextmanager

@@ -8,11 +8,12 @@ from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, 
 
 from qlab import graph
 from qlab.recipes.files import LARGE, stored_bytes, write, writing
-from qlab.recipes.guarding import keep_float
+from qlab.recipes.guarding import keep_float, keep_signed
 from qlab.recipes.logs import captured_logs
 from qlab.recipes.preparing import OLDEST_OPSET, opset_of
 from qlab.recipes.sharing import unshare
 
+TYPED_OPSET = 21  # QuantizeLinear may name the type of its codes since then
 TYPES = {"uint8": QuantType.QUInt8, "int8": QuantType.QInt8}
 
 
@@ -79,6 +80,8 @@ def quantized_statically(work, path, choice, ranges, *, op_types, per_channel, e
         )
         result = onnx.load(target)
     keep_float(result)
+    if choice.activation_dtype == "int8" and opset_of(result) >= TYPED_OPSET:
+        keep_signed(result)
     return result
 
 

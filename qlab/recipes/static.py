@@ -5,7 +5,15 @@ from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 from qlab.machine import Card
 from qlab.recipes.calibrating import check_request, ranges_for
 from qlab.recipes.choosing import check_names, choose
-from qlab.recipes.excluding import around_masks, excluded, of_unlike_sizes, without_range
+from qlab.recipes.excluding import (
+    NEEDED,
+    around_masks,
+    excluded,
+    in_float,
+    of_small_numbers,
+    of_unlike_sizes,
+    without_range,
+)
 from qlab.recipes.job import job
 from qlab.recipes.quantized import Quantized
 from qlab.recipes.quantizing import quantized_statically
@@ -18,7 +26,6 @@ WITHOUT_KERNEL = {
 }  # fmt: skip
 OP_TYPES = {*QDQRegistry, *QLinearOpsRegistry}
 DEFAULT_OP_TYPES = OP_TYPES - WITHOUT_KERNEL
-SHOWN = 5  # names in a note
 
 
 def static(
@@ -50,7 +57,8 @@ def static(
     card              the machine to optimize for; None: this one
 
     What a mask stretches, from the mask to its Softmax, stays in float: no codes reach from -10000 to the scores. So
-    does a Concat, or a sum, of numbers so different in size that the small ones would get a handful of codes.
+    does a Concat, or a sum, of numbers so different in size that the small ones would get a handful of codes; and what
+    a Log, a root or a quotient is computed from, back to its convolution, if half of it would get hardly any.
     Returns a `Quantized`, which says what became of every product. Raises ValueError for a model that is quantized
     already, cannot be opened or written, for feeds that do not fit, and for settings that cannot run.
     """
@@ -62,14 +70,11 @@ def static(
         ranges = ranges_for(work, choice, reader, ranges, method)
         masked = around_masks(work, ranges, op_types)
         unlike = of_unlike_sizes(work, ranges, op_types)
-        for why, names in (
-            ("masked scores are too wide for codes", masked),
-            ("what meets there differs too much in size to share codes", unlike.keys() - masked),
-        ):
-            if names:
-                shown = [*sorted(names)[:SHOWN], *["..."] * (len(names) > SHOWN)]
-                work.notes.append(f"left in float, since {why}: {', '.join(shown)}")
-        exclude |= without_range(work, ranges, op_types) | masked | unlike
+        small = of_small_numbers(work, ranges, op_types)
+        work.notes += in_float("masked scores are too wide for codes", masked)
+        work.notes += in_float("what meets there differs too much in size to share codes", unlike.keys() - masked)
+        work.notes += in_float(NEEDED, small.keys() - masked - unlike.keys())
+        exclude |= without_range(work, ranges, op_types) | masked | unlike | small
         settings = {"op_types": op_types, "per_channel": per_channel, "exclude": exclude}
         result = quantized_statically(work, work.prepared, choice, ranges, **settings)
         return work.finish(result, choice, **settings)

@@ -1,6 +1,7 @@
 """compare: what it measures, in which order, and what it refuses."""
 
 import importlib
+from collections import Counter
 
 import numpy as np
 import onnx
@@ -146,12 +147,39 @@ def test_every_round_runs_every_model_on_every_feed_in_an_order_drawn_anew(monke
     assert {name: len(values) for name, values in seconds.items()} == {"a": 30, "b": 30, "c": 30}
 
 
-def test_a_model_too_quick_for_the_clock_runs_several_times_a_sample(monkeypatch):
+def test_each_model_runs_as_often_in_a_round_as_fills_a_sample_by_its_own_speed(monkeypatch):
+    monkeypatch.setenv("QLAB_FAST", "0")
     clock, log = Clock(), []
     monkeypatch.setattr(latency.time, "perf_counter", clock)
-    sessions = {name: FakeSession(name, log, clock, 1e-5) for name in "ab"}
-    latency.time_models(sessions, [{"x": 0}], 10)
-    assert len(log) == pytest.approx(2 * 11 * 100, rel=0.05)
+    costs = {"tiny": 1e-4, "small": 3e-3, "large": 0.5}
+    sessions = {name: FakeSession(name, log, clock, cost) for name, cost in costs.items()}
+    seconds = latency.time_models(sessions, [{"x": 0}], 10)
+    ran = Counter(name for name, _ in log)
+    assert 10 * 100 < ran["tiny"] < 13 * 100
+    assert 10 * 4 < ran["small"] < 13 * 4
+    assert ran["large"] == 1 + 1 + 10  # to see how long it takes, untimed, timed
+    assert {name: np.median(values) for name, values in seconds.items()} == pytest.approx(costs)
+
+
+def test_qlab_fast_repeats_a_quick_model_a_tenth_as_often(monkeypatch):
+    clock, log = Clock(), []
+    monkeypatch.setattr(latency.time, "perf_counter", clock)
+    latency.time_models({"tiny": FakeSession("tiny", log, clock, 1e-5)}, [{"x": 0}], 10)
+    assert len(log) == pytest.approx(11 * 100, rel=0.05)
+
+
+def test_a_pause_of_the_machine_in_one_run_of_ten_does_not_show_in_the_time_of_a_quick_model(monkeypatch):
+    monkeypatch.setenv("QLAB_FAST", "0")
+    clock, log = Clock(), []
+    monkeypatch.setattr(latency.time, "perf_counter", clock)
+
+    class Interrupted(FakeSession):
+        def run(self, outputs, feed):
+            super().run(outputs, feed)
+            self.clock.now += 4e-3 if len(self.log) % 10 == 0 else 0.0
+
+    seconds = latency.time_models({"tiny": Interrupted("tiny", log, clock, 3e-4)}, [{"x": 0}], 10)["tiny"]
+    assert seconds == pytest.approx(np.full(10, 3e-4))
 
 
 def test_qlab_fast_means_fewer_rounds(models, monkeypatch):

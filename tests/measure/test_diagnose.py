@@ -1,6 +1,7 @@
 """Each fault is found on a model made to have just that one, and a healthy model gives none."""
 
 import ast
+import importlib
 import inspect
 import platform
 import re
@@ -17,6 +18,7 @@ from qlab.machine import probes
 from qlab.measure.bill import Bill
 from qlab.measure.causes import boundary
 from qlab.measure.causes.floats import _reason
+from qlab.measure.exact_sums import ExactSums
 from qlab.measure.remedies import call
 from tests.measure import faults, steady
 from tests.recipes import builders
@@ -377,6 +379,69 @@ def test_what_saturation_does_to_the_feeds_is_measured_where_it_happens(tmp_path
     assert abs(now - compared.rows[1].sqnr_db) < 0.06
     assert then > now + 0.5
     assert "session.x64quantprecision = 1" in finding.remedy
+
+
+def saturating(folder, card):
+    """Weights that are all large, in whose dynamic product every second pair of full activations is beyond 16 bits."""
+    signs = np.random.default_rng(1).choice([-1, 1], (faults.WIDTH, faults.WIDTH))
+    large = (signs * np.random.default_rng(2).uniform(0.9, 1, signs.shape) / np.sqrt(faults.WIDTH)).astype(np.float32)
+    w = {f"w{k}": faults.weights(faults.WIDTH, faults.WIDTH, seed=k) for k in (1, 2)} | {"w0": large}
+    model = faults.layers(folder, w=w)
+    feed = {"x": np.random.default_rng(3).uniform(0.8, 1, faults.layers_feed()["x"].shape).astype(np.float32)}
+    return model, recipes.dynamic(model, folder / "int8.onnx", card=replace(card, saturates=False)), feed
+
+
+@pytest.fixture
+def examined_where_sums_saturate(tmp_path, card, other_card, monkeypatch):
+    """examined(card, exact_db): an Examination as on a CPU that saturates: the first layer and the output keep 7.7."""
+    model, quantized, feed = saturating(tmp_path, card)
+
+    def examined(judged_by, exact_db):
+        sums = ExactSums("y", 7.7, exact_db, True)
+        module = importlib.import_module("qlab.measure.causes.saturation")  # the package shows the function as this
+        monkeypatch.setattr(module, "with_exact_sums", lambda *_: sums)
+        found = measure.examine(model, quantized, feed, card=judged_by)
+        poor = {"m0": {"local_db": 7.7}, "y": {"accumulated_db": 7.7}}
+        rows = [replace(row, **poor.get(row.name, {})) for row in found.layers.rows]
+        return replace(found, layers=replace(found.layers, rows=rows), saturates_here=True)
+
+    return examined
+
+
+def test_what_only_this_cpu_saturates_is_told_apart_and_no_layer_is_blamed(examined_where_sums_saturate, other_card):
+    finding = only(measure.findings_of(examined_where_sums_saturate(other_card, 38.6)), "saturation-here")
+    assert finding.evidence.endswith("On these feeds output 'y' keeps 7.7 dB, and would keep 38.6 with exact sums")
+    assert other_card.name in finding.why
+    assert finding.remedy.startswith(f"nothing, for {other_card.name}")
+    assert not finding.is_harmless
+    assert "layer0" in finding.nodes
+
+
+def test_where_exact_sums_lose_as_much_the_layer_is_blamed_and_not_the_sums(examined_where_sums_saturate, other_card):
+    assert codes(measure.findings_of(examined_where_sums_saturate(other_card, 7.7))) == {"layer-loss"}
+
+
+def test_on_this_cpus_own_card_a_layer_that_saturates_is_not_blamed_on_its_weights(examined_where_sums_saturate, card):
+    found = measure.findings_of(examined_where_sums_saturate(replace(card, saturates=True), 38.6))
+    assert codes(found) == {"saturation-risk"}
+
+
+@pytest.mark.skipif(probes.saturates(), reason="u8 x s8 saturates on this CPU as well")
+def test_where_only_the_cards_machine_saturates_the_finding_says_that_nothing_here_is_of_it(tmp_path, card, other_card):
+    model, quantized, feed = saturating(tmp_path, card)
+    there = replace(other_card, saturates=True)
+    examination = replace(measure.examine(model, quantized, feed, card=there), saturates_here=False)
+    finding = only(measure.findings_of(examination), "saturation-risk")
+    assert finding.evidence.endswith("The CPU at hand adds exactly: no loss measured here is of this")
+    assert "machine.card(" in finding.remedy
+
+
+@pytest.mark.skipif(not probes.saturates(), reason="u8 x s8 is exact on this CPU")
+def test_with_the_card_of_an_exact_machine_the_loss_by_this_cpus_sums_is_measured(tmp_path, card, other_card):
+    model, quantized, feed = saturating(tmp_path, card)
+    finding = only(measure.diagnose(model, quantized, feed, card=other_card), "saturation-here")
+    now, then = map(float, re.search(r"'y' keeps ([\d.]+) dB, and would keep ([\d.]+)", finding.evidence).groups())
+    assert then > now + 15
 
 
 @pytest.mark.slow

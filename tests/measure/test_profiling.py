@@ -1,5 +1,6 @@
 """A profile's rows are the census with times; every node's own time counts once."""
 
+import importlib
 import json
 from collections import Counter
 
@@ -13,6 +14,8 @@ from qlab.measure.ledger import Ledger, Line
 from qlab.measure.profiling import profile_models
 from tests.measure import faults
 from tests.recipes import builders
+
+profiling = importlib.import_module("qlab.measure.profiling")
 
 MODELS = {
     "linear": (builders.linear, builders.linear_feed),
@@ -108,6 +111,16 @@ def test_times_and_work_are_means_over_several_feeds(tmp_path):
     profile = measure.profile(builders.linear(tmp_path), [builders.linear_feed(rows=20), builders.linear_feed(rows=60)])
     assert sorted(node.macs for node in profile.nodes if node.macs) == [40 * 32 * 16, 40 * 24 * 32]
     assert profile.rounds == 7  # QLAB_FAST
+
+
+def test_a_quick_model_runs_several_times_a_round_and_the_rounds_are_those_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("QLAB_FAST", "0")
+    seen = []
+    monkeypatch.setattr(profiling, "read_runs", lambda path: seen.append(read_runs(path)) or seen[-1])
+    profile = measure.profile(builders.linear(tmp_path), builders.linear_feed(), rounds=3)
+    assert profile.rounds == 3
+    assert len(seen[0]) > 1 + 2 * 3
+    assert 0 < profile.kernel_ms <= profile.total_ms * 1.0001
 
 
 def test_several_models_take_turns(tmp_path):

@@ -114,6 +114,21 @@ def test_a_convolution_of_one_input_channel_is_not_depthwise(tmp_path, card, qua
     assert quality(model, quantized.path, feeds[0]) > 25
 
 
+def test_a_convolution_of_two_channels_with_many_filters_each_is_not_depthwise(tmp_path, card, quality):
+    """The STFT of a stereo recording."""
+    w = {"stft": weights(64, 1, 64), "k": weights(16, 64, 3, seed=1)}
+    nodes = [
+        node("Conv", ["x", "stft"], ["a"], "stft", strides=[16], group=2),
+        node("Relu", ["a"], ["b"], "relu"),
+        node("Conv", ["b", "k"], ["y"], "mixing"),
+    ]
+    model = save(tmp_path / "m.onnx", nodes, [value("x", FLOAT, [1, 2, 1600])], [value("y", FLOAT, None)], w)
+    feeds = [{"x": noise(1, 2, 1600, seed=seed)} for seed in range(16)]
+    quantized = made("hybrid", model, feeds, card)
+    assert fates(quantized) == {"stft": "static", "mixing": "static"}
+    assert quality(model, quantized.path, feeds[0]) > 25
+
+
 def test_hybrid_quantizes_lstms_dynamically_with_signed_weights(tmp_path, card, quality):
     model, feed = builders.recurrent(tmp_path, "LSTM"), builders.recurrent_feed()
     for recipe_card in (card, "x86-avx2"):

@@ -20,13 +20,14 @@ import importlib
 import keyword
 import pkgutil
 import re
+import tempfile
 import tomllib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Exercise", "exercise", "find", "ids", "places", "questions", "with_place", "words"]
+__all__ = ["Exercise", "exercise", "find", "folder", "ids", "places", "questions", "with_place", "words"]
 
 _ID = re.compile(r"(\d\d)\.(\d+)")
 _PLACE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -136,6 +137,16 @@ def with_place(name):
 def questions(notebook):
     """The quiz of a notebook, [{"asked": text, "options": [{"right" or "wrong": text, "why": text}, ...]}, ...]."""
     return _data("quizzes.toml").get(notebook, [])
+
+
+def folder(notebook):
+    """Path of the folder for models that a lesson's checks make; it is gone when Python ends."""
+    return Path(_scratch(notebook).name)
+
+
+@cache
+def _scratch(notebook):
+    return tempfile.TemporaryDirectory(prefix=f"qlab-{notebook}-")
 
 
 def words(notebook, name):

@@ -1,6 +1,7 @@
 """Notebook 00: which facts one must know to compare two benchmark tables; what runs here; its two pictures."""
 
 import difflib
+import itertools
 import os
 import re
 from itertools import islice
@@ -104,6 +105,9 @@ def _not_in_the_list(name):
     return f"{brief(name)} is not in the list{meant}"
 
 
+ARTICLE_SIZES = {"conformer_full": {"frames": 250}, "face_unet_full": {}}
+
+
 def sentences(noise_db=None):
     """The test sentences, all 320. Under QLAB_FAST=1 a fourth, among which are some that int8 changes in the street."""
     if os.environ.get("QLAB_FAST") != "1":
@@ -111,6 +115,24 @@ def sentences(noise_db=None):
     quiet = models.utterances("test")
     chosen = range(3, len(quiet), 4)
     return [quiet[i] if noise_db is None else in_noise("test", i, noise_db) for i in chosen]
+
+
+def article_models():
+    """(Transformer, its feed, CNN, its feed), both of the article's size.
+
+    Under QLAB_FAST=1 the small trained networks stand for them, and a line says so.
+    """
+    if os.environ.get("QLAB_FAST") != "1":
+        large = [(models.path(name), models.example_feed(name, **size)) for name, size in ARTICLE_SIZES.items()]
+        return tuple(itertools.chain(*large))
+    print("QLAB_FAST=1: the small networks stand for the article's in all that follows")
+    speech_feed = models.feed(models.utterances("test")[0].samples)
+    return models.path("conformer"), speech_feed, models.path("face"), models.face_frames("test")[0].feed
+
+
+def fewer(items):
+    """All of them; under QLAB_FAST=1, for tests, every other one."""
+    return items[::2] if os.environ.get("QLAB_FAST") == "1" else items
 
 
 def that_run(models, feed):

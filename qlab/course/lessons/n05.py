@@ -19,7 +19,7 @@ from qlab import PerAxis, models, recipes
 from qlab.calibration import MinMaxObserver
 from qlab.calibration.choosing import least_divergence_range, least_error_range, percentile_range, squared_errors
 from qlab.course.brief import brief, error_text, kind, learner_line
-from qlab.course.expect import call, expect_array, expect_number
+from qlab.course.expect import call, class_and_function, expect_array, expect_number
 from qlab.course.lessons import exercise
 from qlab.course.lessons.n04 import linear
 from qlab.course.plots.lesson05 import drift, flow, running, thresholds
@@ -174,10 +174,10 @@ class Feeds(CalibrationDataReader):
     """A list of feeds as onnxruntime wants them: one a call, None at the end."""
 
     def __init__(self, feeds):
-        self._left = iter(feeds)
+        self.left = iter(feeds)
 
     def get_next(self):
-        return next(self._left, None)
+        return next(self.left, None)
 
 
 def scale_of(path, name):
@@ -831,14 +831,9 @@ def _judge_scale(graph, held, name, frames):
 
 @exercise("05.3", "a reader for two inputs, through quantize_static")
 def _(answer):
-    alone = isinstance(answer, type)
-    if not alone and (not isinstance(answer, tuple | list) or len(answer) != 2):
-        raise Almost(f"expected (FaceReader, quantize_face), seen {brief(answer)}")
-    reader, quantize_face = (answer, None) if alone else answer
-    if isinstance(quantize_face, type) and not isinstance(reader, type):
-        raise Almost("the two are swapped: check takes (FaceReader, quantize_face)")
+    reader, quantize_face = class_and_function(answer, "FaceReader", "quantize_face")
     judge_reader(reader)
-    if alone:
+    if quantize_face is None:
         raise NotYet("FaceReader is right; now quantize_face, and check both")
     judge_quantized(quantize_face)
     return "both inputs, one frame a call; uint8 x int8 Q/DQ, per channel, ranges of all frames"

@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import numpy_helper
-from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_dynamic, quantize_static
+from onnxruntime.quantization import QuantType, quantize_dynamic, quantize_static
 
 from qlab import machine, models, sqnr_db
 from qlab.course.brief import brief, error_text, kind
-from qlab.course.expect import call, expect_array, two_functions
-from qlab.course.lessons import exercise, words
+from qlab.course.expect import call, expect_array, judge_choice, two_functions
+from qlab.course.lessons import exercise, folder, words
 from qlab.course.lessons.n00 import sentences, that_run
+from qlab.course.lessons.n05 import Feeds
 from qlab.course.plots.lesson07 import beside, grid, left_factor, signs, stored
 from qlab.course.show import BAD, WAITING, Shown, box, rich, strong
 from qlab.course.verdict import Almost, NotYet
@@ -254,27 +255,14 @@ def _marked(said, transcript):
 # Files that the checks need, made once.
 
 
-class _Feeds(CalibrationDataReader):
-    def __init__(self, feeds):
-        self.feeds = iter(feeds)
-
-    def get_next(self):
-        return next(self.feeds, None)
-
-
-@cache
-def _folder():
-    return tempfile.TemporaryDirectory(prefix="qlab-07-")
-
-
 @cache
 def quantized(name):
     """Path of a quantized model that a check needs."""
-    path = Path(_folder().name) / f"{name}.onnx"
+    path = folder("07") / f"{name}.onnx"
     with captured_logs():
         if name == "digits, static":
             images, *_ = models.digit_split()
-            quantize_static(models.path("digits"), path, _Feeds([{"images": images[:64]}]))
+            quantize_static(models.path("digits"), path, Feeds([{"images": images[:64]}]))
         elif name == "MatMul only":
             quantize_dynamic(models.path("conformer"), path, op_types_to_quantize=["MatMul"])
         else:
@@ -629,6 +617,7 @@ def _sessions():
     return {"fp32": open_session(models.path("conformer")), "the article's int8": open_session(quantized("article"))}
 
 
+@cache
 def _groups():
     spoken = models.utterances("test")
     features = [models.features(each.samples) for each in (spoken[0], spoken[1], spoken[5])]
@@ -696,6 +685,31 @@ def _batch_mistakes(session, features):
         }  # fmt: skip
 
 
+@cache
+def _of_one_run(model, group):
+    """(what `together` gives, {mistake: what it gives} of each sentence)."""
+    session, features = _sessions()[model], _groups()[group]
+    return together(session, features), list(_batch_mistakes(session, features))
+
+
+@cache
+def _of_runs_alone(model, group):
+    """(what `alone` gives, {mistake: what it gives} of each sentence)."""
+    session, features = _sessions()[model], _groups()[group]
+    longest = max(map(len, features))
+    filled = [session.run(["ctc_log_probs"], batch([each], longest))[0][0] for each in features]
+    batched, _ = _of_one_run(model, group)
+    depends = [
+        {
+            "the sentence's numbers depend on who is beside it": row,
+            "the run is its own, but it is filled up to the longest of the list, and the filling counts for "
+            "the scale: a longer neighbour changes the numbers": more[: len(row)],
+        }
+        for row, more in zip(batched, filled, strict=True)
+    ]
+    return alone(session, features), depends
+
+
 def judge_together(answer):
     for model, session in _sessions().items():
         for group, features in _groups().items():
@@ -707,7 +721,7 @@ def judge_together(answer):
             if len(watched.feeds) != 1:
                 raise Almost(f"{said}: {len(watched.feeds)} runs; asked for one, with all sentences in its batch")
             asked = "zeros behind the shorter sentences, up to the longest, and for each its own length?"
-            _judge_rows(rows, together(session, features), list(_batch_mistakes(session, features)), said, asked)
+            _judge_rows(rows, *_of_one_run(model, group), said, asked)
 
 
 def judge_alone(answer):
@@ -715,18 +729,8 @@ def judge_alone(answer):
         for group, features in _groups().items():
             said = f"alone, {model}, {group}"
             rows = _rows(_asked(answer, f"{said}: it", session, [each.copy() for each in features]), features, said)
-            longest = max(map(len, features))
-            filled = [session.run(["ctc_log_probs"], batch([each], longest))[0][0] for each in features]
-            depends = [
-                {
-                    "the sentence's numbers depend on who is beside it": row,
-                    "the run is its own, but it is filled up to the longest of the list, and the filling counts for "
-                    "the scale: a longer neighbour changes the numbers": more[: len(row)],
-                }
-                for row, more in zip(together(session, features), filled, strict=True)
-            ]
             asked = "each sentence in a run of its own, with nothing behind it?"
-            _judge_rows(rows, alone(session, features), depends, said, asked)
+            _judge_rows(rows, *_of_runs_alone(model, group), said, asked)
 
 
 @exercise("07.4", "a batch that does not mix")
@@ -748,10 +752,4 @@ def _(answer):
 
 @exercise("07.5", "private quantizers for query, key and value")
 def _(answer):
-    answer = answer.strip().lower() if isinstance(answer, str) else answer
-    if not isinstance(answer, str) or answer not in PRIVATE:
-        raise Almost(f"expected one of {', '.join(map(repr, PRIVATE))}, seen {brief(answer)}")
-    about = words("07", "private")[answer]
-    if not about["right"]:
-        raise Almost(f"{answer!r}: {about['why']}")
-    return about["why"]
+    return judge_choice(answer, words("07", "private"))

@@ -14,7 +14,7 @@ from onnxruntime.quantization import QuantType, quantize_static
 
 from qlab import graph, models, sqnr_db
 from qlab.course.brief import brief, error_text, kind
-from qlab.course.expect import call, expect_array
+from qlab.course.expect import call, class_and_function, expect_array, judge_choice
 from qlab.course.lessons import exercise, words
 from qlab.course.lessons.n05 import (
     Feeds,
@@ -440,14 +440,9 @@ def shared(onnx_graph):
 
 @exercise("08.1", "no convolution in float")
 def _(answer):
-    alone = isinstance(answer, type)
-    if not alone and (not isinstance(answer, tuple | list) or len(answer) != 2):
-        raise Almost(f"expected (BatchReader, quantize_face), seen {brief(answer)}")
-    reader, quantize_face = (answer, None) if alone else answer
-    if isinstance(quantize_face, type) and not isinstance(reader, type):
-        raise Almost("the two are swapped: check takes (BatchReader, quantize_face)")
+    reader, quantize_face = class_and_function(answer, "BatchReader", "quantize_face")
     judge_batches(reader)
-    if alone:
+    if quantize_face is None:
         raise NotYet("BatchReader is right; now quantize_face, and check both")
     if not callable(quantize_face):
         raise Almost(f"quantize_face: expected a function, seen {brief(quantize_face)}")
@@ -793,13 +788,7 @@ def _together(parts):
 
 @exercise("08.3", "which convolutions of a residual block stay float")
 def _(answer):
-    answer = answer.strip().lower() if isinstance(answer, str) else answer
-    if not isinstance(answer, str) or answer not in RESIDUAL:
-        raise Almost(f"expected one of {', '.join(map(repr, RESIDUAL))}, seen {brief(answer)}")
-    about = words("08", "residual")[answer]
-    if not about["right"]:
-        raise Almost(f"{answer!r}: {about['why']}")
-    return about["why"]
+    return judge_choice(answer, words("08", "residual"))
 
 
 # Exercise 08.4: a whole network, quantized by the reader's own functions.

@@ -19,14 +19,15 @@ from typing import NamedTuple
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
+from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
 
 from qlab import graph, machine, models, sqnr_db
 from qlab.course.brief import brief, error_text, kind
 from qlab.course.expect import call, expect_array, expect_number
-from qlab.course.lessons import exercise
+from qlab.course.lessons import exercise, folder
+from qlab.course.lessons.n00 import article_models, fewer, that_run
 from qlab.course.lessons.n00 import sentences as sentences_of_00
-from qlab.course.lessons.n00 import that_run
+from qlab.course.lessons.n05 import Feeds
 from qlab.course.lessons.n07 import in_points, listen
 from qlab.course.plots.lesson09 import amdahl, predicted_and_measured, rows, three_machines, timeline
 from qlab.course.verdict import Almost
@@ -49,36 +50,9 @@ __all__ = [  # what the notebook uses beside the checks
 ]  # fmt: skip
 
 
-class Feeds(CalibrationDataReader):
-    """Hands onnxruntime one feed after the other, and None when there are no more."""
-
-    def __init__(self, feeds):
-        self.feeds = iter(feeds)
-
-    def get_next(self):
-        return next(self.feeds, None)
-
-
-def article_models():
-    """(Transformer, its feed, CNN, its feed), both of the article's size.
-
-    Under QLAB_FAST=1 the small trained conformer stands for the Transformer, and a line says so.
-    """
-    face, face_feed = models.path("face_unet_full"), models.example_feed("face_unet_full")
-    if os.environ.get("QLAB_FAST") != "1":
-        return models.path("conformer_full"), models.example_feed("conformer_full", frames=250), face, face_feed
-    print("QLAB_FAST=1: the small conformer stands for the article's Transformer in all that follows")
-    return models.path("conformer"), models.feed(models.utterances("test")[0].samples), face, face_feed
-
-
 def sentences(noise_db):
     """The test sentences in noise, all 320; under QLAB_FAST=1 an eighth."""
     return fewer(sentences_of_00(noise_db=noise_db))
-
-
-def fewer(items):
-    """All of them; under QLAB_FAST=1, for tests, every other one."""
-    return items[::2] if os.environ.get("QLAB_FAST") == "1" else items
 
 
 # A machine whose truth is known: to judge a benchmark by.
@@ -577,14 +551,9 @@ def causes(model, card):
 
 
 @cache
-def _folder():
-    return tempfile.TemporaryDirectory(prefix="qlab-09-")
-
-
-@cache
 def made(name):
     """Path of a quantized model that a check needs, made once."""
-    path = Path(_folder().name) / f"{name.replace(' ', '-')}.onnx"
+    path = folder("09") / f"{name.replace(' ', '-')}.onnx"
     network, *how = name.split()
     images, *_ = models.digit_split()
     kinds = {"u8": QuantType.QUInt8, "s8": QuantType.QInt8}
@@ -754,7 +723,7 @@ def hybrid(model, output, reader):
 @cache
 def _reference_hybrid():
     """(operators that run, SQNR in dB) of the reference's file."""
-    path = Path(_folder().name) / "reference-hybrid.onnx"
+    path = folder("09") / "reference-hybrid.onnx"
     with captured_logs():
         hybrid(models.path("conformer"), path, Feeds(_hybrid_feeds()[0]))
     return _facts(path)
@@ -807,11 +776,17 @@ def _is_depthwise(node):
 
 def _outputs_db(path):
     """SQNR of the conformer's outputs, of the file against fp32."""
-    one, other = (
-        np.concatenate([session.run(["ctc_log_probs"], feed)[0].ravel() for feed in _hybrid_feeds()[1]])
-        for session in (open_session(models.path("conformer")), open_session(path))
-    )
-    return sqnr_db(one, other)
+    return sqnr_db(_fp32_outputs(), _outputs(path))
+
+
+@cache
+def _fp32_outputs():
+    return _outputs(models.path("conformer"))
+
+
+def _outputs(path):
+    session = open_session(path)
+    return np.concatenate([session.run(["ctc_log_probs"], feed)[0].ravel() for feed in _hybrid_feeds()[1]])
 
 
 def _matrices(counts):
@@ -821,14 +796,14 @@ def _matrices(counts):
 @exercise("09.4", "hybrid, by hand")
 def _(answer):
     feeds, _ = _hybrid_feeds()
-    path = Path(_folder().name) / "answer.onnx"
+    path = folder("09") / "answer.onnx"
     path.unlink(missing_ok=True)
     if not callable(answer):
         raise Almost(f"hybrid is of type `{kind(answer)}`: expected a function")
     reader = Feeds(feeds)
     with captured_logs():
         _call_hybrid(answer, path, reader)
-    if next(reader.feeds, None) is not None:
+    if next(reader.left, None) is not None:
         raise Almost("the reader still has feeds: quantize_static takes all of them if it gets the reader as it is")
     if not path.is_file():
         raise Almost("hybrid wrote nothing to `output`: the second call writes there, the first to a file in between")

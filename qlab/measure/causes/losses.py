@@ -14,10 +14,11 @@ OUTLIER_DB = 10.0  # this much below the middle layer stands out
 SHOWN = 3
 
 
-def layer_losses(examination, explained):
+def layer_losses(examination, explained, saturated=()):
     """One Finding, if layers lose so much, fed with fp32's own values, that they stand out.
 
-    explained   Findings that tell already why tensors lose: their ranges, or products that saturate
+    explained   Findings that tell already why tensors lose: their ranges
+    saturated   names of the products that lose by sums which saturate
     """
     elsewhere = {name for finding in explained for name in finding.nodes} | examination.once(folded_clips)
     rows = [row for row in examination.layers.rows if math.isfinite(row.local_db)]
@@ -25,7 +26,8 @@ def layer_losses(examination, explained):
         return
     middle = float(np.median([row.local_db for row in rows]))
     limit = min(POOR_DB, middle - OUTLIER_DB)
-    poor = sorted((row for row in rows if row.local_db < limit and row.name not in elsewhere), key=lambda r: r.local_db)
+    poor = [row for row in rows if row.local_db < limit and row.name not in elsewhere and row.node not in saturated]
+    poor.sort(key=lambda row: row.local_db)
     if not poor:
         return
     nodes = tuple(row.node for row in poor if row.node)

@@ -92,7 +92,7 @@ def _folded(examination, bill):
     yield _finding(
         examination,
         f"{plural(len(nodes), 'product')} with weights that the file stores as codes behind a Cast; onnxruntime turned "
-        f"them into floats when it opened the file: {excess:.3g} ms slower than on integers",
+        f"them into floats when it opened the file: {ms(excess)} slower than on integers",
         cost,
         nodes,
         AS_INTEGERS,

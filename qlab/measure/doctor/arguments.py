@@ -22,6 +22,14 @@ feeds
   calibrate; of fewer, the first measures and all calibrate.
   Without the option feeds are invented: times are then real, ranges and SQNR those of noise.
 
+metric
+  A function of two {output name: array}, fp32's and the other model's, for one feed. It gives a
+  number: 1 for full agreement, less for less. The module may lie in the working folder:
+      def agree(fp32, other):    # in mine.py, for --metric mine:agree
+          return (fp32["logits"].argmax(-1) == other["logits"].argmax(-1)).mean()
+  Without it answers are counted, where an output is a Softmax, a Sigmoid, logits or labels and
+  the feeds give enough of them; else SQNR judges.
+
 examples
   qlab doctor model.onnx                                          which recipe is worth it here?
   qlab doctor model.onnx --quick                                  is it worth while at all?
@@ -46,6 +54,7 @@ def add_command(commands):
     parser.add_argument("fp32", type=Path, metavar="fp32.onnx", help="the model before it was quantized")
     parser.add_argument("int8", type=Path, metavar="int8.onnx", nargs="?", help="the model that was made from it")
     parser.add_argument("--calibration", type=Path, metavar="feeds.npz", help="real inputs; without it, noise")
+    parser.add_argument("--metric", metavar="module:function", help="judge by this function of your own; see below")
     parser.add_argument("--html", type=Path, metavar="report.html", help="write the report as one HTML file, too")
     parser.add_argument("--save", type=Path, metavar="best.onnx", help="keep the recommended model")
     parser.add_argument("--quick", action="store_true", help="a third of the time; the report says what it left out")

@@ -22,7 +22,9 @@ def comparison_table(comparison, marked):
     ]
     method = f"{comparison.method[:1].upper()}{comparison.method[1:]}."
     places = {row.name: place for place, row in enumerate(comparison.rows, 1)}
-    return Table(comparison.table, left=(0, 6), marked=places.get(marked), note=" ".join([method, *remarks]))
+    return Table(
+        comparison.table, left=comparison.text_columns, marked=places.get(marked), note=" ".join([method, *remarks])
+    )
 
 
 def ledger_table(ledger, name):

@@ -6,6 +6,7 @@ from qlab.measure.doctor.blocks import operators
 from qlab.measure.doctor.document import Facts, Paragraph
 from qlab.measure.doctor.visit import FP32, INT8
 from qlab.measure.files import size_mb
+from qlab.measure.streaming import stream_of
 from qlab.text import figures, listed, plural
 
 INVENTED = (
@@ -26,7 +27,11 @@ def examined(visit):
     entries = [(FP32, [str(request.fp32), _fp32(request.fp32)])]
     if visit.given is not None:
         entries.append((INT8, [str(request.int8), _int8(request.int8, visit.given.examination.quantized)]))
-    entries += [("machine", _machine(request)), ("feeds", _feeds(request.feeds)), ("timing", [_timing(request)])]
+    entries += [
+        ("machine", _machine(request)),
+        ("feeds", _feeds(request.feeds, request.fp32)),
+        ("timing", [_timing(request)]),
+    ]
     if request.quick:
         entries.append(("left out", [LEFT_OUT["fp32" if visit.given is None else "int8"]]))
     return [Facts(entries), *([Paragraph(INVENTED)] if request.feeds.source is None else [])]
@@ -65,7 +70,8 @@ def _machine(request):
     return lines
 
 
-def _feeds(feeds):
+def _feeds(feeds, fp32):
+    state = stream_of(graph.load(fp32), feeds.feeds).state
     source = "invented" if feeds.source is None else str(feeds.source)
     measured, calibration = len(feeds.measured), len(feeds.calibration)
     if feeds.held_out:
@@ -76,17 +82,20 @@ def _feeds(feeds):
         use = (
             f"{calibration} feeds to calibrate, the first to measure on as well: the SQNR of static and hybrid flatters"
         )
-    return [f"{source}: {use}", *(_input(name, feeds) for name in feeds.declared if name in feeds.feeds[0])]
+    return [
+        f"{source}: {use}",
+        *(_input(name, feeds, name in state) for name in feeds.declared if name in feeds.feeds[0]),
+    ]
 
 
-def _input(name, feeds):
+def _input(name, feeds, is_state):
     shapes = [str(list(shape)) for shape in dict.fromkeys(feed[name].shape for feed in feeds.measured)]
     declared = ", ".join("any" if size is None else str(size) for size in feeds.declared[name])
     taken = "" if shapes == [f"[{declared}]"] else f", declared [{declared}]"
-    return f"{name}: {feeds.feeds[0][name].dtype} {' and '.join(shapes[:3])}{taken}{_emptiness(name, feeds)}"
+    return f"{name}: {feeds.feeds[0][name].dtype} {' and '.join(shapes[:3])}{taken}{_emptiness(name, feeds, is_state)}"
 
 
-def _emptiness(name, feeds):
+def _emptiness(name, feeds, is_state):
     """A warning, where a float input holds one and the same number throughout."""
     arrays = [feed[name] for feed in feeds.feeds]
     if arrays[0].dtype.kind != "f" or not all(array.size > 1 for array in arrays):
@@ -94,6 +103,8 @@ def _emptiness(name, feeds):
     first = arrays[0].flat[0]
     if any((array != first).any() for array in arrays):
         return ""
+    if is_state:
+        return f"; it is {first:g} throughout, the beginning of a state: ranges are those of the beginning"
     return f"; it is {first:g} throughout: times are real, ranges and SQNR are those of nothing"
 
 

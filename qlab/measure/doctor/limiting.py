@@ -3,7 +3,17 @@
 from dataclasses import dataclass, replace
 
 from qlab.measure import remedies
-from qlab.measure.doctor.recommending import AS_FAST, accuracy, most_accurate, too_inexact
+from qlab.measure.doctor.recommending import (
+    AS_FAST,
+    GOOD_SAME,
+    accuracy,
+    by_answers,
+    by_metric,
+    most_accurate,
+    most_same,
+    same,
+    too_inexact,
+)
 from qlab.measure.finding import Finding, Findings
 from qlab.text import ms
 
@@ -14,7 +24,14 @@ ON_VALUES = (
     "layer-loss",
     "output-loss",
 )  # findings that noise cannot give
-OF_ACCURACY = (*ON_VALUES, "random-numbers", "quantized-at-load", "saturation-risk")
+OF_ACCURACY = (
+    *ON_VALUES,
+    "range-moves-with-batch",
+    "random-numbers",
+    "quantized-at-load",
+    "saturation-risk",
+    "saturation-here",
+)
 
 
 @dataclass(frozen=True)
@@ -66,6 +83,8 @@ def _why_not(finding, name, comparison, advised, is_real):
     """
     if finding.is_harmless and is_real:
         return "it is a risk for other inputs only"
+    if finding.code in ("output-loss", "layer-loss") and is_real:
+        return _unharmed(next(row for row in comparison.rows if row.name == name))
     if finding.code in OF_ACCURACY or finding.code == "too-small":
         return ""
     if finding.code == "float-no-kernel":
@@ -79,6 +98,14 @@ def _why_not(finding, name, comparison, advised, is_real):
     return _spoilt(finding, name, comparison, advised)
 
 
+def _unharmed(row):
+    """That what is read from the outputs stays as it was, where it was counted or a metric says so; or empty."""
+    if not (by_answers(row) or by_metric(row)) or same(row) < GOOD_SAME or too_inexact(row):
+        return ""
+    said = f"by the metric the agreement is {row.agreement:.3f}" if by_metric(row) else f"of the answers {row.answers}"
+    return f"it does no harm on these feeds: {said}"
+
+
 def _spoilt(finding, name, comparison, advised):
     """That the recipe of the remedy was tried and loses too much, in words; empty where it does not, or was not.
 
@@ -88,5 +115,6 @@ def _spoilt(finding, name, comparison, advised):
     other = rows.get(finding.recipe)
     if other is None or other is rows[name] or other.name == advised:
         return ""
-    inexact = too_inexact(other, max(accuracy(rows[name]), most_accurate(comparison.rows)))
+    best_db = max(accuracy(rows[name]), most_accurate(comparison.rows))
+    inexact = too_inexact(other, best_db, max(same(rows[name]), most_same(comparison.rows)))
     return f"recipes.{other.name} was tried, and loses too much: {inexact}" if inexact else ""

@@ -12,11 +12,17 @@ AS_ACCURATE_DB = 1.0  # of the most accurate
 CLEARLY = 1.1  # times as fast as fp32
 AS_FAST = 0.95  # of the fastest: closer than that, a few percent of luck decide
 
-RULE = (
-    f"The rule: what is faster than fp32 beyond doubt, and keeps at least {GOOD_DB:.0f} dB or comes within "
-    f"{NEAR_DB:.0f} dB of the most accurate of these, never below {LEAST_DB:.0f} dB. Of those the fastest, unless "
-    f"one within {100 * (1 - AS_FAST):.0f} % of it keeps {AS_ACCURATE_DB:.0f} dB more."
+LEAST_SAME = 0.95  # of the answers, or of agreement: below, one in twenty is another
+GOOD_SAME = 0.995  # above, more is not worth waiting for
+NEAR_SAME, AS_SAME = 0.005, 0.001
+FEW = 3  # answers that changed are no luck, where more than one in twenty did
+
+_FASTER = "The rule: what is faster than fp32 beyond doubt, and"
+_DECIBELS = (
+    f"keeps at least {GOOD_DB:.0f} dB or comes within {NEAR_DB:.0f} dB of the most accurate of these, never below "
+    f"{LEAST_DB:.0f} dB."
 )
+_FASTEST = f"Of those the fastest, unless one within {100 * (1 - AS_FAST):.0f} % of it keeps"
 
 
 @dataclass(frozen=True)
@@ -34,23 +40,26 @@ def recommend(rows, present=None):
     present  the name of the row that is in use already, or None: it stays where nothing beats it by more than luck
 
     1. Only what is faster, its whole interval, counts.
-    2. Of that, only what keeps its accuracy: GOOD_DB, or within NEAR_DB of the best, and LEAST_DB at any rate.
-    3. The fastest; but of those within AS_FAST of it, one that comes within AS_ACCURATE_DB of the most accurate, and
-       `present` before any other of these.
+    2. Of that, only what keeps its accuracy: GOOD_DB, or within NEAR_DB of the best, and LEAST_DB at any rate. Where
+       answers can be counted, GOOD_SAME, NEAR_SAME and LEAST_SAME of them decide instead, and dB of the other outputs;
+       where a metric was given, the same shares of its agreement, and no dB.
+    3. The fastest; but of those within AS_FAST of it, one that comes within AS_SAME and AS_ACCURATE_DB of the most
+       accurate, and `present` before any other of these.
     """
     reference = next(row for row in rows if row.is_reference)
     others = [row for row in rows if not row.is_reference]
     rejected = {row.name: _too_slow(row) for row in others if row.verdict != "faster"}
     faster = [row for row in others if row.verdict == "faster"]
-    best_db = most_accurate(rows)
-    rejected |= {row.name: too_inexact(row, best_db) for row in faster if too_inexact(row, best_db)}
+    best = most_accurate(rows), most_same(rows)
+    rejected |= {row.name: too_inexact(row, *best) for row in faster if too_inexact(row, *best)}
     kept = [row for row in faster if row.name not in rejected]
     if not kept:
         return Recommendation(reference.name, _why_none(faster, others), rejected)
     fastest = max(row.speedup for row in kept)
     near = [row for row in kept if row.speedup >= AS_FAST * fastest]
-    most_db = max(map(accuracy, near))
-    as_accurate = [row for row in near if accuracy(row) == most_db or accuracy(row) > most_db - AS_ACCURATE_DB]
+    as_same = [row for row in near if same(row) >= max(map(same, near)) - AS_SAME]
+    most_db = max(map(accuracy, as_same))
+    as_accurate = [row for row in as_same if accuracy(row) == most_db or accuracy(row) > most_db - AS_ACCURATE_DB]
     chosen = max(as_accurate, key=lambda row: (row.name == present, row.speedup))
     for row in kept:
         if row is not chosen:
@@ -59,11 +68,48 @@ def recommend(rows, present=None):
     return Recommendation(chosen.name, why, rejected)
 
 
+def rule(rows):
+    """The rule in words, for what these Rows are judged by."""
+    if any(map(by_metric, rows)):
+        shares = f"agreement of at least {GOOD_SAME} by the given metric, or within {NEAR_SAME} of the best of these"
+        return f"{_FASTER} keeps an {shares}, never below {LEAST_SAME}. {_FASTEST} {AS_SAME} more."
+    if any(by_answers(row) for row in rows if not row.is_reference):
+        shares = f"keeps {100 * GOOD_SAME} % of the answers or comes within {100 * NEAR_SAME} % of the best of these"
+        others = f"An output without answers {_DECIBELS}"
+        return f"{_FASTER} {shares}, never below {100 * LEAST_SAME:.0f} %. {others} {_FASTEST} {100 * AS_SAME} % more."
+    return f"{_FASTER} {_DECIBELS} {_FASTEST} {AS_ACCURATE_DB:.0f} dB more."
+
+
+def by_metric(row):
+    """Whether a metric was given, so that it judges the row."""
+    return not math.isnan(row.agreement)
+
+
+def by_answers(row):
+    """Whether the row's answers are enough to judge it by."""
+    return not by_metric(row) and row.answers is not None and row.answers.tell
+
+
+def same(row):
+    """The share of the answers that stayed, or the agreement by the given metric; 1 where there is neither."""
+    if by_metric(row):
+        return row.agreement
+    return row.answers.same if by_answers(row) else 1.0
+
+
 def accuracy(row):
-    """The row's SQNR in dB; infinite where there are no float outputs and nothing differs, -inf where it is broken."""
-    if not math.isnan(row.sqnr_db):
-        return row.sqnr_db
-    return -math.inf if any(words in row.note for words in ("differs", "NaN", OTHER_NUMBER)) else math.inf
+    """SQNR in dB of what answers or a metric do not judge; infinite where that is nothing, -inf where it is broken."""
+    if by_metric(row):
+        return math.inf
+    if math.isnan(row.sqnr_db):
+        return -math.inf if any(words in row.note for words in ("differs", "NaN", OTHER_NUMBER)) else math.inf
+    return _worst(row)[0]
+
+
+def _worst(row):
+    """(dB, output) of the output that answers do not judge and that keeps least of what is read from it."""
+    judged = [(one.judged_db, output) for output, one in row.kept.items() if not (one.answers and one.answers.tell)]
+    return min(judged, default=(math.inf if row.kept else row.sqnr_db, ""))
 
 
 def most_accurate(rows):
@@ -71,17 +117,49 @@ def most_accurate(rows):
     return max((accuracy(row) for row in rows if row.verdict == "faster"), default=-math.inf)
 
 
-def too_inexact(row, best_db=-math.inf):
-    """Why the row loses too much to be used, or the empty text. `best_db` is the best that can be had instead."""
-    db = accuracy(row)
+def most_same(rows):
+    """The share of the answers that the best of the Rows keeps that are faster than the reference; -inf if none is."""
+    return max((same(row) for row in rows if row.verdict == "faster"), default=-math.inf)
+
+
+def too_inexact(row, best_db=-math.inf, best_same=-math.inf):
+    """Why the row loses too much to be used, or the empty text. The best are those that can be had instead."""
+    db, kept = accuracy(row), same(row)
     if math.isnan(row.sqnr_db) and db == -math.inf:
         cannot_tell = OTHER_NUMBER in row.note and "differs" not in row.note and "NaN" not in row.note
         return f"{'SQNR cannot judge it' if cannot_tell else 'its answers are wrong'}: {row.note}"
+    if kept < LEAST_SAME:
+        return f"agreement {kept:.3f} is too little to use" if by_metric(row) else f"{_differ(row)}, too many to use"
+    if kept < min(GOOD_SAME, best_same - NEAR_SAME):
+        if by_metric(row):
+            return f"agreement {kept:.3f}, where {best_same:.3f} can be had"
+        return f"{_differ(row)}, where another changes {_needed(row, best_same)}"
     if db < LEAST_DB:
-        return f"{db:.1f} dB are too little to use"
+        return f"{_decibels(row, db)} are too little to use"
     if db < min(GOOD_DB, best_db - NEAR_DB):
-        return f"{db:.1f} dB, where {'exact answers' if best_db == math.inf else f'{best_db:.1f}'} can be had"
+        return f"{_decibels(row, db)}, where {'exact answers' if best_db == math.inf else f'{best_db:.1f}'} can be had"
+    if not by_metric(row) and row.answers and row.answers.changed >= FEW and row.answers.same < LEAST_SAME:
+        return f"{_differ(row)}, too many to use"
     return ""
+
+
+def _differ(row):
+    return f"{row.answers.changed:,} of {row.answers.total:,} answers differ"
+
+
+def _needed(row, best_same):
+    return f"{round((1 - best_same) * row.answers.total):,}" if best_same < 1 else "none"
+
+
+def _decibels(row, db):
+    """The number; where it is none of the table's, with the output that it is of."""
+    is_told = db == row.sqnr_db or abs(db - row.sqnr_db) < 0.05
+    return f"{db:.1f} dB" if is_told else f"{db:.1f} dB of {_worst(row)[1]}, as it is read,"
+
+
+def is_more_accurate(row, other):
+    """Whether a Row keeps more answers than another, or as many and more dB."""
+    return (same(row), accuracy(row)) > (same(other), accuracy(other))
 
 
 def _too_slow(row):
@@ -107,5 +185,5 @@ def _why(chosen, fastest, count):
 
 def _behind(row, chosen):
     if row.speedup > chosen.speedup:
-        return f"hardly faster than {chosen.name}" + (", and less accurate" * (accuracy(row) < accuracy(chosen)))
+        return f"hardly faster than {chosen.name}" + (", and less accurate" * is_more_accurate(chosen, row))
     return f"slower than {chosen.name}" if row.speedup < AS_FAST * chosen.speedup else f"no better than {chosen.name}"

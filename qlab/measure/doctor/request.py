@@ -1,7 +1,11 @@
 """What was asked for, checked: all that is cheap to check, before anything that takes long."""
 
+import importlib
 import re
+import sys
 import time
+from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,8 +13,9 @@ from qlab import graph, machine
 from qlab.files import check_target, scratch
 from qlab.graph.feeds import check_feed
 from qlab.machine import Card
-from qlab.machine.runtime import check_threads, open_session
+from qlab.machine.runtime import check_threads, open_session, run
 from qlab.machine.timing import MINIMUM_ROUNDS
+from qlab.measure.answers import agreement, check_agree
 from qlab.measure.doctor.feeding import Feeds, feeds_for
 from qlab.measure.doctor.stages import stage
 from qlab.measure.latency import rounds_here
@@ -33,6 +38,7 @@ class Request:
     tries_recipes  False: only diagnose
     quick          leave out what takes long: see `examined.LEFT_OUT`
     rounds         of timing; asked_rounds, those that were asked for, or None
+    metric         what `compare` takes as `agree`, or None; metric_name, module:function
     """
 
     fp32: Path
@@ -47,6 +53,8 @@ class Request:
     tries_recipes: bool
     quick: bool = False
     asked_rounds: int | None = None
+    metric: Callable | None = None
+    metric_name: str | None = None
 
 
 def checked(arguments):
@@ -61,6 +69,7 @@ def checked(arguments):
     read = [path for path in (fp32, int8, arguments.calibration) if path is not None]
     read += [path.parent / name for path, model in models.items() for name in external_files(model)]
     _check_outputs(arguments, models, read)
+    metric = None if arguments.metric is None else _metric(arguments.metric)
     named = None if arguments.card is None else machine.card(arguments.card)
     session, other = opened(fp32), None if int8 is None else opened(int8)
     if int8 is not None:
@@ -69,6 +78,11 @@ def checked(arguments):
         feeds = feeds_for(fp32, session, arguments.calibration)
     if arguments.quick:
         feeds = replace(feeds, feeds=feeds.few())
+    if metric is not None:
+        with _said_of_metric(arguments.metric):
+            names = [output.name for output in session.get_outputs()]
+            reference = [dict(zip(names, run(session, feeds.measured[0]), strict=True))]
+            agreement(metric, reference, reference, fp32.name)
     if int8 is not None:
         check_feed(other, feeds.measured[0], int8.name)
     with stage("measuring what this machine is good at"):
@@ -86,6 +100,8 @@ def checked(arguments):
         tries_recipes=not arguments.no_recipes and not (arguments.quick and int8 is not None),
         quick=arguments.quick,
         asked_rounds=arguments.rounds,
+        metric=metric,
+        metric_name=arguments.metric,
     )
 
 
@@ -96,6 +112,34 @@ def _fitting_rounds(session, feeds, quick):
         session.run(None, feed)
     afforded = int(TIMING_S / max(time.perf_counter() - started, 1e-6))
     return MINIMUM_ROUNDS if quick else min(max(afforded, MINIMUM_ROUNDS), ROUNDS)
+
+
+def _metric(spec):
+    """The function that `spec`, module:function, names; the working folder is searched first."""
+    module, _, name = spec.partition(":")
+    if not all(part.isidentifier() for part in [*module.split("."), name]):
+        raise ValueError(f"--metric is {spec!r}; expected module:function, such as mine:agree for agree in ./mine.py")
+    sys.path.insert(0, "")
+    importlib.invalidate_caches()
+    with _said_of_metric(spec):
+        try:
+            function = getattr(importlib.import_module(module), name, None)
+        except (Exception, SystemExit) as error:  # a stranger's module may raise anything
+            raise ValueError(f"cannot import {module!r}: {type(error).__name__}: {error}") from error
+        finally:
+            sys.path.remove("")
+        if function is None:
+            raise ValueError(f"{module!r} has no {name!r}")
+        check_agree(function)
+    return function
+
+
+@contextmanager
+def _said_of_metric(spec):
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"--metric {spec}: {error}") from error
 
 
 def opened(path):

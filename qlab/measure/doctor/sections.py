@@ -5,16 +5,22 @@ from datetime import datetime
 
 import onnxruntime
 
+from qlab.measure.answers import DIVERSE, ENOUGH
 from qlab.measure.doctor import blocks
 from qlab.measure.doctor.document import Code, Items, Paragraph, Picture, Report, Section
 from qlab.measure.doctor.examined import examined
 from qlab.measure.doctor.limiting import ON_VALUES
-from qlab.measure.doctor.recommending import RULE
+from qlab.measure.doctor.recommending import by_answers, by_metric, rule
 from qlab.measure.doctor.visit import FP32, INT8
-from qlab.measure.doctor.wording import advice, together, verdict
+from qlab.measure.doctor.wording import advice, disagreements, together, verdict
 from qlab.recipes.fates import summary
+from qlab.text import plural
 
 DECIBELS = "dB: 20 log10 of signal over error. 20 dB: an error of 10 % of the signal's size; 40 dB: 1 %."
+SQNR_TELLS = (
+    "Judged by SQNR: it tells how near the numbers stay to fp32's, not how often what is read from them changes. A "
+    "metric of your own tells that: --metric module:function."
+)
 READER = "; reader stands for feeds to calibrate on, such as qlab.measure.doctor.read_feeds('feeds.npz', 'model.onnx')"
 
 
@@ -44,7 +50,28 @@ def report_of(visit):
 def _comparison(visit):
     chosen = None if visit.recommendation is None else visit.recommendation.name
     table = blocks.comparison_table(visit.comparison, chosen)
-    return Section("Speed and accuracy", [table, Picture(visit.comparison.plot, "Speed-ups over fp32")])
+    judged = Paragraph(_judged_by(visit))
+    return Section("Speed and accuracy", [table, judged, Picture(visit.comparison.plot, "Speed-ups over fp32")])
+
+
+def _judged_by(visit):
+    """What accuracy is judged by, and what that cannot tell."""
+    row = max(visit.comparison.rows[1:], key=lambda row: (by_metric(row), by_answers(row)))  # of a broken one, neither
+    if by_metric(row):
+        feeds = plural(visit.comparison.feeds, "feed")
+        return f"Judged by {visit.request.metric_name}: agreement, the mean of {feeds}; 1 is full agreement."
+    if by_answers(row):
+        return (
+            f"Judged by answers, {row.answers.total:,} of them: whether they stay. The numbers behind them, which a "
+            "threshold or a ranking would read, stay as near as SQNR says."
+        )
+    few = ""
+    if row.answers is not None:
+        few = (
+            f" {plural(row.answers.total, 'answer')}, {row.answers.others:,} other than the commonest, are too few to "
+            f"judge by: {ENOUGH} are enough, and {DIVERSE} others."
+        )
+    return f"{SQNR_TELLS}{few}"
 
 
 def _diagnosis(visit, diagnosis):
@@ -55,6 +82,7 @@ def _diagnosis(visit, diagnosis):
     by_operator = blocks.profile_table(profile) if is_first else None
     time = [
         blocks.ledger_table(diagnosis.ledger, name),
+        *map(Paragraph, disagreements(visit, diagnosis)),
         Picture(diagnosis.ledger.plot, f"Time by kind of work, fp32 and {name}"),
         Picture(profile.plot, f"Time by operator, {name}", by_operator),
     ]
@@ -102,7 +130,7 @@ def _recommendation(visit):
     if chosen is None:
         return Section("Recommendation", [*parts, Paragraph("Stay with fp32: no recipe made anything else of it.")])
     what = {FP32: "Stay with fp32", INT8: "Keep int8, as it is"}.get(chosen.name, f"Use {chosen.name}")
-    parts += [Paragraph(f"{what}: {chosen.why}."), Paragraph(RULE)]
+    parts += [Paragraph(f"{what}: {chosen.why}."), Paragraph(rule(visit.comparison.rows))]
     if INT8 in chosen.rejected:
         parts.append(Paragraph(f"Not int8, as it is: {chosen.rejected[INT8]}."))
     if chosen.name in (FP32, INT8):
@@ -160,6 +188,7 @@ def _command(request):
     words += [] if request.int8 is None else [str(request.int8)]
     for option, value, usual in (
         ("--calibration", request.feeds.source, None),
+        ("--metric", request.metric_name, None),
         ("--card", request.card_name, None),
         ("--threads", request.threads, 1),
         ("--rounds", request.asked_rounds, None),

@@ -1,7 +1,7 @@
 """One visit: all that is measured, in its order."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from qlab.files import scratch
@@ -10,7 +10,7 @@ from qlab.measure.compare import compare
 from qlab.measure.comparison import Comparison
 from qlab.measure.diagnosing import findings_of
 from qlab.measure.doctor.limiting import ON_VALUES, Limit, limited
-from qlab.measure.doctor.recommending import Recommendation, recommend, too_inexact
+from qlab.measure.doctor.recommending import Recommendation, by_metric, recommend, too_inexact
 from qlab.measure.doctor.request import Request, opened
 from qlab.measure.doctor.stages import stage
 from qlab.measure.doctor.trying import Attempt, try_recipes
@@ -68,8 +68,8 @@ class Visit:
 
     @property
     def is_inexact(self):
-        """Whether the given model loses too much. Noise cannot tell, except where the answers are no numbers."""
-        judged = self.request.feeds.source is not None or math.isnan(self.row.sqnr_db)
+        """Whether the given model loses too much. Noise cannot tell, except by a metric or where answers are NaN."""
+        judged = self.request.feeds.source is not None or math.isnan(self.row.sqnr_db) or by_metric(self.row)
         return judged and bool(too_inexact(self.row))
 
     def row_of(self, name):
@@ -127,7 +127,12 @@ def _is_reason(given):
 def _compared(models, request):
     if len(models) < 2:
         return None
-    return compare(models, request.feeds.measured, threads=request.threads, rounds=request.rounds)
+    options = {"agree": request.metric} if request.metric is not None else {}
+    found = compare(models, request.feeds.measured, threads=request.threads, rounds=request.rounds, **options)
+    if request.feeds.source is not None:
+        return found
+    rows = [row if math.isnan(row.sqnr_db) else replace(row, kept={}) for row in found.rows]
+    return replace(found, rows=rows)  # what is read from noise means little, where there are numbers besides
 
 
 def _best_diagnosed(recommendation, comparison, made, request):

@@ -2,11 +2,19 @@
 
 import math
 
-from qlab.measure.doctor.recommending import AS_ACCURATE_DB, AS_FAST, accuracy, too_inexact
-from qlab.measure.doctor.visit import FP32, INT8, disagreement
+from qlab.measure.doctor.recommending import (
+    AS_ACCURATE_DB,
+    AS_FAST,
+    AS_SAME,
+    GOOD_DB,
+    NEAR_DB,
+    accuracy,
+    by_metric,
+    same,
+    too_inexact,
+)
+from qlab.measure.doctor.visit import FP32, INT8, NEAR, disagreement
 from qlab.text import decibels, ms, plural, ratio
-
-FAR = 0.2  # times that should agree
 
 
 def verdict(visit):
@@ -57,16 +65,49 @@ def together(visit, diagnosis):
     chosen = visit.recommendation
     if chosen is not None and chosen.name not in (FP32, diagnosis.name):
         text += f"; {chosen.name} takes {ms(visit.row_of(chosen.name).median_ms)}"
-    apart = disagreement(diagnosis, visit.comparison)
-    if apart <= FAR:
-        return f"{text}."
-    return f"{text}. The two measurements are {100 * apart:.0f} % apart: repeat this on a machine that is less busy."
+    return f"{text}."
+
+
+def disagreements(visit, diagnosis):
+    """What is to be said where two measurements of one model are further apart than luck makes them; [] elsewhere."""
+    row, fp32 = visit.row_of(diagnosis.name), visit.row_of(FP32)
+    profiled = {FP32: diagnosis.examination.fp32.total_ms, row.name: diagnosis.examination.quantized.total_ms}
+    compared = {FP32: fp32.median_ms, row.name: row.median_ms}
+    is_other_way = {"faster": profiled[FP32] < profiled[row.name], "slower": profiled[FP32] > profiled[row.name]}
+    found, apart = [], disagreement(diagnosis, visit.comparison)
+    if apart > NEAR or is_other_way.get(row.verdict):
+        times = " and ".join(f"{name} {ms(profiled[name])} here, {ms(time)} there" for name, time in compared.items())
+        found.append(
+            f"Two measurements, the profile's here and the comparison's side by side, are {100 * apart:.0f} % apart: "
+            f"{times}. Repeat this on a machine that is less busy."
+        )
+    return found + _accuracy_apart(visit.comparison, diagnosis, row)
+
+
+def _accuracy_apart(comparison, diagnosis, row):
+    """Of the output whose SQNR as the model runs is furthest from that of its nodes one by one, if far; a stream has
+    another one by right."""
+    if "stream" in row.note:
+        return []
+    by_node = {one.name: one.accumulated_db for one in diagnosis.examination.layers.rows}
+    as_run = comparison.sqnr_by_output.get(row.name, {})
+    pairs = [(as_run[name], by_node[name], name) for name in as_run if name in by_node]
+    far = [one for one in pairs if min(one[:2]) < GOOD_DB and abs(one[0] - one[1]) > NEAR_DB]
+    if not far:
+        return []
+    runs, nodes, name = max(far, key=lambda one: abs(one[0] - one[1]))
+    return [
+        f"Two measurements of output {name!r} disagree: it keeps {decibels(runs)} dB as onnxruntime runs the model, "
+        f"and {decibels(nodes)} where it runs node by node, without optimizations, as the layers of this report do: "
+        "what lies between is in none of the layers."
+    ]
 
 
 def _better(row, given):
     """In what the Row of a recipe is better than that of the given model."""
     words = ["faster"] if AS_FAST * row.speedup > given.speedup else []
-    words += ["more accurate"] if accuracy(row) > accuracy(given) + AS_ACCURATE_DB else []
+    is_closer = accuracy(row) > accuracy(given) + AS_ACCURATE_DB and same(row) >= same(given)
+    words += ["more accurate"] if is_closer or same(row) > same(given) + AS_SAME else []
     return " and ".join(words) or "better"
 
 
@@ -85,7 +126,9 @@ def _speed(row, visit):
 def _quality(row, visit):
     unit = " dB" if abs(row.sqnr_db) < math.inf else ""
     on = " on noise" if visit.request.feeds.source is None else ""
-    return f"SQNR {decibels(row.sqnr_db)}{unit}{on}"
+    counted = f", of the answers {row.answers}" if row.answers is not None else ""
+    agreement = f"agreement {row.agreement:.3f}{on}, " if by_metric(row) else ""
+    return f"{agreement}SQNR {decibels(row.sqnr_db)}{unit}{on}{counted}"
 
 
 def _state(visit):

@@ -225,6 +225,17 @@ def test_feeds_of_one_number_throughout_are_remarked_on(doctor, tmp_path, measur
     assert "it is 0 throughout: times are real, ranges and SQNR are those of nothing" in " ".join(out.split())
 
 
+def test_a_state_that_begins_with_zeros_is_remarked_on_as_such(doctor, tmp_path, measured):
+    nodes = [builders.node("MatMul", ["x", "w"], ["u"], "in"), builders.node("Add", ["h", "u"], ["hn"], "sum")]
+    nodes.append(builders.node("Tanh", ["hn"], ["y"], "answer"))
+    ends = ([builders.value(name, builders.FLOAT, [1, 8]) for name in names] for names in (("x", "h"), ("y", "hn")))
+    model = builders.save(tmp_path / "state.onnx", nodes, *ends, {"w": builders.weights(8, 8)})
+    np.savez(tmp_path / "feeds.npz", x=builders.noise(1, 8), h=np.zeros((1, 8), np.float32))
+    measured()
+    _, out, _ = doctor(model, "--calibration", tmp_path / "feeds.npz")
+    assert "it is 0 throughout, the beginning of a state: ranges are those of the beginning" in " ".join(out.split())
+
+
 def test_the_call_leaves_out_the_feeds_that_measured(doctor, fp32, measured, feeds_file):
     measured(static=(4, 40, "faster"))
     _, out, _ = doctor(fp32, "--calibration", feeds_file([builders.conformer_feed(seed=at) for at in range(5)]))

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from qlab.measure import Finding, Findings
+from qlab.measure.answers import Answers, Kept
 from qlab.measure.doctor import limiting
 from qlab.measure.doctor.visit import Diagnosis
 from tests.measure.doctor.conftest import REFERENCE, row
@@ -41,6 +42,16 @@ def test_a_faster_remedy_that_loses_too_much_is_none():
 @pytest.mark.parametrize("code", ["saturation-risk", "range-clips", "layer-loss", "output-loss", "too-small"])
 def test_what_costs_accuracy_is_not_weighed_against_time(code):
     assert limited(finding(code, cost_ms=None), row("static", 1.0)).limits == ()
+
+
+@pytest.mark.parametrize(("changed", "harmless"), [(0, True), (9, False)])
+def test_a_loss_that_changes_no_answer_does_no_harm(changed, harmless):
+    kept = {"y": Kept(10.0, Answers(changed, 300, 200))}
+    comparison = SimpleNamespace(rows=[REFERENCE, row("int8", 2.0, 10.0, kept=kept)])
+    found = limiting.limited(Diagnosis("int8", None, Findings([finding("output-loss", None)]), None), comparison)
+    assert bool(found.limits) == harmless
+    if harmless:
+        assert found.limits[0].why_not == "it does no harm on these feeds: of the answers all 300 the same"
 
 
 def test_a_remedy_that_was_not_tried_stays_one():

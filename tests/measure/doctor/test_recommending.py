@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qlab.measure.answers import Answers, Kept
 from qlab.measure.doctor.recommending import AS_FAST, GOOD_DB, LEAST_DB, accuracy, recommend, too_inexact
 from tests.measure.doctor.conftest import REFERENCE, row
 
@@ -119,3 +120,52 @@ def test_what_is_in_use_stays_where_nothing_beats_it_by_more_than_luck():
     assert recommend(rows).name == "static"
     assert recommend([REFERENCE, row("int8", 2.0, 40), row("static", 2.2, 40)], "int8").name == "static"
     assert recommend([REFERENCE, row("int8", 2.0, 40), row("static", 2.0, 42)], "int8").name == "static"
+
+
+def answering(name, changed, total=1000, db=40.0, *, speedup=2.0, others=500, rest_db=None):
+    """A Row of which so many answers changed, and, with `rest_db`, an output without answers."""
+    kept = {"scores": Kept(db, Answers(changed, total, others))}
+    kept |= {} if rest_db is None else {"boxes": Kept(rest_db)}
+    return row(name, speedup, min(db, rest_db or db), kept=kept)
+
+
+@pytest.mark.parametrize(
+    ("one", "reason"),
+    [
+        (answering("a", 0, db=9.0), ""),
+        (answering("a", 49), ""),
+        (answering("a", 51), "51 of 1,000 answers differ, too many to use"),
+        (answering("a", 0, db=9.0, rest_db=12.0), "12.0 dB of boxes, as it is read, are too little to use"),
+        (answering("a", 0, db=12.0, rest_db=9.0), "9.0 dB are too little to use"),
+        (answering("a", 0, 59, db=9.0), "9.0 dB are too little to use"),  # too few answers
+        (answering("a", 0, db=9.0, others=3), "9.0 dB are too little to use"),  # nearly all of one kind
+        (answering("a", 3, 8), "3 of 8 answers differ, too many to use"),
+        (answering("a", 2, 8), ""),  # may be luck
+        (row("a", db=60, agreement=0.9), "agreement 0.900 is too little to use"),
+        (row("a", db=3, agreement=0.96), ""),
+        (row("a", db=math.nan, note="y: other number of results", agreement=0.96), ""),
+    ],
+)
+def test_answers_and_a_metric_judge_before_sqnr(one, reason):
+    assert too_inexact(one) == reason
+
+
+@pytest.mark.parametrize(
+    ("rows", "name"),
+    [
+        ([answering("a", 17, db=47.8, speedup=3), answering("b", 0, db=30)], "b"),
+        ([answering("a", 4, speedup=3), answering("b", 0)], "a"),  # four of a thousand are not worth waiting for
+        ([answering("a", 4, speedup=2.02), answering("b", 0)], "b"),
+        ([answering("a", 0, db=10, speedup=3), answering("b", 0, db=40)], "a"),
+        ([answering("a", 0, rest_db=24, speedup=3), answering("b", 0, rest_db=40)], "b"),
+        ([answering("a", 100, db=60), answering("b", 90, db=60)], "fp32"),
+        ([row("a", 3, 60, agreement=0.97), row("b", 2, 10, agreement=0.99)], "b"),
+    ],
+)
+def test_cases_of_the_rule_where_answers_or_a_metric_judge(rows, name):
+    assert recommend([REFERENCE, *rows]).name == name
+
+
+def test_numbers_judged_without_an_offset_are_told_from_those_of_the_table():
+    one = row("a", db=33.0, kept={"log_probs": Kept(11.0)})
+    assert too_inexact(one) == "11.0 dB of log_probs, as it is read, are too little to use"

@@ -1,4 +1,4 @@
-"""Times of the diagnosis are taken again where they are far from the comparison's."""
+"""Times of the diagnosis are taken again where they are far from the comparison's; what still disagrees is said."""
 
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
@@ -8,6 +8,7 @@ import pytest
 from qlab.measure import Findings
 from qlab.measure.doctor import visit as visiting
 from qlab.measure.doctor.visit import Diagnosis, disagreement
+from qlab.measure.doctor.wording import disagreements
 from tests.measure.doctor.conftest import REFERENCE, row
 
 REQUEST = SimpleNamespace(rounds=3, threads=1)
@@ -66,3 +67,36 @@ def test_of_three_that_disagree_the_nearest_is_taken(runs):
     left = runs([(13, 5), (15, 5)])
     assert settled(20, 5).fp32.total_ms == 13
     assert left == []
+
+
+def said(fp32_ms, quantized_ms, *, verdict="faster", speedup=2.0, db=40.0, by_node=40.0, note=""):
+    """What is said of a model of 5 ms beside fp32 of 10 ms whose profiles take so long; `by_node` dB by its layers."""
+    rows = [REFERENCE, row("int8", speedup, db, verdict, note=note)]
+    visit = SimpleNamespace(
+        comparison=SimpleNamespace(rows=rows, sqnr_by_output={"int8": {"y": db}}),
+        row_of=lambda name: next(one for one in rows if one.name == name),
+    )
+    layers = SimpleNamespace(rows=[SimpleNamespace(name="y", accumulated_db=by_node)])
+    diagnosis = SimpleNamespace(name="int8", findings=[])
+    diagnosis.examination = SimpleNamespace(**vars(examined(fp32_ms, quantized_ms)), layers=layers)
+    return disagreements(visit, diagnosis)
+
+
+def test_two_times_that_stay_apart_are_said_without_any_finding():
+    (text,) = said(10, 6.5)
+    assert "are 30 % apart: fp32 10 ms here, 10 ms there and int8 6.5 ms here, 5 ms there. Repeat this" in text
+    assert said(10.5, 5.2) == []
+
+
+def test_two_measurements_of_which_each_calls_another_model_the_faster_one_are_said_however_near():
+    assert len(said(9.8, 9.9, speedup=1.05)) == 1
+    assert len(said(10, 9.9, speedup=0.95, verdict="slower")) == 1
+    assert said(9.8, 9.9, speedup=1.01, verdict="cannot tell") == []
+
+
+def test_an_output_that_keeps_less_as_it_runs_than_node_by_node_is_said_but_not_of_a_stream():
+    (text,) = said(10, 5, db=7.7, by_node=38.6)
+    assert "output 'y' disagree: it keeps 7.7 dB as onnxruntime runs the model, and 38.6 where it runs node by" in text
+    assert said(10, 5, db=35.0, by_node=45.0) == []
+    assert said(10, 5, db=17.0, by_node=19.0) == []
+    assert said(10, 5, db=7.7, by_node=38.6, note="a stream of 32 steps with its own state fed back") == []
