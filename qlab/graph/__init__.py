@@ -7,6 +7,7 @@
 census          what computes on integers, on floats, at the boundary
 diff, draw      what a quantizer did to a graph; a picture of it
 optimized       the graph that onnxruntime makes of a file, and runs
+in_floats       a quantized model without what quantizing added: weights as its codes are, activations unrounded
 invented_feeds  inputs for a model of which only the file is at hand: to time it, not to calibrate it
 load, nodes, graphs, tensors   a checked ModelProto, and all that is in it
 """
@@ -15,6 +16,7 @@ from qlab.graph.counting import Census, census, count, is_quantized, products_of
 from qlab.graph.diffing import Diff, diff
 from qlab.graph.drawing import draw
 from qlab.graph.files import load
+from qlab.graph.floating import in_floats
 from qlab.graph.inventing import invented_feeds
 from qlab.graph.optimizing import optimized
 from qlab.graph.walking import bodies, graphs, nodes, reads, tensors
@@ -28,6 +30,7 @@ __all__ = [
     "diff",
     "draw",
     "graphs",
+    "in_floats",
     "invented_feeds",
     "is_quantized",
     "load",

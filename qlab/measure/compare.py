@@ -8,12 +8,13 @@ import numpy as np
 
 from qlab.graph.feeds import as_feeds, check_feed
 from qlab.graph.files import load
-from qlab.machine.runtime import open_session, run
+from qlab.machine.runtime import run
 from qlab.measure.answers import agreement, check_agree, kept
 from qlab.measure.comparison import Comparison, Row
 from qlab.measure.files import RANDOM_WEIGHTS, has_random_weights, size_mb
 from qlab.measure.heads import heads_of
 from qlab.measure.latency import rounds_here, time_models
+from qlab.measure.opening import open_model
 from qlab.measure.outputs import DIFFERS, check_outputs, counted_by, is_hidden, output_quality
 from qlab.measure.padding import counted_places
 from qlab.measure.randomness import random_draws
@@ -69,11 +70,11 @@ def compare(
     if agree is not None:
         check_agree(agree)
     feeds = as_feeds(feed)
-    sessions = {name: open_session(path, threads=threads) for name, path in models.items()}
+    first = next(iter(models))
+    sessions = {name: open_model(path, fp32=models[first], threads=threads) for name, path in models.items()}
     for name, session in sessions.items():
         for one in feeds:
             check_feed(session, one, name)
-    first = next(iter(models))
     reference = load(models[first])
     quality, notes, parts, told = _over_a_stream(sessions, stream_of(reference, feeds), reference, agree)
     if draws := random_draws(reference, models[first], feeds[0]):

@@ -1,7 +1,7 @@
 """The result of a comparison: its table and its figure."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
@@ -84,6 +84,22 @@ class Comparison:
         judged = ((place, row) for place, row in enumerate(self.rows, 1) if not row.is_reference)
         tones = {(place, self.table[0].index("verdict")): _TONES[row.verdict] for place, row in judged}
         return markup.table(self._noted(), left=self.text_columns, tones=tones, below=[self.method])
+
+    def joined(self, other):
+        """This Comparison with the rows of another that it does not have, which was made later with the same reference.
+
+        Speed-ups over the reference go together; milliseconds of another hour would not, and follow from them.
+        """
+        known, reference = {row.name for row in self.rows}, self.rows[0]
+        note = f"timed later, beside {' and '.join(row.name for row in other.rows if row.name in known)}"
+        rows = [
+            replace(row, median_ms=reference.median_ms / row.speedup, note="; ".join(filter(None, [row.note, note])))
+            for row in other.rows
+            if row.name not in known
+        ]
+        parts = ("sqnr_by_output", "times_ms", "worst_part")
+        merged = {name: getattr(other, name) | getattr(self, name) for name in parts}
+        return replace(self, rows=[*self.rows, *rows], **merged)
 
     def _noted(self):
         """The table, with the notes if there are any."""

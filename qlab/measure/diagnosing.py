@@ -7,6 +7,8 @@ from qlab.measure import causes
 from qlab.measure.bill import Bill
 from qlab.measure.examining import Examination, examine
 from qlab.measure.finding import Finding, Findings
+from qlab.measure.remedies import STILL_SLOWER
+from qlab.text import ms
 from qlab.types import Feeds, ModelPath
 
 CODES = {
@@ -15,6 +17,7 @@ CODES = {
     "conv-integer": "convolutions that dynamic quantization made ConvInteger",
     "weight-only": "weights that are stored as codes and multiplied as floats",
     "unfolded-norm": "batch normalizations that were quantized before they were folded into their convolutions",
+    "norm-not-behind-conv": "batch normalizations that no convolution before them can take",
     "float-second-consumer": "products in float because int8 codes beside them have a second consumer",
     "float-result-read": "products in float because their result is read as a float",
     "float-no-kernel": "products of a kind that has no integer kernel",
@@ -22,6 +25,7 @@ CODES = {
     "float-both-move": "products without a constant factor",
     "float-in-body": "products inside an If, Loop or Scan, which the quantizer did not enter",
     "float-left-out": "products that the quantizer left in float",
+    "float-between": "float operators without an integer kernel among integer ones",
     "boundary-overhead": "much time between floats and codes",
     "saturation-risk": "8-bit weights where u8 x s8 saturates",
     "saturation-here": "8-bit weights that saturate on this CPU, but not on the machine of the card",
@@ -101,11 +105,24 @@ def _of_time(examination):
         causes.unfolded_norms,
         causes.float_products,
         causes.boundary_overhead,
+        causes.float_between,
     ):
         found += [
             one for one in cause(examination, bill) if not is_too_small or (one.cost_ms or 0.0) > DOMINANT * whole
         ]
-    return found
+    return _beside_fp32(found, examination)
+
+
+def _beside_fp32(found, examination):
+    """The Findings of time; where mending all of them leaves more than fp32 takes, their recipes say so."""
+    fp32, quantized = examination.fp32, examination.quantized
+    cost = sum(one.cost_ms or 0.0 for one in found)
+    left, of_kernels = quantized.total_ms - cost, quantized.kernel_ms - cost
+    # What lies between the kernels is a busy machine's doing more often than the model's.
+    if not examination.is_own_card or left <= fp32.total_ms or of_kernels <= fp32.kernel_ms:
+        return found
+    note = f"{STILL_SLOWER}{ms(left)} a run would be left, and fp32 takes {ms(fp32.total_ms)}: stay with it"
+    return [replace(one, remedy=one.remedy + note) if one.recipe else one for one in found]
 
 
 def _in_the_files_names(examination):

@@ -13,9 +13,11 @@ from qlab.machine import Card
 from qlab.measure.layer_rows import LayerErrors
 from qlab.measure.layers import layer_errors
 from qlab.measure.naming import Names
+from qlab.measure.opening import open_model
 from qlab.measure.profiles import Profile
 from qlab.measure.profiling import ROUNDS, profile_models
 from qlab.measure.randomness import random_draws
+from qlab.measure.remedies import inner
 from qlab.measure.yardstick import Yardstick
 from qlab.recipes.choosing import Choice, choose
 from qlab.types import Feeds, ModelPath
@@ -88,11 +90,20 @@ class Examination:
         """{name: TensorProto} of the constants of the graph that ran, bodies included; large ones without values."""
         return {tensor.name: tensor for one in graph.graphs(self.quantized.model) for tensor in one.initializer}
 
+    def is_weight(self, name):
+        """Whether `name` is a constant in the graph that ran, or one turned into floats by a DequantizeLinear."""
+        source = self.producers.get(name)
+        return name in self.initializers or (source is not None and self.has_constant_codes(source))
+
+    def has_constant_codes(self, node):
+        """Whether `node` is a DequantizeLinear of a constant of more than a few numbers."""
+        tensor = self.initializers.get(node.node.input[0]) if node.op_type == "DequantizeLinear" else None
+        return tensor is not None and len(tensor.dims) > 0 and tensor.data_type != onnx.TensorProto.INT32
+
     @cached_property
     def inside(self):
         """Identities of the nodes that run in the body of an If, Loop or Scan."""
-        _, *bodies = graph.graphs(self.quantized.model)
-        return {id(node) for body in bodies for node in body.node}
+        return inner(self.quantized.model)
 
     @cached_property
     def start_ms(self):
@@ -132,11 +143,15 @@ def examine(
     fp32, quantized = Path(fp32), Path(quantized)  # also from a recipe's Quantized, which prints as a report
     feeds, own, card = as_feeds(feed), machine.card(), machine.card(card)
     file = graph.load(quantized)
-    if layers:
-        errors = layer_errors(fp32, quantized, feeds[:LAYER_FEEDS])
-    else:
-        errors = LayerErrors([], {}, (), feeds=0, draws=random_draws(graph.load(fp32), fp32, feeds[0]))
-    profiles = profile_models({"fp32": fp32, "quantized": quantized}, feeds, rounds=rounds, threads=threads)
+    try:
+        if layers:
+            errors = layer_errors(fp32, quantized, feeds[:LAYER_FEEDS])
+        else:
+            errors = LayerErrors([], {}, (), feeds=0, draws=random_draws(graph.load(fp32), fp32, feeds[0]))
+        profiles = profile_models({"fp32": fp32, "quantized": quantized}, feeds, rounds=rounds, threads=threads)
+    except Exception:
+        open_model(quantized, fp32=fp32)  # if it is the model that does not open, that is what is told
+        raise
     return Examination(
         fp32=profiles["fp32"],
         quantized=profiles["quantized"],

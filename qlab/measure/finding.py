@@ -1,6 +1,6 @@
 """What a diagnosis says: one Finding a fault."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from qlab import markup
 from qlab.text import figures, ms
@@ -20,8 +20,11 @@ class Finding:
     remedy    the call that mends it; in it `reader` stands for feeds to calibrate on
     nodes     names of the nodes or tensors concerned, as the fp32 file calls them, so that a recipe's `exclude` takes
               them; what quantizing added has its name from the quantized file or from the graph that ran
-    recipe    the recipe whose plain call, with a reader at most, is the remedy; "" where it takes more, or none helps
+    recipe    the recipe whose call is the remedy; "" where none helps. It is a thing to try, until it was tried
+    options   what the call takes besides model, output and reader, such as {"exclude": ("conv0",)}
+    otherwise  what else can be done about it, "" for nothing
     is_harmless  whether this is a risk only, and did no harm on the feeds at hand
+    is_tried  whether the remedy was tried, as the doctor does, and mends it
     """
 
     code: str
@@ -31,18 +34,26 @@ class Finding:
     remedy: str
     nodes: tuple[str, ...] = ()
     recipe: str = ""
+    options: dict = field(default_factory=dict, hash=False)
+    otherwise: str = ""
     is_harmless: bool = False
+    is_tried: bool = False
 
     @property
     def title(self):
         """The code, with the cost if there is one: "conv-integer, about 10.2 ms a run"."""
         return f"{self.code}, about {ms(self.cost_ms)} a run" if self.cost_ms else self.code
 
+    @property
+    def advice(self):
+        """What the remedy is: "to try", for a recipe that was not tried yet, or "mend"."""
+        return "mend" if self.is_tried or not self.recipe else "to try"
+
     def __str__(self):
         return "\n  ".join([self.title, *self._lines()])
 
     def _lines(self):
-        return [self.evidence, f"why: {self.why}", f"mend: {self.remedy}"]
+        return [self.evidence, f"why: {self.why}", f"{self.advice}: {self.remedy}"]
 
 
 class Findings(list):

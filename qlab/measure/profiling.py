@@ -14,6 +14,7 @@ from qlab.machine.timing import interleave
 from qlab.measure.events import read_runs
 from qlab.measure.joining import node_times
 from qlab.measure.latency import one_pass, repeats_here, rounds_here
+from qlab.measure.opening import open_model
 from qlab.measure.profiles import Profile
 from qlab.types import Feeds, ModelPath
 
@@ -52,8 +53,8 @@ def profile_models(models, feed, *, rounds=ROUNDS, threads=1):
         profiled, plain = {}, {}
         for at, (name, path) in enumerate(models.items()):
             graph.load(path)
+            plain[name] = open_model(path, threads=threads)
             profiled[name] = _Profiled(path, Path(folder) / str(at), threads)
-            plain[name] = open_session(path, threads=threads)
             for one in feeds:
                 check_feed(plain[name], one, name)
                 _first(plain[name], one, path)

@@ -1,26 +1,41 @@
-"""The calls that mend a model, written so that they can be copied."""
+"""What mends a model: recipes that reach the fault and are not what made it, as calls that can be copied."""
 
-from qlab.measure.work import CONVOLUTIONS, MATRIX_PRODUCTS
+from qlab import graph
+from qlab.measure.work import CONVOLUTIONS, MATRIX_PRODUCTS, factors
+from qlab.recipes.fates import NO_INTEGER_KERNEL
 
 # A kind of product below this share of all multiply-adds does not decide which recipe fits.
 SMALL_SHARE = 0.05
 DYNAMIC = {"DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"}
 STATIC = {"QLinearConv", "QLinearMatMul", "QGemm"}
+RECIPES = ("static", "hybrid", "dynamic")
+NOTHING = "no recipe mends it"
+STILL_SLOWER = ". Mended all that was found, about "  # an estimate, which the doctor's measuring replaces
+WITH_LSTM = ("MatMul", "LSTM")  # what dynamic takes of a model with an LSTM
 
 
 def recipe_for(profile):
-    """Name of the recipe that fits the products of an fp32 model, by its Profile: "static", "dynamic" or "hybrid"."""
-    work = {"convolutions": 0, "matrix products": 0}
+    """Name of the recipe that fits the products of an fp32 model, by its Profile: "static", "dynamic" or "hybrid".
+
+    Static quantization does not reach into the bodies of If, Loop and Scan: what is there does not call for it.
+    """
+    work, inside = {"convolutions": 0, "matrix products": 0}, inner(profile.model)
     for node in profile.nodes:
-        if node.op_type in CONVOLUTIONS:
+        if node.op_type in CONVOLUTIONS and id(node.node) not in inside:
             work["convolutions"] += node.macs
         elif node.op_type in MATRIX_PRODUCTS and node.weights:
             work["matrix products"] += node.macs
-    whole = sum(work.values()) or 1
-    small = {what for what, macs in work.items() if macs < SMALL_SHARE * whole}
+    whole = sum(work.values())
+    small = {what for what, macs in work.items() if macs <= SMALL_SHARE * whole}
     if "convolutions" in small:
         return "dynamic"
     return "static" if "matrix products" in small else "hybrid"
+
+
+def inner(model):
+    """Identities of the nodes of a ModelProto that stand in the body of an If, Loop or Scan."""
+    _, *bodies = graph.graphs(model)
+    return {id(node) for body in bodies for node in body.node}
 
 
 def recipe_of_its_kind(examination):
@@ -38,17 +53,82 @@ def recipe_of_its_kind(examination):
     return "static" if is_static else "dynamic"
 
 
+def made_by(examination):
+    """Name of the recipe of qlab that made the examined model, by the file's own word; "" where none did."""
+    return next((entry.value for entry in examination.file.metadata_props if entry.key == "qlab.recipe"), "")
+
+
 def calibrated_kind(examination):
-    """The same, of the recipes that take a reader and `exclude`: hybrid treats matrix products as dynamic does."""
+    """The same, of the recipes that take a reader: hybrid treats matrix products as dynamic does."""
     kind = recipe_of_its_kind(examination)
     return "hybrid" if kind == "dynamic" else kind
+
+
+def mending(examination, nodes, first, *, is_other=False):
+    """Name of a recipe that reaches most of the products `nodes`, `first` before others; "" if none does.
+
+    is_other   the fault itself shows that the model was made with other settings than the recipe's own. Where it does
+               not, the recipe that made the model would make it again
+    """
+    made, whole = made_by(examination), sum(node.ms for node in nodes)
+    for recipe in dict.fromkeys((first, recipe_for(examination.fp32), *RECIPES)):
+        reached = sum(node.ms for node in nodes if _reaches(recipe, node, examination))
+        if reached > whole / 2 and (is_other or recipe != made):
+            return recipe
+    return ""
+
+
+def _reaches(recipe, node, examination):
+    """Whether the recipe's plain call quantizes the product `node` of the graph that ran, by its operator and place.
+
+    A ConvInteger is mended where the convolution stays in float, too.
+    """
+    is_inside = id(node.node) in examination.inside
+    if node.op_type == "ConvInteger":
+        return recipe == "dynamic" or not is_inside
+    if node.op_type.removeprefix("Fused") in NO_INTEGER_KERNEL:
+        return False
+    if node.family == "convolution":
+        over_time = len(node.weights) == 3 and node.depthwise
+        return not is_inside and (recipe == "static" or (recipe == "hybrid" and not over_time))
+    if node.family == "matrix product":
+        if recipe == "static":
+            return not is_inside
+        return any(examination.is_weight(node.node.input[place]) for place in factors(node.node))
+    return "LSTM" in node.op_type and recipe != "static"
+
+
+def excluding(examination, names, what):
+    """The remedy, recipe and options of a Finding: the model made again as it was made, without the nodes `names`."""
+    if not names:  # nodes without a name cannot be left out by it
+        return {"remedy": stay(examination), "recipe": ""}
+    recipe, options = recipe_of_its_kind(examination), {"exclude": tuple(names)}
+    return {"remedy": f"{call(examination, recipe, **options)}: {what}", "recipe": recipe, "options": options}
+
+
+def is_out_of_reach(examination, nodes, recipe):
+    """Whether most of the time of `nodes` is spent in bodies of If, Loop and Scan, and the recipe cannot go there."""
+    inside = sum(node.ms for node in nodes if id(node.node) in examination.inside)
+    return recipe != "dynamic" and inside > sum(node.ms for node in nodes) / 2
+
+
+def has_lstm(profile):
+    """Whether a model, by its Profile, has an LSTM, which onnxruntime quantizes with int8 weights only."""
+    return any(node.op_type == "LSTM" for node in profile.nodes)
+
+
+def stay(examination):
+    """What to do where no recipe mends it."""
+    if examination.is_slower:
+        return f"{NOTHING}: stay with fp32 for speed"
+    return f"{NOTHING}: keep this model as it is, or stay with fp32"
 
 
 def call(examination, recipe=None, **options):
     """The Python call of a recipe on the examined model, as text; the fitting recipe if none is named."""
     recipe = recipe or recipe_for(examination.fp32)
-    if recipe == "dynamic" and any(node.op_type == "LSTM" for node in examination.fp32.nodes):
-        options.setdefault("op_types", ("MatMul", "LSTM"))
+    if recipe == "dynamic" and has_lstm(examination.fp32):
+        options.setdefault("op_types", WITH_LSTM)
     source = examination.fp32.path
     arguments = [repr(str(source)), repr(str(source.with_name(f"{source.stem}.{recipe}.onnx")))]
     if recipe != "dynamic":

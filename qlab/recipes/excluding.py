@@ -35,7 +35,11 @@ def excluded(work, names):
             raise ValueError(f"exclude names {name!r}, which {work.model} does not have; {hint}")
         fused = {name} & still or {f"{name}/MatMulAddFusion"} & still
         found.update(fused or [_fused_into(nodes[name], work.source, producers)])
-    return dict.fromkeys(found - {None}, "excluded by name")
+    # A Relu or Clip computes nothing on codes: it is where they end. Alone in float it would be given coarser ones.
+    clips = (node for node in graph.nodes(prepared) if node.op_type in ("Relu", "Clip") and node.input[0] in producers)
+    ahead = {clip.name: producers[clip.input[0]] for clip in clips}
+    of_codes = {name for name, node in ahead.items() if node.op_type in PRODUCTS and node.name not in found}
+    return dict.fromkeys(found - {None} - of_codes, "excluded by name")
 
 
 def in_float(why, names):

@@ -15,6 +15,7 @@ from qlab.machine.runtime import open_session, repeats, run
 from qlab.numerics.metrics import sqnr_db
 from qlab.recipes.fates import fates
 from qlab.recipes.files import check_output, external_files, publish, stored_bytes, workshop, write, writing
+from qlab.recipes.growing import grown
 from qlab.recipes.preparing import check_source, prepared_in
 from qlab.recipes.quantized import Quantized
 
@@ -43,7 +44,11 @@ class Job:
         """Check the quantized ModelProto `result`, move it to the output, and say what was done: a Quantized."""
         with writing(self.output):
             path = self._written(result)
-            size = stored_bytes(path, onnx.load(path, load_external_data=False))
+            size, original = (
+                stored_bytes(path, onnx.load(path, load_external_data=False)),
+                stored_bytes(self.model, self.source),
+            )
+        self.notes += grown(self.model, self.prepared, path)
         optimized = graph.optimized(path)  # also the proof that onnxruntime accepts it
         self.notes += _tried(self.prepared, path, self.feed)
         before = onnx.load(self.prepared, load_external_data=False)
@@ -55,7 +60,7 @@ class Job:
             choice=choice,
             per_channel=per_channel,
             size_mb=size / 1e6,
-            original_mb=stored_bytes(self.model, self.source) / 1e6,
+            original_mb=original / 1e6,
             products=tuple(fates(before, result, optimized, op_types, exclude or {})),
             census=graph.count(optimized),
             notes=tuple(self.notes),

@@ -121,6 +121,22 @@ def islands(folder, operator="Abs"):
     return save(folder / "islands.onnx", nodes, [value("x", FLOAT, shape)], [value("y", FLOAT, shape)], w)
 
 
+def between(folder, operator):
+    """Two convolutions, with an operator between them."""
+    w = {f"w{k}": weights(CHANNELS, CHANNELS, 3, 3, seed=k) for k in range(2)}
+    normal = {"slope": np.ones(CHANNELS, np.float32), "shift": np.zeros(CHANNELS, np.float32)}
+    if operator == "LayerNormalization":
+        normal = {name: np.full(2 * SIDE, array[0]) for name, array in normal.items()}
+    extra = normal if operator.endswith("Normalization") else {}
+    nodes = [
+        node("Conv", ["x", "w0"], ["c"], "conv0", auto_pad="SAME_UPPER"),
+        node(operator, ["c", *extra], ["e"], "between"),
+        node("Conv", ["e", "w1"], ["y"], "conv1", auto_pad="SAME_UPPER"),
+    ]
+    shape = [1, CHANNELS, 2 * SIDE, 2 * SIDE]
+    return save(folder / "between.onnx", nodes, [value("x", FLOAT, shape)], [value("y", FLOAT, shape)], w | extra)
+
+
 def narrow(folder, last=32):
     """Light matrix products between float operators: there is more to quantize than to multiply."""
     w, nodes, x = {f"w{k}": weights(32, last if k == 2 else 32, seed=k) for k in range(3)}, [], "x"
@@ -149,6 +165,39 @@ def normalized(folder):
         x = y
     shape = [1, CHANNELS, SIDE, SIDE]
     return save(folder / "normalized.onnx", nodes, [value("x", FLOAT, shape)], [value("y", FLOAT, shape)], w)
+
+
+def normalized_late(folder):
+    """Convolutions with a Relu between each and its batch normalization."""
+    path, proto = folder / "late.onnx", onnx.load(normalized(folder))
+    for k in range(3):
+        convolution, norm, relu = proto.graph.node[3 * k : 3 * k + 3]
+        result = relu.output[0]
+        norm.input[0], relu.input[0] = "", convolution.output[0]
+        relu.output[0] = norm.input[0] = f"late{k}"
+        norm.output[0] = result
+    nodes = [proto.graph.node[at] for k in range(3) for at in (3 * k, 3 * k + 2, 3 * k + 1)]
+    proto.graph.node.extend(nodes)
+    del proto.graph.node[:9]
+    onnx.save(proto, path)
+    return path
+
+
+def branching(folder):
+    """Convolutions in the branches of an If."""
+    w = {f"w{k}": weights(CHANNELS, CHANNELS, 3, 3, seed=k) for k in range(2)}
+    branches = [
+        onnx.helper.make_graph(
+            [node("Conv", ["x", f"w{k}"], [f"c{k}"], f"conv{k}", pads=[1] * 4), node("Relu", [f"c{k}"], [f"r{k}"])],
+            f"branch{k}",
+            [],
+            [value(f"r{k}", FLOAT, None)],
+        )
+        for k in range(2)
+    ]
+    nodes = [node("If", ["first"], ["y"], "choice", then_branch=branches[0], else_branch=branches[1])]
+    ends = [value("x", FLOAT, [1, CHANNELS, SIDE, SIDE]), value("first", builders.BOOL, [])], [value("y", FLOAT, None)]
+    return save(folder / "branching.onnx", nodes, *ends, w)
 
 
 def unprepared(model, folder, feeds):
@@ -220,11 +269,14 @@ def quiet():
         logging.disable(logging.NOTSET)
 
 
-def by_hand(model, folder, dtype, *, operators=None, per_channel=False):
-    """quantize_dynamic as an article would call it."""
+def by_hand(model, folder, dtype, *, operators=None, per_channel=False, inside=False):
+    """quantize_dynamic as an article would call it; `inside` bodies too, if asked."""
     path = folder / f"dynamic-{dtype}.onnx"
     with quiet():  # "consider pre-processing"
-        quantize_dynamic(model, path, weight_type=TYPES[dtype], op_types_to_quantize=operators, per_channel=per_channel)
+        quantize_dynamic(
+            model, path, weight_type=TYPES[dtype], op_types_to_quantize=operators, per_channel=per_channel,
+            extra_options={"EnableSubgraph": True} if inside else None,
+        )  # fmt: skip
     return path
 
 

@@ -278,9 +278,11 @@ def test_a_feed_is_checked_against_every_model(models, tmp_path):
 
 def test_two_threads_are_two_threads(models, monkeypatch):
     seen = []
-    real = comparing.open_session
+    real = comparing.open_model
     monkeypatch.setattr(
-        comparing, "open_session", lambda path, threads: seen.append(threads) or real(path, threads=threads)
+        comparing,
+        "open_model",
+        lambda path, fp32, threads: seen.append(threads) or real(path, fp32=fp32, threads=threads),
     )
     assert "2 threads" in repr(measure.compare(models, feed(), threads=2))
     assert seen == [2, 2, 2]

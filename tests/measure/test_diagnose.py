@@ -16,10 +16,11 @@ from onnxruntime.quantization import QuantFormat, quantize_static
 from qlab import calibration, graph, machine, measure, recipes
 from qlab.machine import probes
 from qlab.measure.bill import Bill
-from qlab.measure.causes import boundary
+from qlab.measure.causes import boundary, floats, norms
 from qlab.measure.causes.floats import _reason
 from qlab.measure.exact_sums import ExactSums
 from qlab.measure.remedies import call
+from qlab.text import ms
 from tests.measure import faults, steady
 from tests.recipes import builders
 
@@ -139,6 +140,42 @@ def test_another_machines_card_gives_no_cost_that_would_mix_two_machines(tmp_pat
     assert only(found, "conv-integer").cost_ms is None
 
 
+def test_the_mend_of_what_stands_in_a_branch_reaches_into_it(tmp_path, card):
+    model, feed = faults.branching(tmp_path), faults.image_feed(faults.CHANNELS) | {"first": np.array(True)}
+    quantized = faults.by_hand(model, tmp_path, "int8", inside=True)
+    findings = measure.diagnose(model, quantized, feed, card=card)
+    assert {"conv-integer", "slow-sign-pair"} <= codes(findings)
+    assert {finding.recipe for finding in findings} == {"dynamic"}
+    finding = next(one for one in findings if one.code == "conv-integer")
+    assert "in the body of an If, Loop or Scan, where static quantization does not reach" in finding.remedy
+
+
+def test_batch_normalizations_behind_something_else_are_not_sent_to_the_recipe_that_made_the_model(tmp_path, card):
+    model, feed = faults.normalized_late(tmp_path), faults.image_feed(faults.CHANNELS)
+    quantized = recipes.static(model, tmp_path / "int8.onnx", feed, card=card)
+    findings = measure.diagnose(model, quantized, feed, card=card)
+    finding = next(one for one in findings if one.code == "norm-not-behind-conv")
+    assert "these BatchNormalization stand behind 3 Relu, so that no convolution before them can" in finding.evidence
+    assert "swap the two when you train" in finding.remedy
+    assert finding.nodes == ("norm0", "norm1", "norm2")
+    assert "unfolded-norm" not in codes(findings)
+
+
+@pytest.mark.parametrize("build", ["normalized_late", "islands", "mixed", "upsampler", "residual"])
+@pytest.mark.parametrize("recipe", ["static", "hybrid", "dynamic"])
+def test_no_mend_is_the_call_that_made_the_model(tmp_path, card, build, recipe, monkeypatch):
+    for cause in (boundary, floats, norms):
+        monkeypatch.setattr(cause, "LEAST_SHARE", 0.001)  # whatever may be said is said
+    model = getattr(faults, build)(tmp_path)
+    (given,) = onnx.load(model).graph.input
+    feed = {"x": faults.noise(*(size.dim_value for size in given.type.tensor_type.shape.dim))}
+    reader = () if recipe == "dynamic" else (feed,)
+    quantized = getattr(recipes, recipe)(model, tmp_path / "int8.onnx", *reader, card=card)
+    for finding in measure.diagnose(model, quantized, feed, card=card):
+        assert (finding.recipe, finding.options) != (recipe, {}), finding
+        assert finding.advice == ("to try" if finding.recipe else "mend")
+
+
 @pytest.mark.skipif(not ON_X86, reason="onnxruntime leaves s8 x s8 as it is on other CPUs")
 def test_a_residual_of_signed_codes_is_named_as_what_keeps_convolutions_in_float(tmp_path, card):
     model, feed = faults.residual(tmp_path), faults.image_feed()
@@ -229,6 +266,40 @@ def test_quantizing_between_float_operators_is_found(tmp_path, card):
     assert "between float operators 3 products gain" in finding.evidence
     assert finding.cost_ms > 0
     assert finding.remedy == "stay with fp32 for speed: not one of its products gains"
+
+
+@pytest.mark.parametrize(
+    ("operator", "called"),
+    [
+        ("HardSwish", "HardSigmoid of HardSwish"),
+        ("HardSigmoid", "HardSigmoid"),
+        ("InstanceNormalization", "InstanceNormalization"),
+        ("LayerNormalization", "LayerNormalization"),
+        ("Abs", "Abs"),
+    ],
+)
+def test_what_runs_in_float_between_integers_is_named_with_its_time(tmp_path, card, operator, called):
+    model, feed = faults.between(tmp_path, operator), faults.image_feed(faults.CHANNELS, 2 * faults.SIDE)
+    quantized = recipes.static(model, tmp_path / "int8.onnx", feed, card=card)
+    examined = measure.examine(model, quantized, feed, card=card)
+    finding = only(measure.findings_of(examined), "float-between")
+    own_ms = sum(node.ms for node in examined.quantized.nodes if node.op_type == called.split()[0])
+    assert finding.evidence.startswith(
+        f"between integer operators 1 {called} compute on floats, {ms(own_ms)} a run; 2 Q/"
+    )
+    assert finding.recipe == ""
+    assert finding.remedy.startswith("no recipe can")
+
+
+def test_conv_integer_is_not_sent_to_a_recipe_without_saying_that_fp32_is_faster(tmp_path, card):
+    model, feed = faults.islands(tmp_path), faults.image_feed(faults.CHANNELS, 2 * faults.SIDE)
+    examined = measure.examine(model, faults.by_hand(model, tmp_path, "uint8"), feed, card=card)
+    slow = [finding.remedy for finding in measure.findings_of(examined)]
+    assert not any("and fp32 takes" in remedy for remedy in slow)
+    nodes = tuple(replace(node, ms=node.ms / 100) for node in examined.fp32.nodes)
+    quick = replace(examined, fp32=replace(examined.fp32, nodes=nodes, total_ms=examined.fp32.total_ms / 100))
+    finding = next(one for one in measure.findings_of(quick) if one.code == "conv-integer")
+    assert finding.remedy.endswith(f"and fp32 takes {ms(quick.fp32.total_ms)}: stay with it")
 
 
 @pytest.mark.slow

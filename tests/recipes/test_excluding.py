@@ -1,6 +1,7 @@
 """What is excluded is computed in float, on networks drawn at random; and what is said of a product is true."""
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -55,6 +56,19 @@ def test_what_is_excluded_computes_what_fp32_computes_and_excluding_more_loses_n
         lost = losses(model, quantized.path, feeds[:4])
         assert before is None or all(one > other - LUCK_DB for one, other in zip(lost, before, strict=True))
         before = lost
+
+
+@pytest.mark.parametrize("recipe", ["static", "hybrid"])
+@pytest.mark.parametrize("kind", ["Relu", "narrow Clip"])
+def test_a_clip_excluded_without_its_product_costs_nothing(kind, recipe, tmp_path, card):
+    plan = (2, 17, "", [("Conv", True, [kind], "no"), ("grouped", True, [kind], "no")])
+    model, feeds, products = random_graphs.built(tmp_path, plan)
+    clips = [one.name for one in onnx.load(model).graph.node if one.op_type in ("Relu", "Clip")]
+    plain, clipped = (losses(model, made(recipe, model, feeds, card, exclude=names).path, feeds)
+                      for names in ((), clips))  # fmt: skip
+    assert clipped == plain
+    both = made(recipe, model, feeds, card, exclude=(*products, *clips))
+    assert random_graphs.not_as_fp32(model, both.path, products, feeds[0]) == {}
 
 
 @pytest.mark.parametrize("opset", [17, 21])

@@ -6,6 +6,7 @@ left is the next one's. Causes of lost accuracy take the Examination only.
 
 from qlab.measure.causes.at_load import quantized_at_load
 from qlab.measure.causes.batches import ranges_that_move
+from qlab.measure.causes.between import float_between
 from qlab.measure.causes.boundary import boundary_overhead
 from qlab.measure.causes.conv_integer import conv_integer
 from qlab.measure.causes.floats import float_products
@@ -19,7 +20,7 @@ from qlab.measure.causes.size import too_small
 from qlab.measure.causes.weight_only import weight_only
 
 __all__ = [
-    "boundary_overhead", "calibration_ranges", "conv_integer", "float_products", "layer_losses", "output_losses",
-    "quantized_at_load", "ranges_that_move", "saturated_layers", "saturation", "slow_sign_pairs", "too_small",
-    "unfolded_norms", "weight_only",
+    "boundary_overhead", "calibration_ranges", "conv_integer", "float_between", "float_products", "layer_losses",
+    "output_losses", "quantized_at_load", "ranges_that_move", "saturated_layers", "saturation", "slow_sign_pairs",
+    "too_small", "unfolded_norms", "weight_only",
 ]  # fmt: skip

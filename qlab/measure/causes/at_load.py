@@ -5,7 +5,7 @@ import math
 import numpy as np
 from onnx import TensorProto, numpy_helper
 
-from qlab.measure.causes.graphs import constant_codes, producer
+from qlab.measure.causes.graphs import producer
 from qlab.measure.finding import Finding
 from qlab.measure.remedies import calibrated_kind, call
 from qlab.measure.work import factors, is_product
@@ -34,7 +34,7 @@ def quantized_at_load(examination):
     if not found:
         return
     worst = min(found, key=found.get)
-    recipe = calibrated_kind(examination)
+    recipe, options = calibrated_kind(examination), {"exclude": tuple(found)}
     yield Finding(
         code="quantized-at-load",
         evidence=f"{plural(len(found), 'product')} with float weights in the file, weights of int8 when it runs, one "
@@ -43,10 +43,11 @@ def quantized_at_load(examination):
         "rounds its float weights when it opens the model, at 8 bits even where those saturate. Leaving the node out "
         "of quantize_static does not keep it in float",
         cost_ms=None,
-        remedy=f"{call(examination, recipe, exclude=tuple(found))}: keeps them in float when they run too; or "
+        remedy=f"{call(examination, recipe, **options)}: keeps them in float when they run too; or "
         "let the recipe quantize them, with a scale per channel",
         nodes=tuple(found),
-        recipe="",
+        recipe=recipe,
+        options=options,
     )
 
 
@@ -55,7 +56,7 @@ def _has_codes(examination, node):
     if not is_product(node.node):
         return False
     before = producer(examination, node, factors(node.node)[1])
-    from_codes = before is not None and before.op_type == "DequantizeLinear" and constant_codes(examination, before)
+    from_codes = before is not None and examination.has_constant_codes(before)
     return node.kind == "integer" or from_codes
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 
 from qlab.measure.causes.graphs import neighbours, reads_codes
 from qlab.measure.finding import Finding
-from qlab.measure.remedies import call, recipe_of_its_kind
+from qlab.measure.remedies import call, excluding, is_out_of_reach, made_by, recipe_of_its_kind, stay
 from qlab.measure.work import QUANTIZERS
 from qlab.measure.yardstick import PRODUCT_FAMILIES
 from qlab.recipes.static import DEFAULT_OP_TYPES
@@ -35,7 +35,9 @@ def boundary_overhead(examination, bill):
             return
         cost = sum(bill.charge(node) for node in nodes)
         remedy = f"{call(examination, 'static')}: with fixed ranges codes stay codes between integer operators"
-        yield _finding(seen, cost, remedy, sorted(nodes, key=lambda node: -node.ms), "static")
+        is_useless = is_out_of_reach(examination, nodes, "static")
+        mend = {"remedy": stay(examination)} if is_useless else {"remedy": remedy, "recipe": "static"}
+        yield _finding(seen, cost, sorted(nodes, key=lambda node: -node.ms), mend)
         return
     yield from _of_a_static_model(examination, bill, seen)
 
@@ -52,7 +54,12 @@ def _of_a_static_model(examination, bill, seen):
     if examination.matters(bill.left(needless), LEAST_SHARE):
         charged = sum(bill.charge(node) for node in needless)
         count, cost = sum(node.op_type in QUANTIZERS for node in needless), cost + charged
-        unfused = f", or stand around operators that were not fused with them ({listed(around)})" if around else ""
+        own_ms = sum(node.ms for node in around)
+        unfused = (
+            f", or stand around operators that were not fused with them ({_listed(around)}, {ms(own_ms)})"
+            if around
+            else ""
+        )
         told.append(f"{count} of them, {ms(charged)}, make codes that no integer operator reads{unfused}")
         concerned += needless
         is_plain = True
@@ -64,33 +71,40 @@ def _of_a_static_model(examination, bill, seen):
         gain_ms, edge_ms = (sum(getattr(island, what) for island in islands) for what in ("gain_ms", "edge_ms"))
         told.append(
             f"between float operators {plural(len(products), 'product')} gain {ms(gain_ms)} and their edges take "
-            f"{ms(edge_ms)}"
+            f"{ms(edge_ms)}{_beyond(islands, bill)}"
         )
         concerned += products
         is_plain = is_plain or any(island.can_grow for island in islands)
         exclude = tuple(dict.fromkeys(examination.names.in_files(node.node) for node in products))
     if not told:
         return
+    yield _finding("; ".join([seen, *told]), cost, concerned, _mend(examination, is_plain, concerned, exclude))
+
+
+def _mend(examination, is_plain, concerned, exclude):
+    """The remedy, recipe and options: a plain call, unless that made the model, or one that leaves `exclude` out."""
     recipe = recipe_of_its_kind(examination)
-    if is_plain:
+    if is_out_of_reach(examination, concerned, recipe):
+        return {"remedy": stay(examination)}
+    if is_plain and recipe != made_by(examination):
         remedy = f"{call(examination, recipe)}: quantizes what onnxruntime fuses, all of it and nothing else"
-    elif not any(_is_integer_product(node) and node not in concerned for node in examination.quantized.nodes):
-        remedy = "stay with fp32 for speed: not one of its products gains"
-    else:
-        remedy = f"{call(examination, recipe, exclude=exclude)}: leaves these products in float"
-    yield _finding("; ".join([seen, *told]), cost, remedy, concerned, recipe if is_plain else "")
+        return {"remedy": remedy, "recipe": recipe}
+    if exclude and any(_is_integer_product(node) and node not in concerned for node in examination.quantized.nodes):
+        return excluding(examination, exclude, "leaves these products in float")
+    if exclude:
+        return {"remedy": "stay with fp32 for speed: not one of its products gains"}
+    return {"remedy": stay(examination)}
 
 
-def _finding(evidence, cost, remedy, nodes, recipe):
+def _finding(evidence, cost, nodes, mend):
     return Finding(
         code="boundary-overhead",
         evidence=evidence,
         why="each passes over a whole tensor to change its numbers' form, and computes nothing. Where integer "
         "operators follow each other there is none between them",
         cost_ms=cost,
-        remedy=remedy,
         nodes=tuple(node.name for node in nodes),
-        recipe=recipe,
+        **mend,
     )
 
 
@@ -99,26 +113,37 @@ def _is_integer_product(node):
 
 
 def _needless(examination):
-    """Q and DQ that serve no integer operator, and a Counter of the operators that were not fused with theirs.
+    """Q and DQ that serve no integer operator, and the operators that were not fused with theirs.
 
     1. Codes that are turned back into floats before any integer operator has read them.
     2. Those around an operator that has an integer kernel, and was not fused with them.
     3. The transposes of floats between them: floats have the channels first, integer convolutions last.
     """
-    found, around = {}, Counter()
+    found, around = {}, []
     for node in examination.quantized.nodes:
         readers = [reader for name in node.node.output for reader in examination.consumers.get(name, [])]
         if node.op_type == "QuantizeLinear":
             if readers and all(reader.op_type == "DequantizeLinear" for reader in readers):
                 found |= {id(one): one for one in (node, *readers)}
         elif _is_unfused(examination, node, readers):
-            around[node.op_type] += 1
+            around.append(node)
             found |= {id(one): one for one in neighbours(examination, node) if one.op_type in QUANTIZERS}
     transposes = [one for one in examination.quantized.nodes if (one.op_type, one.kind) == ("Transpose", "float")]
     for node in transposes:
         if any(id(one) in found for one in neighbours(examination, node)):
             found[id(node)] = node
     return list(found.values()), around
+
+
+def _beyond(islands, bill):
+    """The float operators next to the islands, in words; that they are named here explains them."""
+    nodes = {id(node): node for island in islands for node in island.beyond if node.family not in PRODUCT_FAMILIES}
+    bill.explain(nodes.values())
+    return f" beside {_listed(nodes.values())}, {ms(sum(node.ms for node in nodes.values()))}" if nodes else ""
+
+
+def _listed(nodes):
+    return listed(Counter(node.op_type for node in nodes))
 
 
 def _is_unfused(examination, node, readers):
@@ -133,6 +158,7 @@ class _Island:
 
     gain_ms   what the products save by computing on integers, once what other findings charge them is mended; edge_ms,
               what the edges cost, with the transposes that the integers need
+    beyond    the float operators at its edges
     can_grow  whether an operator with an integer kernel lies behind one of the edges
     """
 
@@ -140,8 +166,8 @@ class _Island:
         self.products = [node for node in nodes if node.family in PRODUCT_FAMILIES]
         self.edges = edges + [node for node in nodes if node.op_type == "Transpose"]
         self.edge_ms = bill.left(self.edges)
-        beyond = [one for edge in edges for one in neighbours(examination, edge) if one.kind == "float"]
-        self.can_grow = any(one.op_type in CAN_FUSE for one in beyond)
+        self.beyond = [one for edge in edges for one in neighbours(examination, edge) if one.kind == "float"]
+        self.can_grow = any(one.op_type in CAN_FUSE for one in self.beyond)
         yardstick = examination.yardstick
         in_float = ((yardstick.float_ms(node) or node.ms) + yardstick.layout_ms(node) for node in self.products)
         self.gain_ms = max(0.0, sum(in_float) - bill.left(self.products))

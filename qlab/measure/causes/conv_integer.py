@@ -1,7 +1,7 @@
 """ConvInteger, which is what dynamic quantization makes of a convolution."""
 
 from qlab.measure.finding import Finding
-from qlab.measure.remedies import call, recipe_for
+from qlab.measure.remedies import call, is_out_of_reach, mending, recipe_for
 from qlab.text import ms
 
 # What dynamic quantization puts behind a ConvInteger, then what a float or a static convolution has fused into it.
@@ -14,12 +14,15 @@ def conv_integer(examination, bill):
     if not nodes:
         return
     around = _around(examination, nodes)
-    healthy = sum(examination.yardstick.healthy_ms(node) or node.ms for node in nodes)
+    recipe = mending(examination, nodes, recipe_for(examination.fp32), is_other=True)
+    of_one = examination.yardstick.float_ms if recipe == "dynamic" else examination.yardstick.healthy_ms
+    healthy = sum(of_one(node) or node.ms for node in nodes)
     excess, cost = bill.left([*nodes, *around]) - healthy, 0.0
     for node in (*around, *nodes):
         cost += bill.charge(node, excess - cost)
-    recipe = recipe_for(examination.fp32)
     how = "leaves them in float" if recipe == "dynamic" else "convolutions static, as QLinearConv"
+    if is_out_of_reach(examination, nodes, "static"):
+        how += ": they are in the body of an If, Loop or Scan, where static quantization does not reach"
     pairs = sorted({f"{node.sign_pair[:2]} x {node.sign_pair[2:]}" for node in nodes if node.sign_pair})
     yield Finding(
         code="conv-integer",

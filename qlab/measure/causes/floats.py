@@ -5,9 +5,9 @@ from collections import Counter
 
 from onnx import TensorProto
 
-from qlab.measure.causes.graphs import code_type, dtype_name, is_weight, neighbours, producer, reads_codes
+from qlab.measure.causes.graphs import code_type, dtype_name, neighbours, producer, reads_codes
 from qlab.measure.finding import Finding
-from qlab.measure.remedies import call, recipe_for
+from qlab.measure.remedies import call, mending, recipe_for, stay
 from qlab.measure.work import factors
 from qlab.measure.yardstick import PRODUCT_FAMILIES
 from qlab.recipes.fates import NO_INTEGER_KERNEL
@@ -71,7 +71,8 @@ def _finding(examination, reason, members, edges, bill):
     shown = "; ".join(f"{count} because {detail}" for detail, count in details.most_common(3))
     more = f" (and {len(details) - 3} reasons more like these)" if len(details) > 3 else ""
     milliseconds, edge_ms = sum(node.ms for node in nodes), bill.left(edges)
-    mendable = [] if reason in BEYOND_RECIPES else nodes
+    recipe = _recipe(examination, reason, nodes)
+    mendable = nodes if recipe else []
     cost = sum(bill.charge(node, _excess_ms(examination, reason, node)) for node in mendable)
     cost += sum(bill.charge(edge) for edge in edges)
     float_ms = sum(examination.yardstick.float_ms(node) or 0.0 for node in nodes)
@@ -83,9 +84,9 @@ def _finding(examination, reason, members, edges, bill):
         + (f". {shown}{more}" if shown else ""),
         why=WHY[reason],
         cost_ms=examination.cost(cost),
-        remedy=_remedy(examination, reason),
+        remedy=_remedy(examination, reason, recipe),
         nodes=tuple(node.name for node in nodes),
-        recipe=_recipe(examination, reason),
+        recipe=recipe,
     )
 
 
@@ -113,7 +114,7 @@ def _reason(examination, node):
         return "float-no-kernel", ""
     if reads_codes(examination, node) and node.node.input[factors(node.node)[1]] not in examination.initializers:
         return _not_fused(examination, node)
-    if not any(is_weight(examination, node.node.input[place]) for place in factors(node.node)):
+    if not any(examination.is_weight(node.node.input[place]) for place in factors(node.node)):
         return "float-both-move", ""
     return "float-in-body" if id(node.node) in examination.inside else "float-left-out", ""
 
@@ -166,16 +167,23 @@ def _edges(examination, nodes):
     return list(found.values())
 
 
-def _recipe(examination, reason):
+def _recipe(examination, reason, nodes):
     """Name of the recipe that mends it, "" where none does."""
-    named = {"float-second-consumer": "static", "float-both-move": "static", "float-in-body": "dynamic"}
-    return "" if reason in BEYOND_RECIPES else named.get(reason, recipe_for(examination.fp32))
+    if reason in BEYOND_RECIPES:
+        return ""
+    # uint8 in the place of int8 is what the recipes choose, unless the card's best pair has int8 activations.
+    is_other = reason == "float-second-consumer" and examination.choice.activation_dtype != "int8"
+    preferred = {"float-second-consumer": "static", "float-both-move": "static", "float-in-body": "dynamic"}
+    first = preferred.get(reason) or recipe_for(examination.fp32)
+    return mending(examination, nodes, first, is_other=is_other)
 
 
-def _remedy(examination, reason):
+def _remedy(examination, reason, recipe):
     if reason in BEYOND_RECIPES:
         return "no recipe can: replace the operator in the model, if it is worth that"
-    made = call(examination, _recipe(examination, reason))
+    if not recipe:
+        return stay(examination)
+    made = call(examination, recipe)
     if reason == "float-second-consumer":
         return f"{made}: uint8 activations need no rewriting, however many consumers they have"
     if reason == "float-both-move":

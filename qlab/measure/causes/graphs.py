@@ -7,12 +7,6 @@ from qlab import graph
 from qlab.measure.work import factors
 
 
-def constant_codes(examination, node):
-    """Whether the DequantizeLinear `node` dequantizes a constant of more than a few numbers."""
-    tensor = examination.initializers.get(node.node.input[0])
-    return tensor is not None and len(tensor.dims) > 0 and tensor.data_type != TensorProto.INT32
-
-
 def producer(examination, node, place):
     """The NodeTime that computes input `place` of `node`, or None for an input of the model, a constant or no input."""
     inputs = node.node.input
@@ -24,7 +18,7 @@ def reads_codes(examination, node):
     places = [factors(node.node)[0]] if node.macs else range(len(node.node.input))
     sources = [producer(examination, node, place) for place in places]
     return any(
-        source is not None and source.op_type == "DequantizeLinear" and not constant_codes(examination, source)
+        source is not None and source.op_type == "DequantizeLinear" and not examination.has_constant_codes(source)
         for source in sources
     )
 
@@ -56,14 +50,6 @@ def code_type(examination, node):
         if zero_point is not None:
             return zero_point.data_type
     return TensorProto.UINT8
-
-
-def is_weight(examination, name):
-    """Whether `name` is a constant, or a constant turned into floats by a DequantizeLinear."""
-    if name in examination.initializers:
-        return True
-    source = examination.producers.get(name)
-    return source is not None and source.op_type == "DequantizeLinear" and constant_codes(examination, source)
 
 
 def dtype_name(number):

@@ -7,7 +7,7 @@ import numpy as np
 from qlab.measure.causes.graphs import to_exclude
 from qlab.measure.causes.ranges import folded_clips
 from qlab.measure.finding import Finding
-from qlab.measure.remedies import calibrated_kind, call
+from qlab.measure.remedies import excluding
 
 POOR_DB = 15.0  # below, one layer alone changes its result by more than a sixth
 OUTLIER_DB = 10.0  # this much below the middle layer stands out
@@ -31,7 +31,6 @@ def layer_losses(examination, explained, saturated=()):
     if not poor:
         return
     nodes = tuple(row.node for row in poor if row.node)
-    recipe = calibrated_kind(examination)
     shown = ", ".join(f"{row.name!r} ({row.op_type}) {row.local_db:.1f} dB" for row in poor[:SHOWN])
     yield Finding(
         code="layer-loss",
@@ -40,7 +39,11 @@ def layer_losses(examination, explained, saturated=()):
         why="a few weights or activations far from the rest (a mask's -10000 is one) stretch the range, and the others "
         "share what remains",
         cost_ms=None,
-        remedy=f"{call(examination, recipe, exclude=to_exclude(examination, poor))}: these layers and those that read "
-        "them in float; or per_channel=True, or another method of calibration, if they were not used",
         nodes=nodes,
+        **excluding(
+            examination,
+            to_exclude(examination, poor),
+            "these layers and those that read them in float; or per_channel=True, or another method of calibration, "
+            "if they were not used",
+        ),
     )

@@ -2,7 +2,7 @@
 
 from qlab.measure.causes.graphs import to_exclude
 from qlab.measure.finding import Finding
-from qlab.measure.remedies import calibrated_kind, call
+from qlab.measure.remedies import excluding
 from qlab.text import decibels
 
 USELESS_DB = 15.0  # below, more than a sixth of the answer is error
@@ -20,8 +20,6 @@ def output_losses(examination, explained):
     nodes = tuple(dict.fromkeys(row.node for row in weakest if row.node))
     outputs = ", ".join(f"{name!r} keeps {decibels(row.accumulated_db)} dB" for name, row in useless.items())
     layers = ", ".join(f"{row.name!r} ({row.op_type}) {decibels(row.local_db)} dB" for row in weakest)
-    exclude = to_exclude(examination, weakest)
-    recipe = calibrated_kind(examination)
     yield Finding(
         code="output-loss",
         evidence=f"{outputs}. In graph order {first.name!r} ({first.op_type}) is the first tensor below "
@@ -30,9 +28,13 @@ def output_losses(examination, explained):
         "large numbers, a threshold, a loop. The body of an If, Loop or Scan may also read a tensor that the quantizer "
         "changed without looking inside",
         cost_ms=None,
-        remedy=f"{call(examination, recipe, exclude=exclude)}: leaves the weakest layers in float; go on with the next "
-        "ones of measure.layer_errors until the output is good enough",
         nodes=(first.name, *nodes),
+        **excluding(
+            examination,
+            to_exclude(examination, weakest),
+            "leaves the weakest layers in float; go on with the next ones of measure.layer_errors until the output is "
+            "good enough",
+        ),
     )
 
 

@@ -10,7 +10,7 @@ from qlab.calibration.watching import WatchedModel
 from qlab.measure.causes.stored_ranges import stored_ranges
 from qlab.measure.finding import Finding
 from qlab.measure.pooled import energy
-from qlab.measure.remedies import calibrated_kind, call
+from qlab.measure.remedies import calibrated_kind, call, made_by
 from qlab.text import plural
 
 CLIPPED_DB = 20.0  # clipping alone leaves less signal than this ...
@@ -18,6 +18,7 @@ CLIPPED_TIMES = 4.0  # ... and errs this many times as much as rounding
 WASTED = 1 / 8  # the share of the codes in use, three bits of eight unused, ...
 WASTED_DB = 25.0  # ... and rounding then leaves less than this
 SHOWN = 3
+PERCENTILE = {"method": "percentile"}
 
 
 @dataclass
@@ -148,15 +149,16 @@ def _wastes(examination, wasting, total):
         why="codes that nothing uses are bits thrown away: an eighth of the codes is 5 bits of 8. One outlier among "
         "the calibration feeds does that",
         cost_ms=None,
-        remedy=f"{call(examination, recipe, method='percentile')} with a reader of feeds like these, or method='mse'",
+        remedy=f"{call(examination, recipe, **PERCENTILE)} with a reader of feeds like these, or method='mse'",
         nodes=tuple(name for name, _ in worst),
+        recipe=recipe,
+        options=PERCENTILE,
     )
 
 
 def _unlike(examination, crowded, nodes):
     makers = tuple(node.name for node in nodes if set(node.output) & crowded.keys())
-    is_ours = {entry.key: entry.value for entry in examination.file.metadata_props}.get("qlab.recipe") == "static"
-    mend = call(examination, "static", **({"exclude": makers} if is_ours else {}))
+    options = {"exclude": makers} if made_by(examination) == "static" else {}
     shown = "; ".join(f"{name!r}: {who}" for name, who in list(crowded.items())[:SHOWN])
     return Finding(
         code="unlike-parts",
@@ -164,9 +166,10 @@ def _unlike(examination, crowded, nodes):
         why="the largest numbers set the scale of the whole tensor, and the small ones share what codes remain. SQNR "
         "of the whole does not show it: the large numbers carry nearly all of its energy",
         cost_ms=None,
-        remedy=f"{mend}: leaves in float what puts numbers of unlike size together",
+        remedy=f"{call(examination, 'static', **options)}: leaves in float what puts numbers of unlike size together",
         nodes=tuple(crowded),
-        recipe="" if is_ours else "static",
+        recipe="static",
+        options=options,
     )
 
 

@@ -6,7 +6,7 @@ from onnx import numpy_helper
 from qlab import graph
 from qlab.measure.exact_sums import OPTION, with_exact_sums
 from qlab.measure.finding import Finding
-from qlab.measure.remedies import STATIC, call, recipe_of_its_kind
+from qlab.measure.remedies import STATIC, call, mending, recipe_of_its_kind
 from qlab.measure.work import CONVOLUTIONS, factors
 from qlab.numerics.saturation import can_saturate
 from qlab.text import decibels
@@ -34,11 +34,10 @@ def saturation(examination):
         f"{len(risky)} of {products} u8 x s8 products have neighbouring weights whose sum is beyond 128, "
         f"in {100 * share:.0f} % of their output channels"
     )
-    nodes = tuple(node.name for node in risky)
     if examination.card.saturates:
-        yield _risk(examination, seen, exact, nodes)
+        yield _risk(examination, seen, exact, risky)
     elif not _is_harmless(exact):
-        yield _only_here(examination, seen, exact, nodes)
+        yield _only_here(examination, seen, exact, risky)
 
 
 def saturated_layers(examination, findings):
@@ -70,9 +69,11 @@ def _at_risk(examination):
     return products, risky, at_risk / max(columns, 1)
 
 
-def _risk(examination, seen, exact, nodes):
-    recipe = recipe_of_its_kind(examination)
-    option = f"; or keep this model and open it with the session option {OPTION} = 1, at the speed of u8 x u8"
+def _risk(examination, seen, exact, risky):
+    kind = recipe_of_its_kind(examination)
+    recipe = mending(examination, risky, kind, is_other=True) or kind
+    option = f"keep this model and open it with the session option {OPTION} = 1, at the speed of u8 x u8"
+    otherwise = option if exact is not None and exact.has_option else ""
     elsewhere = "" if examination.saturates_here else ". The CPU at hand adds exactly: no loss measured here is of this"
     return Finding(
         code="saturation-risk",
@@ -81,14 +82,15 @@ def _risk(examination, seen, exact, nodes):
         "a wrong answer, without a warning",
         cost_ms=None,
         remedy=f"{call(examination, recipe)}: 7-bit weights (reduce_range) where the card says that 8 bits saturate"
-        + (option if exact is not None and exact.has_option else ""),
-        nodes=nodes,
+        + (f"; or {otherwise}" if otherwise else ""),
+        nodes=tuple(node.name for node in risky),
         recipe=recipe,
+        otherwise=otherwise,
         is_harmless=_is_harmless(exact),
     )
 
 
-def _only_here(examination, seen, exact, nodes):
+def _only_here(examination, seen, exact, risky):
     there = examination.card.name
     option = f"; opened with the session option {OPTION} = 1 it answers here as it does there"
     return Finding(
@@ -98,7 +100,7 @@ def _only_here(examination, seen, exact, nodes):
         "exactly. What that loses is in every SQNR measured here, and will not be there",
         cost_ms=None,
         remedy=f"nothing, for {there}" + (option if exact is not None and exact.has_option else ": measure it there"),
-        nodes=nodes,
+        nodes=tuple(node.name for node in risky),
     )
 
 

@@ -1,7 +1,7 @@
 """Integer products whose pair of signs is slow on the card."""
 
 from qlab.measure.finding import Finding
-from qlab.measure.remedies import STATIC, call, recipe_of_its_kind
+from qlab.measure.remedies import STATIC, call, has_lstm, mending, recipe_of_its_kind, stay
 from qlab.recipes.choosing import choose
 from qlab.text import ms, plural
 
@@ -30,20 +30,22 @@ def _better_pair(node, examination):
 
     1. ConvInteger multiplies weights x activations, and these are uint8: unsigned weights are its best.
     2. A depthwise QLinearConv has kernels of its own, which are no matrix products.
-    3. Static products may have any pair, dynamic ones uint8 activations only.
+    3. Static products may have any pair, dynamic ones uint8 activations only, and int8 weights beside an LSTM.
     """
     if not node.sign_pair or (node.depthwise and node.op_type != "ConvInteger"):
         return ""
     if node.op_type == "ConvInteger":
         return "u8u8"
-    return examination.choice.pair if node.op_type in STATIC else choose(examination.card, "uint8").pair
+    if node.op_type in STATIC:
+        return examination.choice.pair
+    return choose(examination.card, "uint8", "int8" if has_lstm(examination.fp32) else None).pair
 
 
 def _finding(examination, pair, better, nodes, cost):
-    card, recipe = examination.card, recipe_of_its_kind(examination)
+    card = examination.card
+    recipe = mending(examination, nodes, recipe_of_its_kind(examination), is_other=True)
     milliseconds = sum(node.ms for node in nodes)
     operators = {node.op_type for node in nodes}
-    reduced = ", with 7-bit weights so that it does not saturate" if examination.choice.reduce_range else ""
     return Finding(
         code="slow-sign-pair",
         evidence=f"{plural(len(nodes), 'product')} ({', '.join(sorted(operators))}) multiply {_spoken(pair)} and take "
@@ -52,10 +54,19 @@ def _finding(examination, pair, better, nodes, cost):
         why="the pair of signs decides which instruction multiplies: a CPU has a fast one for some pairs only, and the "
         "others are widened first, or done one by one",
         cost_ms=examination.cost(cost),
-        remedy=f"{call(examination, recipe)}: its dtypes come from the card{reduced}",
+        remedy=_remedy(examination, recipe, operators),
         nodes=tuple(node.name for node in nodes),
         recipe=recipe,
     )
+
+
+def _remedy(examination, recipe, operators):
+    if not recipe:
+        return stay(examination)
+    if (recipe, operators) == ("dynamic", {"ConvInteger"}):
+        return f"{call(examination, recipe)}: leaves these convolutions in float"
+    reduced = ", with 7-bit weights so that it does not saturate" if examination.choice.reduce_range else ""
+    return f"{call(examination, recipe)}: its dtypes come from the card{reduced}"
 
 
 def _spoken(pair):

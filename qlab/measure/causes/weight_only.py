@@ -1,9 +1,9 @@
 """Weights that are stored as codes and turned back into floats before they are multiplied."""
 
 from qlab import graph
-from qlab.measure.causes.graphs import constant_codes, reads_codes
+from qlab.measure.causes.graphs import reads_codes
 from qlab.measure.finding import Finding
-from qlab.measure.remedies import call, recipe_of_its_kind
+from qlab.measure.remedies import call, made_by, mending, recipe_of_its_kind, stay
 from qlab.text import ms, plural
 
 LEAST_SHARE = 0.02
@@ -28,7 +28,7 @@ def weight_only(examination, bill):
 def _dequantized(examination, bill):
     dequantizers, products = [], {}
     for node in examination.quantized.nodes:
-        if node.op_type != "DequantizeLinear" or not constant_codes(examination, node):
+        if not examination.has_constant_codes(node):
             continue
         readers = examination.consumers.get(node.node.output[0], [])
         if readers and not any(reads_codes(examination, reader) for reader in readers):
@@ -47,13 +47,8 @@ def _dequantized(examination, bill):
         if products
         else "; no product reads them (an embedding, a table)"
     )
-    yield _finding(
-        examination,
-        f"{len(dequantizers)} DequantizeLinear of constant weights in every run, {ms(milliseconds)}{shown}",
-        cost,
-        dequantizers,
-        AS_INTEGERS if products else "leaves them as floats",
-    )
+    evidence = f"{len(dequantizers)} DequantizeLinear of constant weights in every run, {ms(milliseconds)}{shown}"
+    yield _finding(examination, evidence, cost, dequantizers, list(products.values()))
 
 
 def _fused(examination, bill):
@@ -64,14 +59,11 @@ def _fused(examination, bill):
         return
     bill.explain(nodes)
     cost = sum(bill.charge(node, yardstick.excess_ms([node])) for node in nodes)
-    yield _finding(
-        examination,
+    evidence = (
         f"{len(nodes)} {FUSED} dequantize constant weights in every run and take {ms(milliseconds)}; the same "
-        f"products take {ms(in_float)} in the fp32 model",
-        cost,
-        nodes,
-        AS_INTEGERS,
+        f"products take {ms(in_float)} in the fp32 model"
     )
+    yield _finding(examination, evidence, cost, nodes, nodes)
 
 
 def _folded(examination, bill):
@@ -89,25 +81,26 @@ def _folded(examination, bill):
         return
     bill.explain(nodes)
     cost = sum(bill.charge(node, examination.yardstick.excess_ms([node])) for node in nodes)
-    yield _finding(
-        examination,
+    evidence = (
         f"{plural(len(nodes), 'product')} with weights that the file stores as codes behind a Cast; onnxruntime turned "
-        f"them into floats when it opened the file: {ms(excess)} slower than on integers",
-        cost,
-        nodes,
-        AS_INTEGERS,
+        f"them into floats when it opened the file: {ms(excess)} slower than on integers"
     )
+    yield _finding(examination, evidence, cost, nodes, nodes)
 
 
-def _finding(examination, evidence, cost, nodes, what):
-    recipe = recipe_of_its_kind(examination)
+def _finding(examination, evidence, cost, nodes, products):
+    kind = recipe_of_its_kind(examination)
+    if products:
+        recipe, what = mending(examination, products, kind), AS_INTEGERS
+    else:
+        recipe, what = "" if kind == made_by(examination) else kind, "turns at most the rows back that are looked up"
     return Finding(
         code="weight-only",
         evidence=evidence,
         why="codes that are turned back when the model runs save bytes on disk, not time: the same floats are computed "
         "with, after the conversion",
         cost_ms=examination.cost(cost),
-        remedy=f"{call(examination, recipe)}: {what}",
+        remedy=f"{call(examination, recipe)}: {what}" if recipe else stay(examination),
         nodes=tuple(node.name for node in nodes),
         recipe=recipe,
     )

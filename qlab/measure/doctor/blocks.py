@@ -51,7 +51,7 @@ def layers_table(layers):
 
 def finding_case(number, finding):
     """One finding, under its number."""
-    entries = [("seen", finding.evidence), ("why", finding.why), ("mend", finding.remedy)]
+    entries = [("seen", finding.evidence), ("why", finding.why), (finding.advice, finding.remedy)]
     if finding.nodes:
         more = f", and {len(finding.nodes) - 3} more" if len(finding.nodes) > 3 else ""
         entries.append(("where", ", ".join(finding.nodes[:3]) + more))

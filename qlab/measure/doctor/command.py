@@ -3,7 +3,7 @@
 import sys
 
 from qlab.measure.doctor.page import write_page
-from qlab.measure.doctor.request import checked
+from qlab.measure.doctor.request import checked, completed
 from qlab.measure.doctor.sections import report_of
 from qlab.measure.doctor.stages import stage, waiting
 from qlab.measure.doctor.text import as_text
@@ -16,14 +16,15 @@ HEALTHY, FINDINGS, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 def run(arguments):
     """The exit code of a visit: 0 healthy, 1 findings, 2 bad input, 130 interrupted. The report goes to stdout."""
     try:
-        with waiting():
-            request = checked(arguments)
-            report = report_of(visit(request))
-        _say(as_text(report), sys.stdout)
-        if request.html is not None:
-            with stage("drawing"):
-                write_page(report, request.html)
-            _say(f"\n{request.html}: the same with pictures\n", sys.stdout)
+        with completed(arguments) as arguments:
+            with waiting():
+                request = checked(arguments)
+                report = report_of(visit(request))
+            _say(as_text(report), sys.stdout)
+            if request.html is not None:
+                with stage("drawing"):
+                    write_page(report, request.html)
+                _say(f"\n{request.html}: the same with pictures\n", sys.stdout)
     except BrokenPipeError:
         raise
     except (ValueError, OSError) as error:

@@ -9,6 +9,11 @@ from qlab.measure.files import size_mb
 from qlab.measure.streaming import stream_of
 from qlab.text import figures, listed, plural
 
+ALONE = (
+    "No fp32 model was given, so one was made from the quantized one, and stands for it in calls as well: its weights "
+    "are what the codes stand for, its activations are not rounded. Times compare much as they would with the real "
+    "one. SQNR and layers tell what rounding the activations loses; what rounding the weights lost cannot be told."
+)
 INVENTED = (
     "No feeds were given, so they were invented from the model's signature. Times are real. Ranges, SQNR and whatever "
     "rests on them are those of noise: give real inputs with --calibration."
@@ -24,7 +29,7 @@ LEFT_OUT = {
 def examined(visit):
     """The blocks of the first section."""
     request = visit.request
-    entries = [(FP32, [str(request.fp32), _fp32(request.fp32)])]
+    entries = [(FP32, [request.fp32.name if request.is_alone else str(request.fp32), _fp32(request.fp32)])]
     if visit.given is not None:
         entries.append((INT8, [str(request.int8), _int8(request.int8, visit.given.examination.quantized)]))
     entries += [
@@ -34,7 +39,8 @@ def examined(visit):
     ]
     if request.quick:
         entries.append(("left out", [LEFT_OUT["fp32" if visit.given is None else "int8"]]))
-    return [Facts(entries), *([Paragraph(INVENTED)] if request.feeds.source is None else [])]
+    alone = [Paragraph(ALONE)] if request.is_alone else []
+    return [Facts(entries), *alone, *([Paragraph(INVENTED)] if request.feeds.source is None else [])]
 
 
 def _fp32(path):

@@ -1,26 +1,32 @@
 """What was asked for, checked: all that is cheap to check, before anything that takes long."""
 
+import argparse
 import importlib
 import re
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import onnx
+
 from qlab import graph, machine
 from qlab.files import check_target, scratch
 from qlab.graph.feeds import check_feed
 from qlab.machine import Card
-from qlab.machine.runtime import check_threads, open_session, run
+from qlab.machine.runtime import check_threads, run
 from qlab.machine.timing import MINIMUM_ROUNDS
 from qlab.measure.answers import agreement, check_agree
 from qlab.measure.doctor.feeding import Feeds, feeds_for
 from qlab.measure.doctor.stages import stage
 from qlab.measure.latency import rounds_here
+from qlab.measure.opening import open_model
 from qlab.measure.profiling import ROUNDS
-from qlab.recipes.files import check_output, external_files
+from qlab.recipes.files import check_output, external_files, write
+from qlab.text import listed
 
 TIMING_S = 3.0  # of the fp32 model in all rounds: the others, and the profiles, take a few times that
 NO_OPERATOR = re.compile(
@@ -39,6 +45,7 @@ class Request:
     quick          leave out what takes long: see `examined.LEFT_OUT`
     rounds         of timing; asked_rounds, those that were asked for, or None
     metric         what `compare` takes as `agree`, or None; metric_name, module:function
+    is_alone       whether `fp32` was made from `int8`, since only that one was given
     """
 
     fp32: Path
@@ -55,6 +62,43 @@ class Request:
     asked_rounds: int | None = None
     metric: Callable | None = None
     metric_name: str | None = None
+    is_alone: bool = False
+
+
+@contextmanager
+def completed(arguments):
+    """The parsed `arguments`; where the only model is quantized, with a float model made from it in the place of fp32.
+
+    The file is gone after the block. Raises ValueError where there is no way back to floats.
+    """
+    path = arguments.fp32
+    if arguments.int8 is not None or not graph.quantized_by(graph.load(path)):
+        yield arguments
+        return
+    if arguments.save:
+        raise ValueError(f"{path} is already quantized, and --save keeps what a recipe makes of an fp32 model")
+    with scratch() as folder:
+        try:
+            floats = graph.in_floats(onnx.load(path))
+        except ValueError as error:
+            raise ValueError(
+                f"{path} is already quantized, and {error}; give the fp32 model that it was made from, and this one "
+                f"second. What can be said alone: {_counts(path)}"
+            ) from None
+        stand_in = write(floats, Path(folder), f"{path.stem}.float{path.suffix}")
+        settings = vars(arguments) | {"fp32": stand_in, "int8": path, "no_recipes": True, "is_alone": True}
+        yield argparse.Namespace(**settings)
+
+
+def _counts(path):
+    """Where the nodes of a quantized model run, in words."""
+    found = graph.census(path)
+    words = {"on integers": found.integer, "on floats": found.float, "between": found.boundary}
+    return "of the nodes that onnxruntime runs, " + ", ".join(
+        f"{counter.total()} are {where} ({listed(Counter({name: count for (_, name), count in counter.items()}))})"
+        for where, counter in words.items()
+        if counter
+    )
 
 
 def checked(arguments):
@@ -71,7 +115,7 @@ def checked(arguments):
     _check_outputs(arguments, models, read)
     metric = None if arguments.metric is None else _metric(arguments.metric)
     named = None if arguments.card is None else machine.card(arguments.card)
-    session, other = opened(fp32), None if int8 is None else opened(int8)
+    session, other = opened(fp32), None if int8 is None else opened(int8, fp32)
     if int8 is not None:
         _check_same_signature(session, other, fp32, int8)
     with stage("trying inputs that this model runs on" if arguments.calibration is None else "reading the feeds"):
@@ -102,6 +146,7 @@ def checked(arguments):
         asked_rounds=arguments.rounds,
         metric=metric,
         metric_name=arguments.metric,
+        is_alone=getattr(arguments, "is_alone", False),
     )
 
 
@@ -142,10 +187,10 @@ def _said_of_metric(spec):
         raise ValueError(f"--metric {spec}: {error}") from error
 
 
-def opened(path):
-    """An onnxruntime session for the model file `path`. Operators that onnxruntime lacks are called by name."""
+def opened(path, fp32=None):
+    """An onnxruntime session for the model file `path`, made from `fp32`. What onnxruntime lacks is called by name."""
     try:
-        return open_session(path)
+        return open_model(path, fp32=fp32)
     except ValueError as error:
         missing = NO_OPERATOR.search(str(error))
         if missing is None:

@@ -16,6 +16,7 @@ from qlab.measure.doctor.wording import advice, disagreements, together, verdict
 from qlab.recipes.fates import summary
 from qlab.text import plural
 
+NOTHING_ELSE = "no recipe made anything else of it"
 DECIBELS = "dB: 20 log10 of signal over error. 20 dB: an error of 10 % of the signal's size; 40 dB: 1 %."
 SQNR_TELLS = (
     "Judged by SQNR: it tells how near the numbers stay to fp32's, not how often what is read from them changes. A "
@@ -128,7 +129,8 @@ def _recommendation(visit):
     """What was tried, what came of it, and how to make it."""
     chosen, parts = visit.recommendation, [Items([_attempt(visit, attempt) for attempt in visit.attempts])]
     if chosen is None:
-        return Section("Recommendation", [*parts, Paragraph("Stay with fp32: no recipe made anything else of it.")])
+        why = "no recipe made a model of it" if any(one.failed for one in visit.attempts) else NOTHING_ELSE
+        return Section("Recommendation", [*parts, Paragraph(f"Stay with fp32: {why}.")])
     what = {FP32: "Stay with fp32", INT8: "Keep int8, as it is"}.get(chosen.name, f"Use {chosen.name}")
     parts += [Paragraph(f"{what}: {chosen.why}."), Paragraph(rule(visit.comparison.rows))]
     if INT8 in chosen.rejected:
@@ -136,7 +138,7 @@ def _recommendation(visit):
     if chosen.name in (FP32, INT8):
         return Section("Recommendation", parts)
     parts.append(Code(_call(visit)))
-    if visit.request.feeds.source is None and chosen.name != "dynamic":
+    if visit.request.feeds.source is None and not chosen.name.startswith("dynamic"):
         parts.append(Paragraph("It was calibrated on noise: make it again from real feeds before you use it."))
     if visit.saved is not None:
         parts.append(Paragraph(f"Kept as {visit.saved}."))
@@ -147,28 +149,29 @@ def _recommendation(visit):
 
 def _attempt(visit, attempt):
     if attempt.quantized is None:
-        return f"{attempt.recipe}: {attempt.why_not}."
+        return f"{attempt.name}: {'failed: ' * attempt.failed}{attempt.why_not}."
     products, choice = attempt.quantized.products, attempt.quantized.choice
     done = [f"{text} ({how})" for how in ("static", "dynamic") for text in summary(products, how)]
-    rejected = visit.recommendation.rejected.get(attempt.recipe)
-    return f"{attempt.recipe}: {', '.join(done) or 'no products'}, {choice}; {rejected or 'recommended'}."
+    rejected = visit.recommendation.rejected.get(attempt.name)
+    notes = "".join(f" Note: {note}." for note in attempt.quantized.notes)
+    return f"{attempt.name}: {', '.join(done) or 'no products'}, {choice}; {rejected or 'recommended'}.{notes}"
 
 
 def _call(visit):
     """The Python that makes the recommended model."""
     request, name = visit.request, visit.recommendation.name
-    attempt = next(one for one in visit.attempts if one.recipe == name)
+    attempt = next(one for one in visit.attempts if one.name == name)
     source, card = str(request.fp32), request.card_name
     output = str(request.save or request.fp32.with_name(f"{request.fp32.stem}.int8.onnx"))
-    arguments = [repr(source), repr(output)] + ["feeds"] * (name != "dynamic")
+    arguments = [repr(source), repr(output)] + ["feeds"] * (attempt.recipe != "dynamic")
     options = {key: repr(value) for key, value in attempt.options.items()}
     options |= {} if card is None else {"card": f"machine.card({card!r})"}
     arguments += [f"{key}={value}" for key, value in options.items()]
     lines = [f"from qlab import {'machine, ' if card else ''}recipes"]
-    if name != "dynamic":
+    if attempt.recipe != "dynamic":
         lines += ["from qlab.measure.doctor import read_feeds", ""]
         lines += _feeds_of_the_call(request.feeds, source)
-    return "\n".join([*lines, f"recipes.{name}({', '.join(arguments)})"])
+    return "\n".join([*lines, f"recipes.{attempt.recipe}({', '.join(arguments)})"])
 
 
 def _feeds_of_the_call(feeds, source):
@@ -184,8 +187,8 @@ def _feeds_of_the_call(feeds, source):
 
 def _command(request):
     """The command that repeats the visit."""
-    words = ["python", "-m", "qlab", "doctor", str(request.fp32)]
-    words += [] if request.int8 is None else [str(request.int8)]
+    words = ["python", "-m", "qlab", "doctor"]
+    words += [str(path) for path in (None if request.is_alone else request.fp32, request.int8) if path is not None]
     for option, value, usual in (
         ("--calibration", request.feeds.source, None),
         ("--metric", request.metric_name, None),
@@ -195,4 +198,5 @@ def _command(request):
     ):
         words += [] if value == usual else [option, str(value)]
     words += ["--quick"] * request.quick
-    return shlex.join(words + ["--no-recipes"] * (not request.tries_recipes and not request.quick))
+    alone = request.quick or request.is_alone
+    return shlex.join(words + ["--no-recipes"] * (not request.tries_recipes and not alone))

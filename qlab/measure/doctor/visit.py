@@ -13,7 +13,7 @@ from qlab.measure.doctor.limiting import ON_VALUES, Limit, limited
 from qlab.measure.doctor.recommending import Recommendation, by_metric, recommend, too_inexact
 from qlab.measure.doctor.request import Request, opened
 from qlab.measure.doctor.stages import stage
-from qlab.measure.doctor.trying import Attempt, try_recipes
+from qlab.measure.doctor.trying import Attempt, made, try_mends, try_recipes
 from qlab.measure.examining import Examination, examine, profiled_again
 from qlab.measure.finding import Findings
 from qlab.measure.ledger import Ledger, ledger
@@ -44,7 +44,7 @@ class Visit:
     """All that was measured.
 
     given           the Diagnosis of the model that was given, or None
-    attempts        one for each recipe, () if none was tried
+    attempts        one for each recipe and for each mend that takes more than a recipe, () if none was tried
     comparison      of all models, None if there is nothing to compare
     recommendation  None if no recipe was tried, or none gave anything
     tried           the Diagnosis of the recommended recipe's model, or of the fastest one if fp32 is recommended
@@ -91,19 +91,24 @@ def visit(request):
     given = _diagnosed(INT8, request.int8, request) if request.int8 is not None else None
     with _folder(request) as folder, sharing(folder):
         attempts = _attempts(request, given, folder)
-        made = {attempt.recipe: attempt.quantized.path for attempt in attempts if attempt.quantized is not None}
-        models = {FP32: request.fp32} | ({} if given is None else {INT8: request.int8}) | made
-        comparison = _compared(models, request)
+        models = {FP32: request.fp32} | ({} if given is None else {INT8: request.int8})
+        comparison = _compared(models | made(attempts), request)
         given = given if request.quick else _settled(given, comparison, request)
-        recommendation = recommend(comparison.rows, INT8) if made else None
-        tried, problem = _best_diagnosed(recommendation, comparison, made, request)
+        recommendation = recommend(comparison.rows, INT8) if made(attempts) else None
+        tried, problem = _best_diagnosed(recommendation, comparison, attempts, request)
+        if tried is not None and (more := _mends(tried, attempts, request, folder)):
+            attempts += more
+            comparison = _with(more, comparison, tried, request)
+            before, recommendation = recommendation, _again(recommendation, comparison, more)
+            if recommendation.name != before.name:
+                tried, problem = _best_diagnosed(recommendation, comparison, attempts, request)
         saved = None
-        if request.save is not None and recommendation is not None and recommendation.name in made:
-            saved = publish(made[recommendation.name], request.save)
+        if request.save is not None and recommendation is not None and recommendation.name in made(attempts):
+            saved = publish(made(attempts)[recommendation.name], request.save)
     is_real = request.feeds.source is not None
-    tried = limited(tried, comparison, is_real=is_real)
+    tried = limited(tried, comparison, attempts=attempts, is_real=is_real)
     recommended = None if tried is None or recommendation.name == FP32 else tried
-    given = limited(given, comparison, recommended, is_real=is_real)
+    given = limited(given, comparison, recommended, attempts=attempts, is_real=is_real)
     return Visit(request, given, attempts, comparison, recommendation, tried, problem, saved)
 
 
@@ -115,8 +120,13 @@ def _folder(request):
 def _attempts(request, given, folder):
     if not request.tries_recipes or (given is not None and not _is_reason(given)):
         return ()
-    name = f"{request.fp32.stem}.int8.onnx" if request.save is None else request.save.name
-    return tuple(try_recipes(request, opened, folder, name))
+    attempts = tuple(try_recipes(request, opened, folder))
+    return attempts if given is None else attempts + _mends(given, attempts, request, folder)
+
+
+def _mends(diagnosis, attempts, request, folder):
+    """An Attempt for each mend that the findings name and that is none of `attempts`."""
+    return tuple(try_mends(diagnosis.findings, attempts, request, opened, folder))
 
 
 def _is_reason(given):
@@ -135,15 +145,32 @@ def _compared(models, request):
     return replace(found, rows=rows)  # what is read from noise means little, where there are numbers besides
 
 
-def _best_diagnosed(recommendation, comparison, made, request):
+def _with(more, comparison, tried, request):
+    """The Comparison, with what was made `more`: timed in turns with fp32 and the model that `tried` is about."""
+    if not made(more):
+        return comparison
+    known = {FP32: request.fp32, tried.name: tried.examination.path}
+    return comparison.joined(_compared(known | made(more), request))
+
+
+def _again(recommendation, comparison, more):
+    """The Recommendation, now that its own mends were tried: one of them, if it is better by more than luck."""
+    kept = None if recommendation.name == FP32 else recommendation.name
+    better = recommend(comparison.rows, kept)
+    if better.name in made(more):
+        return better
+    return replace(recommendation, rejected=better.rejected | recommendation.rejected)
+
+
+def _best_diagnosed(recommendation, comparison, attempts, request):
     """(Diagnosis, problem) of the recommended recipe's model; of the fastest one where fp32 is recommended."""
     if recommendation is None or recommendation.name == INT8 or request.quick:
         return None, ""
-    name = recommendation.name
+    name, paths = recommendation.name, made(attempts)
     if name == FP32:
-        name = max((row for row in comparison.rows if row.name in made), key=lambda row: row.speedup).name
+        name = max((row for row in comparison.rows if row.name in paths), key=lambda row: row.speedup).name
     try:
-        return _settled(_diagnosed(name, made[name], request), comparison, request), ""
+        return _settled(_diagnosed(name, paths[name], request), comparison, request), ""
     except ValueError as error:  # minutes of measuring are worth a report without this part
         return None, str(error)
 
@@ -190,4 +217,7 @@ def _findings(examination, request):
     """The Findings; on invented feeds without those that rest on values, since real ranges never fit noise."""
     found = findings_of(examination)
     invented = request.feeds.source is None
+    if request.is_alone:  # the float model made for this visit is gone after it: a call names it without its folder
+        folder = repr(str(request.fp32.with_name("-")))[1:-2]
+        found = [replace(one, remedy=one.remedy.replace(folder, "")) for one in found]
     return Findings(one for one in found if not (invented and one.code in ON_VALUES))

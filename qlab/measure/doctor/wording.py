@@ -23,7 +23,7 @@ def verdict(visit):
     if visit.given is not None:
         return f"{visit.request.int8.name} {_speed(visit.row, visit)}; {_state(visit)}."
     if visit.recommendation is None:
-        return f"The recipes find nothing to quantize in {fp32}."
+        return _nothing_made(visit)
     if visit.recommendation.name == FP32:
         return f"Stay with {fp32}: {visit.recommendation.why}."
     row = visit.row_of(visit.recommendation.name)
@@ -31,6 +31,16 @@ def verdict(visit):
         return f"recipes.{row.name} makes a model that {_speed(row, visit)}; {visit.problem or 'it was not diagnosed'}."
     remains = _number(visit.tried.findings, "remains", "remain")
     return f"recipes.{row.name} makes a model that {_speed(row, visit)}; {remains}."
+
+
+def _nothing_made(visit):
+    """Why there is no model: recipes failed, or found nothing that they could quantize, or some did the one."""
+    fp32, failed = visit.request.fp32.name, [attempt for attempt in visit.attempts if attempt.failed]
+    if not failed:
+        return f"The recipes find nothing to quantize in {fp32}."
+    names = " and ".join(f"recipes.{attempt.name}" for attempt in failed)
+    rest = "" if len(failed) == len(visit.attempts) else ", and the others find nothing to quantize"
+    return f"No recipe makes a model of {fp32}: {names} failed{rest}."
 
 
 def advice(visit):

@@ -105,4 +105,6 @@ def test_a_risk_that_did_no_harm_is_a_limit_where_the_feeds_are_real():
 
 def test_a_remedy_of_accuracy_that_was_tried_and_loses_more_says_so():
     (found,) = limited(finding("saturation-risk", cost_ms=None), row("static", 3.0, 10.0)).findings
-    assert found.remedy.endswith("But recipes.static was tried, and loses too much: 10.0 dB are too little to use")
+    tried = "recipes.static was tried, and loses too much: 10.0 dB are too little to use"
+    assert found.remedy == f"keep this model as it is: {tried}"
+    assert found.recipe == ""

@@ -42,9 +42,16 @@ def test_a_missing_a_cut_and_a_foreign_file_are_refused(doctor, fp32, int8, tmp_
     refused(doctor(tmp_path), "is a folder; expected a model file in it")
 
 
+def test_an_int8_model_that_does_not_open_is_refused_with_the_way_out(doctor, fp32, int8, tmp_path):
+    model = onnx.load(int8)
+    model.graph.initializer.remove(next(one for one in model.graph.initializer if one.name.endswith("_scale")))
+    onnx.save(model, tmp_path / "broken.onnx")
+    refused(doctor(fp32, tmp_path / "broken.onnx"), "since '", "in the file. recipes.dynamic makes one of", str(fp32))
+
+
 def test_models_in_the_wrong_places_are_refused(doctor, fp32, int8):
     refused(doctor(int8, fp32), f"{int8} is quantized and {fp32} is not: give the fp32 model first")
-    refused(doctor(int8), f"{int8} is already quantized: it has DynamicQuantizeLinear, MatMulInteger nodes")
+    refused(doctor(int8, "--save", int8), f"{int8} is already quantized, and --save keeps what a recipe makes of an")
     refused(doctor(int8, int8), "is already quantized")
     refused(doctor(fp32, fp32), f"nothing in {fp32} is quantized; leave it out")
 

@@ -1,0 +1,103 @@
+"""Open a model; of a quantized one that onnxruntime refuses, say what is wrong with it and how to come by another."""
+
+from onnx import TensorProto
+
+from qlab import graph
+from qlab.machine.runtime import open_session
+from qlab.measure.work import QUANTIZERS
+
+PER_CHANNEL_SINCE = 13  # opset of a QuantizeLinear with an axis
+SINCE = {  # opset of a QuantizeLinear with codes of that type
+    **dict.fromkeys((TensorProto.FLOAT8E4M3FN, TensorProto.FLOAT8E5M2), 19),
+    **dict.fromkeys((TensorProto.INT16, TensorProto.UINT16, TensorProto.INT4, TensorProto.UINT4), 21),
+}
+
+
+def open_model(path, *, fp32=None, **options):
+    """An onnxruntime session for the model file `path`, as `open_session` makes it.
+
+    fp32   the file that it was made from, if it is a quantized one and that is known
+    Raises what `open_session` raises; for a quantized model with the cause first, where that is known.
+    """
+    try:
+        return open_session(path, **options)
+    except FileNotFoundError:
+        raise
+    except ValueError as error:
+        model = _quantized(path)
+        if model is None:
+            raise
+        why = _cause(model)
+        words = " ".join(str(error.__cause__ or error).split())
+        raise ValueError(
+            f"{path}: onnxruntime cannot open this quantized model{f', since {why}' if why else ''}. "
+            f"recipes.{_kind(model)} makes one of {fp32 or 'the fp32 model'} anew, and opens and runs it before it "
+            f"hands it over. (In onnxruntime's words: {words})"
+        ) from error
+
+
+def _quantized(path):
+    """The ModelProto in the file, or None if that is not quantized, or no model at all."""
+    try:
+        model = graph.load(path)
+    except ValueError:
+        return None
+    return model if graph.quantized_by(model) else None
+
+
+def _cause(model):
+    """Why onnxruntime cannot open the ModelProto, in words; empty if it is none of these.
+
+    1. Scales per channel, or codes of a type, that the file's version of QuantizeLinear does not have.
+    2. A tensor that is read and nowhere made: quantizers write scales where the bodies of If and Loop do not see them.
+    3. Operators of a set that the file does not import.
+    """
+    versions = {"" if one.domain == "ai.onnx" else one.domain: one.version for one in model.opset_import}
+    opset = versions.get("", PER_CHANNEL_SINCE)
+    quantizers = [one for one in graph.nodes(model) if one.op_type in QUANTIZERS and one.domain in ("", "ai.onnx")]
+    types = {tensor.name: tensor.data_type for one in graph.graphs(model) for tensor in one.initializer}
+    sizes = {tensor.name: tensor.dims for one in graph.graphs(model) for tensor in one.initializer}
+    for node in quantizers:
+        if opset < PER_CHANNEL_SINCE and len(node.input) > 1 and list(sizes.get(node.input[1], [])) not in ([], [1]):
+            return (
+                f"{node.name!r} has scales per channel, for which opset {PER_CHANNEL_SINCE} is needed, and the file is "
+                f"of opset {opset}: quantize with one scale a tensor, or export with opset {PER_CHANNEL_SINCE} or later"
+            )
+    for node in quantizers:
+        for dtype in {types.get(name) for name in node.input} & SINCE.keys():
+            if opset < SINCE[dtype]:
+                name = TensorProto.DataType.Name(dtype).lower()
+                return (
+                    f"{node.name!r} has codes of {name}, for which opset {SINCE[dtype]} is needed, and it has {opset}"
+                )
+    if unseen := _unseen(model.graph, set()):
+        node, name = unseen
+        return f"{node.name!r} ({node.op_type}) reads {name!r}, which is nothing that it can see in the file"
+    lacking = sorted({node.domain for node in graph.nodes(model)} - {"", "ai.onnx"} - versions.keys())
+    return f"it uses operators of {lacking[0]!r}, which it does not import" if lacking else ""
+
+
+def _unseen(one, outer):
+    """(node, tensor) of the first tensor that a node of the GraphProto reads and nothing makes, or None."""
+    seen = outer | {value.name for value in (*one.input, *one.initializer)}
+    seen |= {tensor.values.name for tensor in one.sparse_initializer}
+    seen |= {name for node in one.node for name in node.output}  # in any order: onnxruntime sorts them
+    for node in one.node:
+        for name in node.input:
+            if name and name not in seen:
+                return node, name
+        for body in graph.bodies(node):
+            if found := _unseen(body, seen):
+                return found
+    return None
+
+
+def _kind(model):
+    """The recipe that quantizes as the ModelProto is quantized; in bodies of If, Loop and Scan only dynamic can."""
+    _, *bodies = graph.graphs(model)
+    if any(node.op_type in QUANTIZERS for body in bodies for node in body.node):
+        return "dynamic"
+    operators = {node.op_type for node in graph.nodes(model)}
+    is_static = "QuantizeLinear" in operators or any(name.startswith("QLinear") for name in operators)
+    is_dynamic = "DynamicQuantizeLinear" in operators
+    return "hybrid" if is_static and is_dynamic else "static" if is_static else "dynamic"
