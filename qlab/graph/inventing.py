@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from qlab.graph.files import load
-from qlab.graph.guessing import guessed_size, guessed_values, inputs_of, meaning
+from qlab.graph.guessing import BATCH, guessed_size, guessed_values, inputs_of, meaning
 from qlab.machine.runtime import NeverEnds, open_session, run
 from qlab.types import Array, ModelPath
 
@@ -81,10 +81,12 @@ def _plans(inputs):
     }
     others = {size for one in inputs if not one.is_mask for size in one.sizes}
     alone = [symbol for symbol in guesses if symbol not in others]
+    batches = {symbol for symbol, size in guesses.items() if size == BATCH and meaning(symbol) in ("batch", None)}
     plans = [guesses]
     for size in OTHER_SIZES if guesses else ():
-        past = {symbol: size if meaning(symbol) not in ("batch", "past") else guesses[symbol] for symbol in guesses}
-        alike = {symbol: 1 if meaning(symbol) == "batch" else size for symbol in guesses}
+        kept = batches | {symbol for symbol in guesses if meaning(symbol) == "past"}
+        past = {symbol: guesses[symbol] if symbol in kept else size for symbol in guesses}
+        alike = {symbol: 1 if symbol in batches else size for symbol in guesses}
         plans += [past, alike, dict.fromkeys(guesses, size)]
     tried = []
     for plan in plans:

@@ -12,16 +12,24 @@ class Event:
     """One execution of one node, in one run of the model.
 
     self_us     microseconds in the node itself, without the nodes in the branch or body that it ran
-    inputs, outputs  [(type, shape)] as onnxruntime names them ("float", "uint8"); weights that were packed at load are
-                missing among the inputs
+    details     what onnxruntime says of it
     """
 
     name: str
     op_type: str
     index: int
     self_us: int
-    inputs: list
-    outputs: list
+    details: dict
+
+    @property
+    def inputs(self):
+        """[(type, shape)] as onnxruntime names them ("float", "uint8"), without weights that were packed at load."""
+        return _tensors(self.details["input_type_shape"])
+
+    @property
+    def outputs(self):
+        """The same of the outputs."""
+        return _tensors(self.details["output_type_shape"])
 
 
 def read_runs(path):
@@ -63,8 +71,7 @@ def _event(entry, inside_us):
         op_type=details["op_name"],
         index=int(details["node_index"]),
         self_us=max(0, entry["dur"] - inside_us),
-        inputs=_tensors(details["input_type_shape"]),
-        outputs=_tensors(details["output_type_shape"]),
+        details=details,
     )
 
 

@@ -16,12 +16,14 @@ from qlab.measure.naming import Names
 from qlab.measure.opening import open_model
 from qlab.measure.profiles import Profile
 from qlab.measure.profiling import ROUNDS, profile_models
+from qlab.measure.randomness import random_draws
 from qlab.measure.remedies import inner
 from qlab.measure.yardstick import Yardstick
 from qlab.recipes.choosing import Choice, choose
 from qlab.types import Feeds, ModelPath
 
 DEAREST_START_MS = 0.005  # a larger tensor's time is work
+LAYER_FEEDS = 2  # on which the errors of layers are measured: three runs each, every tensor looked at
 NOTABLY = 1.1  # two profiles of one model differ by some percent
 
 
@@ -46,6 +48,13 @@ class Examination:
     choice: Choice
     is_own_card: bool
     saturates_here: bool = False
+    _known: dict = field(default_factory=dict, repr=False)
+
+    def once(self, find):
+        """What `find(self)` gives, found once: for what rests on files and feeds, so that no new profile changes it."""
+        if find not in self._known:
+            self._known[find] = find(self)
+        return self._known[find]
 
     @property
     def path(self):
@@ -122,18 +131,23 @@ def examine(
     feed: Feeds,
     *,
     card: str | Card | None = None,
-    rounds: int = ROUNDS,
+    rounds: int = ROUNDS // 2,
     threads: int = 1,
+    layers: bool = True,
 ) -> Examination:
     """The Examination of the model file `quantized`, made from the file `fp32`, on `feed`.
 
     card, and what is raised, as in `diagnose`; rounds and threads as in `profile`
+    layers  False: the errors of layers, which take longest, are not looked for
     """
     fp32, quantized = Path(fp32), Path(quantized)  # also from a recipe's Quantized, which prints as a report
     feeds, own, card = as_feeds(feed), machine.card(), machine.card(card)
     file = graph.load(quantized)
     try:
-        layers = layer_errors(fp32, quantized, feeds)
+        if layers:
+            errors = layer_errors(fp32, quantized, feeds[:LAYER_FEEDS])
+        else:
+            errors = LayerErrors([], {}, (), feeds=0, draws=random_draws(graph.load(fp32), fp32, feeds[0]))
         profiles = profile_models({"fp32": fp32, "quantized": quantized}, feeds, rounds=rounds, threads=threads)
     except Exception:
         open_model(quantized, fp32=fp32)  # if it is the model that does not open, that is what is told
@@ -143,7 +157,7 @@ def examine(
         quantized=profiles["quantized"],
         file=file,
         feeds=feeds,
-        layers=layers,
+        layers=errors,
         card=card,
         choice=choose(card),
         is_own_card=card.name == own.name,
@@ -151,7 +165,7 @@ def examine(
     )
 
 
-def profiled_again(examination, *, rounds=ROUNDS, threads=1):
+def profiled_again(examination, *, rounds=ROUNDS // 2, threads=1):
     """The Examination with its two profiles taken anew: the machine may have been busy."""
     models = {"fp32": examination.fp32.path, "quantized": examination.quantized.path}
     profiles = profile_models(models, examination.feeds, rounds=rounds, threads=threads)

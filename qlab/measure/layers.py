@@ -107,7 +107,7 @@ def _measure(reference, other, feed, errors, progress):
 
 
 def _add(errors, key, expected, array):
-    errors.setdefault(key, PooledError()).add(expected, array, masks=True)
+    errors.setdefault(key, PooledError(parts=False)).add(expected, array, masks=True)
 
 
 def _rows(errors, reference, other, network):

@@ -18,7 +18,7 @@ from qlab.measure.opening import open_model
 from qlab.measure.profiles import Profile
 from qlab.types import Feeds, ModelPath
 
-ROUNDS = 20
+ROUNDS, BUDGET_S = 20, 20.0
 MOST_EVENTS = 900_000  # the profiler stops writing at a million
 PLENTY = 1_000  # events a round; reading ten times as many takes longer than running them
 
@@ -33,7 +33,8 @@ def profile(path: ModelPath, feed: Feeds, *, rounds: int = ROUNDS, threads: int 
     ...
 
     feed     {input name: array}, or several of them: times are then means over the feeds
-    rounds   how often each feed is run (QLAB_FAST=1: 7 at most); times are medians over the rounds, in milliseconds
+    rounds   how often each feed is run (QLAB_FAST=1: 7 at most; after 20 s none begins beyond the sixth); times are
+             medians over the rounds, in milliseconds
     threads  threads inside an operator
 
     Returns a `Profile`: a row an operator, a NodeTime a node, the whole run's time with and without the profiler.
@@ -71,8 +72,10 @@ def _totals(plain, profiled, feeds, rounds):
         repeats["profiled", name] = min(repeats[name], max(1, PLENTY // events))
         most = max(most, events * repeats["profiled", name])
     rounds = max(1, min(rounds_here(rounds), MOST_EVENTS // most - 1))
-    seconds = interleave(actions, rounds, repeats=repeats, description="profiling " + ", ".join(plain))
-    return {name: 1e3 * float(np.median(seconds[name])) / len(feeds) for name in plain}, rounds
+    seconds = interleave(
+        actions, rounds, repeats=repeats, budget_s=BUDGET_S, description="profiling " + ", ".join(plain)
+    )
+    return {name: 1e3 * float(np.median(seconds[name])) / len(feeds) for name in plain}, len(seconds[next(iter(plain))])
 
 
 def _first(session, feed, path):

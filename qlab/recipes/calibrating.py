@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from qlab import calibration
 from qlab.graph.feeds import iterate_feeds
+from qlab.recipes.job import once
 
 
 def check_request(reader, ranges):
@@ -23,19 +24,23 @@ def ranges_for(work, choice, reader, ranges, method):
     """The Ranges of `work`'s tensors; `reader` is consumed once."""
     if ranges is None:
         options = {"method": method, "dtype": choice.activation_dtype, "symmetric": choice.symmetric}
-        ranges = calibration.collect(work.prepared, _keeping_first(work, reader), **options)
+        ranges = _collected(work, reader, options)
     wrong = {name: pair for name, pair in ranges.items() if not all(math.isfinite(end) for end in pair)}
     if wrong:
         raise ValueError(f"ranges hold NaN or infinity: {wrong}; look for it in the calibration feeds")
     return ranges
 
 
-def _keeping_first(work, reader):
-    """`reader`, the first feed of which `work` keeps, to try the result on; a list stays one, whose length is known."""
-    if isinstance(reader, Sequence):
-        work.feed = next(iter(reader), None)
-        return reader
-    return _each(work, reader)
+def _collected(work, reader, options):
+    """The Ranges on `reader`, the first feed of which `work` keeps, to try the result on.
+
+    A list stays one, whose length is known, and whose feeds are known again.
+    """
+    if not isinstance(reader, Sequence):
+        return calibration.collect(work.prepared, _each(work, reader), **options)
+    work.feed, feeds = next(iter(reader), None), list(reader)  # kept with the ranges, so that no id is given again
+    key = (work.prepared, *options.values(), *map(id, feeds))
+    return once(key, lambda _: (calibration.collect(work.prepared, reader, **options), feeds))[0]
 
 
 def _each(work, reader):

@@ -53,11 +53,11 @@ def without_range(work, ranges, op_types):
     A mask of minus infinities is such a tensor; onnxruntime's quantizer would stop there.
     """
     prepared = onnx.load(work.prepared, load_external_data=False)
-    reasons = {}
+    reasons, left_out = {}, ranges.left_out
     for node in prepared.graph.node:
-        lacking = next((name for name in (*node.input, *node.output) if name in ranges.left_out), None)
+        lacking = next((name for name in (*node.input, *node.output) if name in left_out), None)
         if node.op_type in op_types and lacking is not None:
-            reasons[node.name] = f"{lacking!r} has no range: {ranges.left_out[lacking]}"
+            reasons[node.name] = f"{lacking!r} has no range: {left_out[lacking]}"
     return reasons
 
 

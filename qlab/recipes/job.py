@@ -2,6 +2,7 @@
 
 import shutil
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from qlab.recipes.preparing import check_source, prepared_in
 from qlab.recipes.quantized import Quantized
 
 NOTHING = "nothing was quantized: the file holds the model as it was"
+_SHARED = ContextVar("folder and known values of the block of `sharing`, or None", default=None)
 OF_NO_USE_DB = 10  # an error of a third of the signal
 
 
@@ -139,5 +141,32 @@ def job(recipe, model, output):
     output = check_output(output, model, source)
     with workshop(output) as folder:
         with writing(output):
-            prepared, notes = prepared_in(folder, model, source)
-        yield Job(recipe, model, output, source, folder, prepared, notes)
+            prepared, notes = once(_identity(model), lambda shared: prepared_in(shared or folder, model, source))
+        yield Job(recipe, model, output, source, folder, prepared, [*notes])
+
+
+@contextmanager
+def sharing(folder):
+    """In this block recipes on one model prepare it once, in `folder`, and calibrate it once on the same feeds."""
+    token = _SHARED.set((Path(folder), {}))
+    try:
+        yield
+    finally:
+        _SHARED.reset(token)
+
+
+def once(key, make):
+    """What `make(folder)` gives, the folder that recipes share; made once for each `key`, where they do share one."""
+    if _SHARED.get() is None:
+        return make(None)
+    folder, known = _SHARED.get()
+    if key not in known:
+        place = folder / f"shared{len(known)}"
+        place.mkdir()
+        known[key] = make(place)
+    return known[key]
+
+
+def _identity(model):
+    status = model.stat()
+    return str(model.resolve()), status.st_size, status.st_mtime_ns

@@ -54,6 +54,14 @@ def test_every_kind_of_model_runs_on_what_is_invented_for_it(kind, tmp_path):
         assert all(np.isfinite(y).all() for y in session.run(None, feed) if y.dtype.kind == "f")
 
 
+def test_the_first_axis_is_a_batch_of_one_where_only_one_height_runs(tmp_path):
+    """As exporters write it, every size is a symbol without a meaning: 64 pictures of 64 x 64 would run as well."""
+    nodes = [node("Reshape", ["x", "shape"], ["y"])]
+    weights = {"shape": np.int64([0, 3, 64 * 64])}
+    path = model(tmp_path, nodes, [value("x", FLOAT, ["d.0", 3, "d.1", "d.2"])], weights=weights)
+    assert [feed["x"].shape for feed in invented_feeds(path, count=2)] == 2 * [(1, 3, 64, 64)]
+
+
 def test_frames_are_many_a_batch_is_one_and_a_length_is_the_length():
     feeds = invented_feeds(models.path("conformer"), count=5)
     lengths = [feed["speech"].shape[1] for feed in feeds]

@@ -23,6 +23,21 @@ def test_parts_have_the_error_of_all_laid_end_to_end():
     assert (error.size, error.remark) == (5, "")
 
 
+@pytest.mark.parametrize("numbers", [1, 8_192, 20_001])
+@pytest.mark.parametrize("spoilt", [None, np.inf, -10_000])
+def test_an_error_without_parts_is_the_same(numbers, spoilt):
+    rng = np.random.default_rng(0)
+    reference = rng.standard_normal(numbers).astype(np.float32)
+    approximation = reference + np.float32(0.01) * rng.standard_normal(numbers).astype(np.float32)
+    if spoilt is not None:
+        reference[0], approximation[0] = spoilt, spoilt
+    whole, alone = PooledError(), PooledError(parts=False)
+    for error in (whole, alone):
+        error.add(reference, approximation, masks=True)
+    assert alone.db == pytest.approx(whole.db, nan_ok=True)
+    assert (alone.size, alone.remark) == (whole.size, whole.remark)
+
+
 def test_zeros_and_nothing():
     assert pooled(([0, 0], [0, 0])).db == math.inf
     assert pooled(([0, 0], [0, 1e-9])).db == -math.inf

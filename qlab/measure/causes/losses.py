@@ -20,7 +20,7 @@ def layer_losses(examination, explained, saturated=()):
     explained   Findings that tell already why tensors lose: their ranges
     saturated   names of the products that lose by sums which saturate
     """
-    elsewhere = {name for finding in explained for name in finding.nodes} | folded_clips(examination)
+    elsewhere = {name for finding in explained for name in finding.nodes} | examination.once(folded_clips)
     rows = [row for row in examination.layers.rows if math.isfinite(row.local_db)]
     if not rows:
         return

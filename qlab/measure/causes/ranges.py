@@ -10,6 +10,7 @@ from qlab.calibration.watching import WatchedModel
 from qlab.graph.operators import CLIPS
 from qlab.measure.causes.stored_ranges import stored_ranges
 from qlab.measure.finding import Finding
+from qlab.measure.pooled import energy
 from qlab.measure.remedies import calibrated_kind, call, made_by
 from qlab.text import plural
 
@@ -36,14 +37,20 @@ class _Seen:
     clipped: float = 0.0
 
     def add(self, x):
-        x = x.astype(np.float64).ravel()
-        x = x[np.isfinite(x)]
-        if not x.size:
-            return
-        error = x - np.clip(x, self.low, self.high)
-        self.least, self.most = min(self.least, x.min()), max(self.most, x.max())
-        self.count, self.outside = self.count + x.size, self.outside + np.count_nonzero(np.abs(error) > self.scale / 2)
-        self.power, self.clipped = self.power + float(x @ x), self.clipped + float(error @ error)
+        x = x.astype(np.float32, copy=False).ravel()
+        least, most = float(x.min(initial=math.inf)), float(x.max(initial=-math.inf))
+        if not math.isfinite(most - least):  # or empty
+            x = x[np.isfinite(x)]
+            if not x.size:
+                return
+            least, most = float(x.min()), float(x.max())
+        self.least, self.most, self.count = min(self.least, least), max(self.most, most), self.count + x.size
+        self.power += energy(x)
+        if least < self.low or most > self.high:
+            beyond = x[(x < self.low) | (x > self.high)].astype(np.float64)
+            error = beyond - np.clip(beyond, self.low, self.high)
+            self.outside += np.count_nonzero(np.abs(error) > self.scale / 2)
+            self.clipped += energy(error)
 
     @property
     def rounding(self):
@@ -66,29 +73,32 @@ class _Seen:
 def calibration_ranges(examination):
     """Up to three Findings: fixed ranges that clip the activations of these feeds, that waste codes, or that numbers of
     very different size share."""
-    watched = WatchedModel(examination.fp32.path)
-    fp32 = graph.load(examination.fp32.path)
-    bounded = _bounded(fp32) | folded_clips(examination)
-    names = [name for name in watched.tensors if name not in bounded]
-    ranges = stored_ranges(examination.file, fp32, names, examination.path.parent)
-    if not ranges:
-        return
-    seen = {name: _Seen(*found) for name, found in ranges.items()}
-    for feed in examination.feeds:
-        for name, x in watched.run(feed):
-            watched.joins.observe(name, x)
-            if name in seen:
-                seen[name].add(x)
-    seen = {name: one for name, one in seen.items() if one.power}
+    seen, joins = examination.once(_watched)
     clipping = {name: one for name, one in seen.items() if one.clips}
     if clipping:
         yield _clips(examination, clipping, len(seen))
     wasting = {name: one for name, one in seen.items() if one.wastes and name not in clipping}
     if wasting:
         yield _wastes(examination, wasting, len(seen))
-    crowded = {name: watched.joins.crowded(name, one.least, one.most) for name, one in seen.items()}
+    crowded = {name: joins.crowded(name, one.least, one.most) for name, one in seen.items()}
     if crowded := {name: who for name, who in crowded.items() if who}:
-        yield _unlike(examination, crowded, graph.nodes(fp32))
+        yield _unlike(examination, crowded, graph.nodes(graph.load(examination.fp32.path)))
+
+
+def _watched(examination):
+    """{tensor: _Seen} of all fixed ranges, and the Joins of the fp32 model, after a run on the feeds."""
+    watched = WatchedModel(examination.fp32.path)
+    fp32 = graph.load(examination.fp32.path)
+    bounded = _bounded(fp32) | examination.once(folded_clips)
+    names = [name for name in watched.tensors if name not in bounded]
+    ranges = stored_ranges(examination.file, fp32, names, examination.path.parent)
+    seen = {name: _Seen(*found) for name, found in ranges.items()}
+    for feed in examination.feeds if seen else ():
+        for name, x in watched.run(feed):
+            watched.joins.observe(name, x)
+            if name in seen:
+                seen[name].add(x)
+    return {name: one for name, one in seen.items() if one.power}, watched.joins
 
 
 def _bounded(model):

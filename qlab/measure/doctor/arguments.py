@@ -32,6 +32,7 @@ metric
 
 examples
   qlab doctor model.onnx                                          which recipe is worth it here?
+  qlab doctor model.onnx --quick                                  is it worth while at all?
   qlab doctor model.onnx --calibration feeds.npz --save model.int8.onnx
   qlab doctor model.onnx model.int8.onnx --html report.html   why is this one slow?
 
@@ -56,11 +57,13 @@ def add_command(commands):
     parser.add_argument("--metric", metavar="module:function", help="judge by this function of your own; see below")
     parser.add_argument("--html", type=Path, metavar="report.html", help="write the report as one HTML file, too")
     parser.add_argument("--save", type=Path, metavar="best.onnx", help="keep the recommended model")
+    parser.add_argument("--quick", action="store_true", help="a third of the time; the report says what it left out")
     parser.add_argument("--no-recipes", action="store_true", help="only diagnose int8.onnx, try no recipe")
     cards = ", ".join(machine.reference_cards()) or "none here"
     parser.add_argument("--card", metavar="NAME", help=f"a reference machine card to judge by: {cards}")
     parser.add_argument("--threads", type=_positive, default=1, metavar="N", help="threads in an operator (default 1)")
-    parser.add_argument("--rounds", type=_positive, default=20, metavar="N", help="rounds of timing (default 20)")
+    rounds = "rounds of timing (default 20, fewer of long runs)"
+    parser.add_argument("--rounds", type=_positive, metavar="N", help=rounds)
     parser.set_defaults(run=_run)
 
 

@@ -44,7 +44,8 @@ def layers_table(layers):
     rows = [["tensor", "layer", "local dB", "accumulated dB"]]
     for row in worst:
         rows.append([row.name, row.op_type, decibels(row.local_db), decibels(row.accumulated_db)])
-    note = f"{len(worst)} of {plural(len(layers.rows), 'layer')}, the worst first. Local: the layer's own loss."
+    of = f"{len(worst)} of {plural(len(layers.rows), 'layer')}, the worst first, on {plural(layers.feeds, 'feed')}"
+    note = f"{of}. Local: the layer's own loss."
     return Table(rows, left=(0, 1), note=note)
 
 

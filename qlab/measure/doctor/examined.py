@@ -19,6 +19,12 @@ INVENTED = (
     "rests on them are those of noise: give real inputs with --calibration."
 )
 
+LEFT_OUT = {
+    "int8": "--quick: one feed measures, the layers' errors were not looked for, and no recipe was tried",
+    "fp32": "--quick: one feed measures, of the recipes the first that gives a model of hybrid, dynamic and static was "
+    "tried, and that model was not diagnosed",
+}
+
 
 def examined(visit):
     """The blocks of the first section."""
@@ -31,6 +37,8 @@ def examined(visit):
         ("feeds", _feeds(request.feeds, request.fp32)),
         ("timing", [_timing(request)]),
     ]
+    if request.quick:
+        entries.append(("left out", [LEFT_OUT["fp32" if visit.given is None else "int8"]]))
     alone = [Paragraph(ALONE)] if request.is_alone else []
     return [Facts(entries), *alone, *([Paragraph(INVENTED)] if request.feeds.source is None else [])]
 

@@ -14,7 +14,7 @@ from qlab.machine.runtime import open_session, run
 
 HELD_OUT = 1 / 5  # of the feeds, from five on: measured on, not calibrated on
 MEASURED_AT_MOST = 4
-INVENTED = 8
+INVENTED, FEW = 8, 4
 MOST_BYTES = 4e9  # of all feeds in a file
 MAGIC = np.lib.format.MAGIC_PREFIX
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -41,6 +41,10 @@ class Feeds:
     def held_out(self):
         """Whether those that measure do not calibrate: a range that has seen the very inputs flatters the SQNR."""
         return len(self.feeds) * HELD_OUT >= 1
+
+    def few(self):
+        """The first to measure on, and some to calibrate on; all of them where they are as few already."""
+        return [self.measured[0], *self.calibration[:FEW]] if self.held_out else self.feeds
 
     @property
     def calibration(self):

@@ -4,10 +4,11 @@ import argparse
 import importlib
 import re
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
@@ -17,14 +18,17 @@ from qlab.files import check_target, scratch
 from qlab.graph.feeds import check_feed
 from qlab.machine import Card
 from qlab.machine.runtime import check_threads, run
+from qlab.machine.timing import MINIMUM_ROUNDS
 from qlab.measure.answers import agreement, check_agree
 from qlab.measure.doctor.feeding import Feeds, feeds_for
 from qlab.measure.doctor.stages import stage
 from qlab.measure.latency import rounds_here
 from qlab.measure.opening import open_model
+from qlab.measure.profiling import ROUNDS
 from qlab.recipes.files import check_output, external_files, write
 from qlab.text import listed
 
+TIMING_S = 3.0  # of the fp32 model in all rounds: the others, and the profiles, take a few times that
 NO_OPERATOR = re.compile(
     r"([\w.]+:\w+)\(-?\d+\) is not a registered|No Op registered for (\w+)|implementation for (\w+)"
 )
@@ -38,6 +42,8 @@ class Request:
     card           the machine card to judge by; card_name, the reference card's name if it is not this machine's own
     html, save     where to write, or None
     tries_recipes  False: only diagnose
+    quick          leave out what takes long: see `examined.LEFT_OUT`
+    rounds         of timing; asked_rounds, those that were asked for, or None
     metric         what `compare` takes as `agree`, or None; metric_name, module:function
     is_alone       whether `fp32` was made from `int8`, since only that one was given
     """
@@ -52,6 +58,8 @@ class Request:
     threads: int
     rounds: int
     tries_recipes: bool
+    quick: bool = False
+    asked_rounds: int | None = None
     metric: Callable | None = None
     metric_name: str | None = None
     is_alone: bool = False
@@ -97,7 +105,7 @@ def checked(arguments):
     """The Request in the parsed `arguments`. Raises ValueError or OSError for what cannot be done."""
     fp32, int8 = arguments.fp32, arguments.int8
     check_threads(arguments.threads)
-    rounds_here(arguments.rounds)
+    rounds_here(arguments.rounds or ROUNDS)
     if arguments.no_recipes and (int8 is None or arguments.save):
         missing = "int8.onnx to diagnose" if int8 is None else "recipe whose model --save could keep"
         raise ValueError(f"--no-recipes leaves nothing to do: there is no {missing}")
@@ -112,6 +120,8 @@ def checked(arguments):
         _check_same_signature(session, other, fp32, int8)
     with stage("trying inputs that this model runs on" if arguments.calibration is None else "reading the feeds"):
         feeds = feeds_for(fp32, session, arguments.calibration)
+    if arguments.quick:
+        feeds = replace(feeds, feeds=feeds.few())
     if metric is not None:
         with _said_of_metric(arguments.metric):
             names = [output.name for output in session.get_outputs()]
@@ -130,12 +140,23 @@ def checked(arguments):
         html=arguments.html,
         save=arguments.save,
         threads=arguments.threads,
-        rounds=arguments.rounds,
-        tries_recipes=not arguments.no_recipes,
+        rounds=arguments.rounds or _fitting_rounds(session, feeds.measured, arguments.quick),
+        tries_recipes=not arguments.no_recipes and not (arguments.quick and int8 is not None),
+        quick=arguments.quick,
+        asked_rounds=arguments.rounds,
         metric=metric,
         metric_name=arguments.metric,
         is_alone=getattr(arguments, "is_alone", False),
     )
+
+
+def _fitting_rounds(session, feeds, quick):
+    """As many rounds as a model of this speed affords: ROUNDS at most, and enough for an interval."""
+    started = time.perf_counter()
+    for feed in feeds:
+        session.run(None, feed)
+    afforded = int(TIMING_S / max(time.perf_counter() - started, 1e-6))
+    return MINIMUM_ROUNDS if quick else min(max(afforded, MINIMUM_ROUNDS), ROUNDS)
 
 
 def _metric(spec):

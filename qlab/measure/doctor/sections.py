@@ -90,7 +90,9 @@ def _diagnosis(visit, diagnosis):
     if is_first:
         time.append(Picture(examination.fp32.plot, "Time by operator, fp32"))
     accuracy = [Picture(layers.plot, f"SQNR of every layer, {name}", blocks.layers_table(layers) if is_first else None)]
-    if is_first and visit.request.feeds.source is None:
+    if not layers.feeds:
+        accuracy = [Paragraph("Not looked for with --quick.")]
+    elif is_first and visit.request.feeds.source is None:
         accuracy.append(Paragraph("These are losses on noise, which ranges calibrated on real inputs do not fit."))
     return [
         Section(f"{name}: where the time goes", time),
@@ -192,7 +194,9 @@ def _command(request):
         ("--metric", request.metric_name, None),
         ("--card", request.card_name, None),
         ("--threads", request.threads, 1),
-        ("--rounds", request.rounds, 20),
+        ("--rounds", request.asked_rounds, None),
     ):
         words += [] if value == usual else [option, str(value)]
-    return shlex.join(words + ["--no-recipes"] * (not request.tries_recipes and not request.is_alone))
+    words += ["--quick"] * request.quick
+    alone = request.quick or request.is_alone
+    return shlex.join(words + ["--no-recipes"] * (not request.tries_recipes and not alone))

@@ -12,6 +12,7 @@ from qlab.recipes import Quantized
 from qlab.text import plural
 
 RECIPES = ("dynamic", "static", "hybrid")
+FIRST = ("hybrid", "dynamic", "static")  # the order in which one is to do: hybrid is fast where there are convolutions
 MOST_MENDS = 3  # of the findings on one model; each is a quantization and a row of the comparison
 
 
@@ -34,13 +35,15 @@ class Attempt:
 
 
 def try_recipes(request, session_of, folder):
-    """An Attempt for each of RECIPES; each one's model has a folder of its own in `folder`.
+    """An Attempt for each of RECIPES, or up to the first that makes a model; each one's has a folder in `folder`.
 
     session_of  opens a model: a recipe whose model does not run on the first feed has failed
     """
     operators = {node.op_type for node in graph.nodes(graph.load(request.fp32))}
     attempts = []
-    for recipe in RECIPES:
+    for recipe in FIRST if request.quick else RECIPES:
+        if request.quick and any(one.quantized is not None for one in attempts):
+            break
         why_not = _pointless(recipe, operators)
         if why_not:
             attempts.append(Attempt(recipe, recipe, {}, why_not=why_not))

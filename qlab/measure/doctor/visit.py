@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from qlab.files import scratch
+from qlab.machine.timing import MINIMUM_ROUNDS
 from qlab.measure.compare import compare
 from qlab.measure.comparison import Comparison
 from qlab.measure.diagnosing import findings_of
@@ -17,6 +18,7 @@ from qlab.measure.examining import Examination, examine, profiled_again
 from qlab.measure.finding import Findings
 from qlab.measure.ledger import Ledger, ledger
 from qlab.recipes.files import publish
+from qlab.recipes.job import sharing
 
 NEAR, AGAIN = 0.1, 2  # profile and comparison: how near they should be, and how often the profile is taken again
 FP32, INT8 = "fp32", "int8"  # what the two given models are called in tables
@@ -79,19 +81,19 @@ class Visit:
         """The given model is neither slower nor too inexact, and has no findings; or a recipe's is recommended so."""
         if self.given is not None:
             return not self.given.findings and self.row.verdict != "slower" and not self.is_inexact
-        if self.tried is None or self.recommendation.name == FP32:
+        if self.recommendation is None or self.recommendation.name == FP32:
             return False
-        return not self.tried.findings
+        return self.request.quick or (self.tried is not None and not self.tried.findings)
 
 
 def visit(request):
     """Diagnose what was given, try the recipes if there is a reason, compare all, diagnose the recommended one."""
     given = _diagnosed(INT8, request.int8, request) if request.int8 is not None else None
-    with _folder(request) as folder:
+    with _folder(request) as folder, sharing(folder):
         attempts = _attempts(request, given, folder)
         models = {FP32: request.fp32} | ({} if given is None else {INT8: request.int8})
         comparison = _compared(models | made(attempts), request)
-        given = _settled(given, comparison, request)
+        given = given if request.quick else _settled(given, comparison, request)
         recommendation = recommend(comparison.rows, INT8) if made(attempts) else None
         tried, problem = _best_diagnosed(recommendation, comparison, attempts, request)
         if tried is not None and (more := _mends(tried, attempts, request, folder)):
@@ -162,7 +164,7 @@ def _again(recommendation, comparison, more):
 
 def _best_diagnosed(recommendation, comparison, attempts, request):
     """(Diagnosis, problem) of the recommended recipe's model; of the fastest one where fp32 is recommended."""
-    if recommendation is None or recommendation.name == INT8:
+    if recommendation is None or recommendation.name == INT8 or request.quick:
         return None, ""
     name, paths = recommendation.name, made(attempts)
     if name == FP32:
@@ -174,10 +176,15 @@ def _best_diagnosed(recommendation, comparison, attempts, request):
 
 
 def _diagnosed(name, path, request):
-    settings = {"rounds": request.rounds, "threads": request.threads}
+    settings = {"rounds": _profiled_rounds(request), "threads": request.threads, "layers": not request.quick}
     with stage(f"examining {name}"):
         examination = examine(request.fp32, path, request.feeds.measured, card=request.card, **settings)
         return _diagnosis(name, examination, request)
+
+
+def _profiled_rounds(request):
+    """Half of the rounds, since each runs a model with and without the profiler; but enough for a median."""
+    return max(request.rounds // 2, min(request.rounds, MINIMUM_ROUNDS))
 
 
 def _diagnosis(name, examination, request):
@@ -193,7 +200,7 @@ def _settled(diagnosis, comparison, request):
         if disagreement(diagnosis, comparison) <= NEAR:
             break
         with stage(f"timing {diagnosis.name} again: something else kept the machine busy"):
-            again = profiled_again(diagnosis.examination, rounds=request.rounds, threads=request.threads)
+            again = profiled_again(diagnosis.examination, rounds=_profiled_rounds(request), threads=request.threads)
         other = _diagnosis(diagnosis.name, again, request)
         diagnosis = min(diagnosis, other, key=lambda one: disagreement(one, comparison))
     return diagnosis

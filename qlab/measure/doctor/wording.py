@@ -27,7 +27,9 @@ def verdict(visit):
     if visit.recommendation.name == FP32:
         return f"Stay with {fp32}: {visit.recommendation.why}."
     row = visit.row_of(visit.recommendation.name)
-    remains = visit.problem or _number(visit.tried.findings, "remains", "remain")
+    if visit.tried is None:
+        return f"recipes.{row.name} makes a model that {_speed(row, visit)}; {visit.problem or 'it was not diagnosed'}."
+    remains = _number(visit.tried.findings, "remains", "remain")
     return f"recipes.{row.name} makes a model that {_speed(row, visit)}; {remains}."
 
 
@@ -49,7 +51,7 @@ def advice(visit):
             return "The reasons are below."
         return "The call that makes it is below." if visit.saved is None else f"It is kept as {visit.saved}."
     if chosen is None and visit.is_healthy:
-        return "There is nothing to mend."
+        return "There is nothing to mend" + " among the causes that --quick looks for" * visit.request.quick + "."
     if chosen is None:
         return "What mends it stands with each finding." if visit.given.findings else "No cause was found."
     if chosen.name == INT8:
