@@ -362,9 +362,6 @@ ALLOWED = {
     ("measure/causes/norms.py", "TAKES"): "what onnxruntime folds a BatchNormalization into",
     ("measure/heads.py", "_HEADS"): "what an output is that such a node gives",
     ("measure/heads.py", "_POOLED"): "what an embedding is the result of",
-    ("graph/floating.py", "FOLDED"): "what files compute of weights that are stored as codes",
-    ("graph/floating.py", "NEVER_NEGATIVE"): "behind which codes that begin at 0 cut nothing off",
-    ("measure/causes/norms.py", "TAKES"): "what onnxruntime folds a BatchNormalization into",
 }
 LEAST = 3  # operators in a set that make it a table
 
