@@ -18,7 +18,7 @@ OWN = {"QuantizeLinear": "quantize_linear", "DequantizeLinear": "dequantize_line
 WITHOUT_INTEGERS = {"MatMulInteger": "MatMul", "ConvInteger": "Conv"}
 
 
-def in_floats(model):
+def in_floats(model: onnx.ModelProto) -> onnx.ModelProto:
     """A new ModelProto, with its weights inside: the quantized `model` without what quantizing added.
 
     1. Weights that are codes become the floats that these stand for: DequantizeLinear, Cast and Mul of constants.

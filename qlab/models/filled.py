@@ -5,7 +5,6 @@ import hashlib
 import numpy as np
 import onnx
 
-from qlab.models import skeletons
 from qlab.models.catalog import checked
 from qlab.models.kept import kept
 from qlab.types import Array
@@ -22,6 +21,8 @@ def filled_path(name):
     key = hashlib.sha256(bare + f"seed {SEED}, format 1".encode()).hexdigest()[:16]
 
     def make():
+        from qlab.models import skeletons  # with it comes qlab.graph, and matplotlib, which writes a list of fonts
+
         model = onnx.load_from_string(bare)
         skeletons.fill(model, SEED)
         return model.SerializeToString(deterministic=True)
