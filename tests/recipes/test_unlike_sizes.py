@@ -1,5 +1,7 @@
 """Numbers of very different size under one scale: the small ones keep their codes, or it is said that they do not."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
@@ -77,6 +79,17 @@ def test_loud_channels_of_a_residual_stream_cost_the_others_nothing(tmp_path, ca
         assert (
             "half of its 96 channels get at most" in next(one for one in found if one.code == "unlike-parts").evidence
         )
+
+
+def test_sums_that_were_left_in_float_are_not_said_to_have_no_integer_kernel(tmp_path, card):
+    model, feed = builders.loud_channels(tmp_path, loud=180), builders.stream_feed(20)
+    quantized = recipes.static(model, tmp_path / "a.onnx", [feed], card=card)
+    examined = measure.examine(model, quantized, feed, card=card)
+    slow = tuple(replace(one, ms=one.ms + 100 * (one.kind == "float")) for one in examined.quantized.nodes)
+    found = measure.findings_of(replace(examined, quantized=replace(examined.quantized, nodes=slow)))
+    between = next(one for one in found if one.code == "float-between")
+    assert "Add with them" in between.evidence
+    assert "LayerNormalization" in between.why and "Add" not in between.why
 
 
 def test_ranges_from_shards_see_the_same_as_ranges_from_all(tmp_path, card, images):

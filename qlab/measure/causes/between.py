@@ -27,18 +27,23 @@ def float_between(examination, bill):
     own_ms, edge_ms = sum(node.ms for node in nodes.values()), bill.left(edges.values())
     if not examination.matters(own_ms + edge_ms, LEAST_SHARE):
         return
-    operators = Counter(_called(examination, node) for node in nodes.values())
+    lacking = _listed(examination, (node for node in nodes.values() if node.op_type not in CAN_FUSE))
+    beside = _listed(examination, (node for node in nodes.values() if node.op_type in CAN_FUSE))
     yield Finding(
         code="float-between",
-        evidence=f"between integer operators {listed(operators)} compute on floats, {ms(own_ms)} a run; "
-        f"{len(edges)} Q/DQ around them take {ms(edge_ms)}",
-        why="onnxruntime has no integer kernel for them: the codes are turned into floats before them, and their "
-        "results into codes again. What an integer kernel gains on both sides, each of them takes a part of",
+        evidence=f"between integer operators {lacking} compute on floats{f', and {beside} with them' * bool(beside)}, "
+        f"{ms(own_ms)} a run; {len(edges)} Q/DQ around them take {ms(edge_ms)}",
+        why=f"onnxruntime has no integer kernel for {lacking}: codes are turned into floats before them, and results "
+        "into codes again. What an integer kernel gains on both sides, each of them takes a part of",
         cost_ms=sum(bill.charge(edge) for edge in edges.values()),
-        remedy="no recipe can: replace the operator in the model by one with an integer kernel, such as Relu or Clip "
-        "for an activation, if it is worth training again",
+        remedy="no recipe can: where the model has another way, such as a Relu for an activation, and it is worth "
+        "training again, take an operator that has an integer kernel",
         nodes=tuple(node.name for node in nodes.values()),
     )
+
+
+def _listed(examination, nodes):
+    return listed(Counter(_called(examination, node) for node in nodes))
 
 
 def _groups(examination, bill):
