@@ -46,10 +46,11 @@ def compare(
     threads  threads inside an operator; rounds, how often each model is timed (QLAB_FAST=1: 7 at most)
 
     Each round runs every model, in an order drawn anew, so that what slows the machine slows all of them; a model of
-    less than 10 ms runs several times, and the middle half of these runs counts. Times are medians over the rounds; the
-    interval of the speed-up is a paired bootstrap over the rounds. SQNR is that of the
-    float outputs over all feeds, against the reference; the table has the worst, `.sqnr_by_output` has all. There is
-    none, and a note says so, where the number of results depends on the data (NonMaxSuppression) and is another.
+    less than 10 ms runs several times, and the middle half of these runs counts: what fits into the CPU's cache is then
+    read from there. Times are medians over the rounds; the interval of the speed-up is a paired bootstrap over them.
+    SQNR is that of the float outputs over all feeds, against the reference; the table has the worst, `.sqnr_by_output`
+    has all. There is none, and a note says so, where the number of results depends on the data (NonMaxSuppression) and
+    is another.
     `.worst_part` has the channel, or slice along the last axis, that kept least; where SQNR of the whole hides that it
     is lost (scores beside boxes), a note says so. A reference that draws random numbers has no SQNR, and
     a note says why.

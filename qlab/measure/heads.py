@@ -9,8 +9,8 @@ Which of these an output is, is seen from the node that produces it, through wha
 4. MatMul or Gemm with constant weights: logits. Nothing in such a node tells them from an embedding or a regression, so
    the output's name decides, or its width: in a batch what is no multiple of 64, as layers are, nor 4, a box; in a
    sequence 5 to 63. What is called logits is some, whatever node produces it.
-5. An embedding: vectors of length 1, an output whose name says so, or one pooled or projected vector for each row of a
-   batch, 64 to 4,096 wide. Its direction is what is read: the cosine.
+5. An embedding: vectors of length 1, an output whose name says so, or one pooled vector for each row of a batch, 64 to
+   4,096 wide. Its direction is what is read: the cosine. A product's vector without such a name may be anything.
 """
 
 import re
@@ -30,15 +30,15 @@ _HEADS = {
     "Sigmoid": YES_NO, "HardSigmoid": YES_NO, "ArgMax": LABEL, "TopK": LABEL, "Greater": LABEL, "GreaterOrEqual": LABEL,
     "Less": LABEL, "LessOrEqual": LABEL, "MatMul": LOGITS, "Gemm": LOGITS,
 }  # fmt: skip
-_POOLED = {"ReduceMean", "ReduceMax", "ReduceSum", "GlobalAveragePool", "GlobalMaxPool", "Gather", "Tanh", "MatMul",
-           "Gemm", "Div", "BatchNormalization", "LayerNormalization", "LpNormalization"}  # fmt: skip
+_POOLED = {"ReduceMean", "ReduceMax", "ReduceSum", "GlobalAveragePool", "GlobalMaxPool", "Gather", "Tanh", "Div",
+           "BatchNormalization", "LayerNormalization", "LpNormalization"}  # fmt: skip
 _SCORES, _VECTORS = re.compile("logit|class|cls|score|label|prob", re.I), re.compile("embed|embd|emb$|vector", re.I)
 _STEP, _WIDEST, _NEAR_1 = 64, 4096, 5e-3
 DEEP = 50  # branches and parts inside each other
 
 
 class Head(NamedTuple):
-    """What a producing node is: its kind or None, whether it pools or projects, and how many classes a product has."""
+    """What a producing node is: its kind or None, whether it pools, and how many classes a product has."""
 
     kind: str | None = None
     pooled: bool = False

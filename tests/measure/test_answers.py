@@ -90,6 +90,7 @@ NO_ANSWERS = {
          node("Reshape", ["s", "shape"], ["y"])], {"classes": 48, "shape": [None] * 4},
     ),
     "hidden states": ([node("Relu", ["h"], ["y"])], {"classes": 64}),
+    "a product that has no name": ([], {"classes": 64}),
     "shares that no Softmax makes": ([node("Softplus", ["h"], ["p"]), node("ReduceSum", ["p"], ["s"], keepdims=1),
          node("Div", ["p", "s"], ["y"])], {}),
 }  # fmt: skip
@@ -98,7 +99,9 @@ NO_ANSWERS = {
 @pytest.mark.parametrize("case", NO_ANSWERS)
 def test_what_only_looks_like_an_answer_is_not_counted(case, tmp_path):
     tail, options = NO_ANSWERS[case]
-    assert compared(tmp_path, tail, **options)[0].answers is None
+    row = compared(tmp_path, tail, **options)[0]
+    assert row.answers is None
+    assert row.cosine is None
 
 
 def test_the_weights_of_an_attention_are_no_answers(tmp_path):
