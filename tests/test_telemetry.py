@@ -14,6 +14,7 @@ from jupyter_client import BlockingKernelClient
 
 from tests import silence
 from tests.browser import server
+from tests.patience import WAIT_LIMIT_S
 
 ROOT = Path(__file__).resolve().parents[1]
 OWN_CACHE = ".cache/quantization-lab"
@@ -81,6 +82,7 @@ def kernel(tmp_path):
     client = BlockingKernelClient(connection_file=str(tmp_path / "jupyter" / "runtime" / f"kernel-{name}.json"))
     client.load_connection_file()
     client.start_channels()
+    client.wait_for_ready(timeout=WAIT_LIMIT_S)  # what a kernel says before its ear is there, a client misses
     yield client
     client.stop_channels()
     server.stop(process)
