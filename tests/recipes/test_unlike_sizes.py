@@ -8,6 +8,8 @@ from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
 from qlab import calibration, measure, recipes, sqnr_db
 from qlab.machine.runtime import open_session
+from qlab.measure import causes
+from qlab.measure.bill import Bill
 from tests.recipes import builders
 
 
@@ -86,8 +88,8 @@ def test_sums_that_were_left_in_float_are_not_said_to_have_no_integer_kernel(tmp
     quantized = recipes.static(model, tmp_path / "a.onnx", [feed], card=card)
     examined = measure.examine(model, quantized, feed, card=card)
     slow = tuple(replace(one, ms=one.ms + 100 * (one.kind == "float")) for one in examined.quantized.nodes)
-    found = measure.findings_of(replace(examined, quantized=replace(examined.quantized, nodes=slow)))
-    between = next(one for one in found if one.code == "float-between")
+    slow_one = replace(examined, quantized=replace(examined.quantized, nodes=slow))
+    (between,) = causes.float_between(slow_one, Bill(slow))  # alone: whether a whole diagnosis tells it is up to times
     assert "Add with them" in between.evidence
     assert "LayerNormalization" in between.why
     assert "Add" not in between.why
