@@ -5,11 +5,13 @@ import os
 import sys
 
 from qlab import __version__
+from qlab.doctor import command as doctor
 from qlab.files import endings
-from qlab.measure import doctor
 from qlab.text import printable
 
 BAD_INPUT, NOBODY_READS = 2, 141
+
+
 LONGEST = 500  # letters of a message: one line
 
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from qlab.machine import bars
+from qlab import runtime as bars
 
 
 class Page(io.StringIO):

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from qlab import calibration, files, models, recipes
-from qlab.measure.doctor.document import Report
-from qlab.measure.doctor.page import write_page
+from qlab.doctor.page import write_page
+from qlab.doctor.report import Report
 from tests.patience import WAIT_LIMIT_S
 
 ROOT = Path(__file__).resolve().parents[1]

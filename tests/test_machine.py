@@ -16,10 +16,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from qlab import calibration, files, graph, machine, measure
-from qlab.machine import identity, probes
-from qlab.machine.runtime import open_session, run
-from qlab.machine.timing import MINIMUM_ROUNDS, interleave, repeats_of
-from qlab.recipes.choosing import choose
+from qlab.machine import card as identity
+from qlab.machine import probes
+from qlab.recipes.choice import choose
+from qlab.runtime import MINIMUM_ROUNDS, interleave, open_session, repeats_of, run
 
 ROOT = Path(__file__).resolve().parents[1]
 VNNI = machine.Card(

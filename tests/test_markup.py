@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from IPython.core.formatters import DisplayFormatter
 
-from qlab import machine, markup
+from qlab import machine
+from qlab import text as markup
 from qlab.graph import Census, Diff
-from qlab.graph.diffing import Change, Node
+from qlab.graph.diff import Change, Node
 from qlab.measure import Comparison, Finding, Findings, LayerError, LayerErrors, NodeTime, Profile, Row
 from tests.course.test_show import contrast
 from tests.measure.doctor.html import Page

@@ -47,7 +47,7 @@ def said(code, home, **changes):
     return subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, env=environment, text=True).strip()
 
 
-@pytest.mark.parametrize("module", ["qlab", "qlab.machine.runtime", "data.build", "tests.bench"])
+@pytest.mark.parametrize("module", ["qlab", "qlab.runtime", "data.build", "tests.bench"])
 def test_each_way_into_the_code_switches_it_off(module, tmp_path):
     assert said(f"import {module}; {SAID}", tmp_path) == "1"
 

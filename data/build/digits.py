@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from data.build import CACHE
-from qlab.models.digits import digit_split
+from qlab.models.catalog import digit_split
 
 CHOICES = ((16, 40), (32, 40))  # (width, epochs)
 BATCH, FOLDS = 64, 5

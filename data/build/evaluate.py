@@ -4,8 +4,8 @@ import numpy as np
 
 from data.build.voices import UNSEEN
 from qlab import models
-from qlab.machine.runtime import open_session
 from qlab.models.face import MOUTH, VECTORS
+from qlab.runtime import open_session
 
 LEVELS = (None, 20, 10, 5, 0)
 # The rows of the card: set, how the voices of the row begin, what the row is called.

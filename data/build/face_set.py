@@ -7,8 +7,8 @@ from tqdm import tqdm
 
 from data.build import CACHE, corpus, grammar, mouths
 from qlab import models
-from qlab.machine.runtime import open_session
 from qlab.models import heads
+from qlab.runtime import open_session
 
 SENTENCES = 6000
 HEADS = 20_000

@@ -8,7 +8,7 @@ watching     a model opened so that the tensors inside show
 ranges       the result, and the file that onnxruntime's quantizer reads
 """
 
-from qlab.calibration.collecting import collect
+from qlab.calibration.collect import Ranges, collect
 from qlab.calibration.histogram import Histogram
 from qlab.calibration.observers import (
     EntropyObserver,
@@ -17,7 +17,6 @@ from qlab.calibration.observers import (
     MseObserver,
     PercentileObserver,
 )
-from qlab.calibration.ranges import Ranges
 
 __all__ = [
     "EntropyObserver",

@@ -9,12 +9,12 @@ Answers, claims and guesses show themselves, as words and colour in Jupyter and 
 """
 
 from qlab.course import lessons, mine, plots, widgets
-from qlab.course.board import progress
-from qlab.course.checking import check
+from qlab.course.check import check
 from qlab.course.claims import FalseClaim, claim
+from qlab.course.explore import choice, explore, range_slider, slider, toggle
 from qlab.course.predictions import predict, settle
+from qlab.course.progress import progress
 from qlab.course.quizzes import question, quiz, right, wrong
-from qlab.course.widgets import choice, explore, range_slider, slider, toggle
 
 __all__ = [
     "FalseClaim",

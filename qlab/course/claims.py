@@ -5,8 +5,7 @@ import os
 import numpy as np
 
 from qlab import machine
-from qlab.course.brief import brief, error_text
-from qlab.course.show import BAD, GOOD, WAITING, Shown, box, rich, strong
+from qlab.course.show import BAD, GOOD, WAITING, Shown, box, brief, error_text, rich, strong
 
 
 class FalseClaim(AssertionError):

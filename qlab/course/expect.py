@@ -8,8 +8,7 @@ import inspect
 
 import numpy as np
 
-from qlab.course.brief import brief, error_text, kind, learner_line, number
-from qlab.course.verdict import Almost, NotYet
+from qlab.course.show import Almost, NotYet, brief, error_text, kind, learner_line, number
 
 
 def call(function, *arguments, name="your function", **keywords):

@@ -12,11 +12,14 @@ To edit a function, load its file into a cell with %load, change it, run it and 
 `mine.adopt("quantize")`. `mine.reset("quantize")` has qlab's again; your text is set aside, never deleted.
 """
 
-from qlab.course import checking, kept, lessons, places
-from qlab.course.show import GOOD, WAITING, Shown, box, rich, strong
-from qlab.course.verdict import ALMOST, PASSED, Verdict
+from qlab.course import check as checking
+from qlab.course import kept, lessons
+from qlab.course import kept as places
+from qlab.course.show import ALMOST, GOOD, PASSED, WAITING, Shown, Verdict, box, rich, strong
 
 _HEADS = ("place", "whose", "file")
+
+
 _said = {}  # place -> the line last shown in this kernel
 
 

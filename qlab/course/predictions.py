@@ -2,9 +2,9 @@
 
 import ipywidgets
 
-from qlab.course import live, store
-from qlab.course.brief import brief
-from qlab.course.show import GOOD, NEARLY, WAITING, Shown, box, plain, rich, strong
+from qlab.course import explore as live
+from qlab.course import progress as store
+from qlab.course.show import GOOD, NEARLY, WAITING, Shown, box, brief, plain, rich, strong
 
 
 def predict(prediction_id, question, options, answer=None):

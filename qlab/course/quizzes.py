@@ -4,7 +4,9 @@ from typing import NamedTuple
 
 import ipywidgets
 
-from qlab.course import lessons, live, store
+from qlab.course import explore as live
+from qlab.course import lessons
+from qlab.course import progress as store
 from qlab.course.show import GOOD, NEARLY, WAITING, Shown, box, plain, rich, strong
 
 

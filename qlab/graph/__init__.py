@@ -12,15 +12,13 @@ invented_feeds  inputs for a model of which only the file is at hand: to time it
 load, nodes, graphs, tensors   a checked ModelProto, and all that is in it
 """
 
-from qlab.graph.counting import Census, census, count, products_of_cast_codes, quantized_by
-from qlab.graph.diffing import Diff, diff
-from qlab.graph.drawing import draw
-from qlab.graph.files import load
+from qlab.graph.census import Census, census, count, products_of_cast_codes, quantized_by
+from qlab.graph.diff import Diff, diff
+from qlab.graph.draw import draw
 from qlab.graph.floating import in_floats
 from qlab.graph.inventing import invented_feeds
+from qlab.graph.model import bodies, graphs, load, nodes, optimized, reads, tensors
 from qlab.graph.operators import is_quantized
-from qlab.graph.optimizing import optimized
-from qlab.graph.walking import bodies, graphs, nodes, reads, tensors
 
 __all__ = [
     "Census",

@@ -7,14 +7,20 @@ import onnx
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from qlab.graph.counting import quantized_by
+from qlab.graph.census import quantized_by
+from qlab.graph.model import bodies, reads
 from qlab.graph.operators import QUANTIZERS
-from qlab.graph.walking import bodies, reads
 from qlab.numerics import kernels
 
 FOLDED = {"Add", "Cast", "DequantizeLinear", "Div", "Mul", "QuantizeLinear", "Reshape", "Sub", "Transpose"}
+
+
 NEVER_NEGATIVE = {"Clip", "Relu", "Sigmoid", "Softmax"}
+
+
 OWN = {"QuantizeLinear": "quantize_linear", "DequantizeLinear": "dequantize_linear"}
+
+
 WITHOUT_INTEGERS = {"MatMulInteger": "MatMul", "ConvInteger": "Conv"}
 
 

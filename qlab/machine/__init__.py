@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 
 from qlab.files import DATA, checked, write_whole
-from qlab.machine.cards import SIGN_PAIRS, Card
+from qlab.machine.card import SIGN_PAIRS, Card
 
 __all__ = ["SIGN_PAIRS", "Card", "cache_folder", "cached", "card", "reference_cards"]
 
@@ -105,7 +105,7 @@ def _cached_name():
     import numpy
     import onnxruntime
 
-    from qlab.machine import identity
+    from qlab.machine import card as identity
 
     parts = {
         "format": Card.FORMAT,

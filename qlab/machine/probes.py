@@ -7,12 +7,12 @@ import onnx
 import onnxruntime
 from onnx import helper, numpy_helper
 
-from qlab.machine import identity
-from qlab.machine.cards import SIGN_PAIRS, Card
-from qlab.machine.runtime import open_session
-from qlab.machine.timing import interleave
+from qlab.machine.card import SIGN_PAIRS, Card, cpu_name
+from qlab.runtime import interleave, open_session, usable_cores
 
 DTYPES = {"u8": np.uint8, "s8": np.int8, "float32": np.float32}
+
+
 ROWS, DEPTH, COLUMNS = 128, 512, 512  # the weights fit in a core's own cache: the product is bound by arithmetic
 
 
@@ -20,9 +20,9 @@ def measure(name=None, note=""):
     """A fresh card of this machine, in under 5 s. `name` replaces the CPU's own."""
     speed, float32_gflops = time_products()
     return Card(
-        name=name or identity.cpu_name(),
+        name=name or cpu_name(),
         platform=f"{platform.system()} {platform.machine()}",
-        cores=identity.usable_cores(),
+        cores=usable_cores(),
         versions={
             "onnxruntime": onnxruntime.__version__,
             "numpy": np.__version__,

@@ -10,17 +10,14 @@ diagnose      why a quantized model is slow or inexact, and what mends it
 >>> measure.diagnose("model.onnx", "model.int8.onnx", feed)  # doctest: +SKIP
 """
 
-from qlab.measure.compare import compare
-from qlab.measure.comparison import Comparison, Row
-from qlab.measure.diagnosing import CODES, diagnose, findings_of
-from qlab.measure.examining import Examination, examine
-from qlab.measure.finding import Finding, Findings
-from qlab.measure.layer_rows import LayerError, LayerErrors
-from qlab.measure.layers import layer_errors
-from qlab.measure.ledger import Ledger, ledger
-from qlab.measure.predicting import Prediction, predict
-from qlab.measure.profiles import NodeTime, Profile
-from qlab.measure.profiling import profile
+from qlab.measure.compare import Comparison, Row, compare
+from qlab.measure.diagnosis.diagnose import CODES, diagnose, findings_of
+from qlab.measure.diagnosis.examination import Examination, examine
+from qlab.measure.diagnosis.finding import Finding, Findings
+from qlab.measure.layer_errors import LayerError, LayerErrors, layer_errors
+from qlab.measure.predict import Prediction, predict
+from qlab.measure.profile import Ledger, Profile, ledger, profile
+from qlab.measure.trace import NodeTime
 
 __all__ = [
     "CODES", "Comparison", "Examination", "Finding", "Findings", "LayerError", "LayerErrors", "Ledger", "NodeTime",

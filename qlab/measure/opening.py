@@ -4,9 +4,11 @@ from onnx import TensorProto
 
 from qlab import graph
 from qlab.graph.operators import QUANTIZERS
-from qlab.machine.runtime import open_session
+from qlab.runtime import open_session
 
 PER_CHANNEL_SINCE = 13  # opset of a QuantizeLinear with an axis
+
+
 SINCE = {  # opset of a QuantizeLinear with codes of that type
     **dict.fromkeys((TensorProto.FLOAT8E4M3FN, TensorProto.FLOAT8E5M2), 19),
     **dict.fromkeys((TensorProto.INT16, TensorProto.UINT16, TensorProto.INT4, TensorProto.UINT4), 21),

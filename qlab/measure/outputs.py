@@ -1,14 +1,353 @@
-"""Compare what two models answer to the same feeds, where it counts."""
+"""Signal and error of an approximation that arrives in parts, none of which is kept.
+
+Positions that a feed marks as padding: what a model answers there, nobody reads.
+
+Compare what two models answer to the same feeds, where it counts."""
 
 import math
+import re
+from collections import Counter
+from dataclasses import dataclass
 
 import numpy as np
 
+from qlab.graph.network import Network
 from qlab.graph.operators import COUNTING
-from qlab.measure.network import Network
-from qlab.measure.pooled import PooledError, is_float
+from qlab.text import decibels
+
+RANDOM_WEIGHTS = "random weights: latency only"
+
+
+def has_random_weights(session):
+    """Whether the model of `session` is marked as filled with noise: fit for timing, its answers without meaning."""
+    return session.get_modelmeta().custom_metadata_map.get("qlab.weights") == "random"
+
+
+MASK = -9_000  # attention masks write -10000, or far lower, where softmax is to see nothing
+
+
+FEWEST = 8  # numbers of a part that can be told from luck
+
+
+HARMLESS = 20  # softmax gives what lies this far below all others less than 3e-9 of their weight
+
+
+MISPLACED = "has NaN or infinity where the reference has not, or the reverse"
+
+
+NOTHING_FINITE = "has no finite value"
+
+
+BLOCK = 8_192  # numbers widened at a time: they stay in the processor's cache, and BLAS in one thread
+
+
+@dataclass(frozen=True)
+class Part:
+    """One channel of a tensor, or one slice along its last axis, and how much of it is left.
+
+    >>> str(Part("detections", 2, 4, 3, 0.0))
+    'detections[:, :, 4] 0.0 dB'
+    """
+
+    tensor: str
+    axis: int
+    index: int
+    dimensions: int
+    sqnr_db: float
+
+    def __str__(self):
+        place = ", ".join(str(self.index) if axis == self.axis else ":" for axis in range(self.dimensions))
+        return f"{self.tensor}[{place}] {decibels(self.sqnr_db)} dB"
+
+
+class PooledError:
+    """The error of several arrays together: sums of squares, so that it is that of all of them laid end to end.
+
+    >>> error = PooledError()
+    >>> error.add(np.float32([3, 4]), np.float32([3, 4.5]))
+    >>> error.db
+    20.0
+
+    Infinite or NaN values that both have alike (masked positions) are left out; where they differ, there is no SQNR.
+    parts   whether `worst_part` will be asked for: without, large arrays are added several times as fast
+    size    how many numbers were compared, left out or not
+    remark  why there is no SQNR, or the empty text
+    """
+
+    def __init__(self, *, parts=True):
+        self._with_parts = parts
+        self.size, self._compared, self._signal, self._noise, self._misplaced = 0, 0, 0.0, 0.0, False
+        self._parts = {}  # {(axis, dimensions): energies of each part's signal and noise, or None}
+        self._numbers = Counter()  # {(axis, dimensions): how many numbers each of these parts has}
+
+    def add(self, reference, approximation, *, masks=False, counted=True):
+        """Count two arrays of one shape; with `masks`, positions that a finite attention mask fills are left out.
+
+        counted  True, or an array of booleans that fits: positions that do not count are left out as well
+        """
+        self.size += reference.size
+        if counted is True and not self._with_parts and not (masks and reference.min(initial=0) <= MASK):
+            signal, noise = _energies(reference.ravel(), approximation.ravel())
+            if math.isfinite(signal + noise):  # so every number is finite, and counts
+                self._count(reference.size, signal, noise)
+                return
+        reference, approximation = reference.astype(np.float64), approximation.astype(np.float64)
+        finite = np.isfinite(reference)
+        outside = counted & ~finite
+        self._misplaced |= not np.array_equal(reference[outside], approximation[outside], equal_nan=True)
+        counted = counted & finite
+        if masks:
+            counted &= ~_masked(reference, approximation)
+        if self._with_parts:
+            error = np.subtract(reference, approximation, where=counted, out=np.zeros_like(reference))
+            self._add_parts(np.where(counted, reference, 0), error)
+        reference, approximation = reference[counted], approximation[counted]
+        self._misplaced |= not np.isfinite(approximation).all()
+        self._count(reference.size, *_energies(reference, approximation))
+
+    def _count(self, size, signal, noise):
+        if not self._misplaced:
+            self._compared += size
+            self._signal += signal
+            self._noise += noise
+
+    def _add_parts(self, signal, error):
+        for axis in {1, signal.ndim - 1} if signal.ndim > 1 else ():
+            others = tuple(other for other in range(signal.ndim) if other != axis)
+            sums = np.stack([np.square(x).sum(axis=others) for x in (signal, error)])
+            self._numbers[axis, signal.ndim] += signal.size // max(signal.shape[axis], 1)
+            known = self._parts.setdefault((axis, signal.ndim), np.zeros_like(sums))
+            fits = known is not None and known.shape == sums.shape
+            self._parts[axis, signal.ndim] = known + sums if fits else None  # an axis that changes length is time
+
+    def worst_part(self, tensor):
+        """The Part of `tensor` that lost most, along axis 1 or the last, or None.
+
+        A part of zeros is none, nor one of so few numbers that all may be small by luck.
+        """
+        found = []
+        if self.remark:
+            return None
+        for (axis, dimensions), sums in self._parts.items():
+            few = self._numbers[axis, dimensions] < FEWEST
+            if sums is None or few or not (told := sums[0] > 0).any():
+                continue
+            with np.errstate(divide="ignore"):
+                db = np.where(told, 10 * np.log10(np.divide(*sums, where=told, out=np.ones_like(sums[0]))), np.inf)
+            found.append(Part(tensor, axis, int(np.argmin(db)), dimensions, float(db.min())))
+        return min(found, key=lambda part: part.sqnr_db, default=None)
+
+    @property
+    def remark(self):
+        if self._misplaced:
+            return MISPLACED
+        return "" if self._compared else NOTHING_FINITE
+
+    @property
+    def db(self):
+        """SQNR in dB: inf where nothing differs, -inf for an error on a reference of zeros, NaN where `remark` is."""
+        if self.remark:
+            return math.nan
+        if not self._noise:
+            return math.inf
+        return 10 * math.log10(self._signal / self._noise) if self._signal else -math.inf
+
+
+def energy(x):
+    """The sum of the squares of a flat array."""
+    return sum(float(part @ part) for part in _blocks(x))
+
+
+def _energies(reference, approximation):
+    """The same of an array, and of what the other one errs."""
+    signal = noise = 0.0
+    with np.errstate(invalid="ignore", over="ignore"):
+        for part, other in zip(_blocks(reference), _blocks(approximation), strict=True):
+            error = part - other
+            signal, noise = signal + float(part @ part), noise + float(error @ error)
+    return signal, noise
+
+
+def _blocks(x):
+    for start in range(0, x.size, BLOCK):
+        yield x[start : start + BLOCK].astype(np.float64)
+
+
+def is_float(array):
+    """Whether an array holds floats, bfloat16 included."""
+    return array.dtype.kind == "f" or array.dtype.name == "bfloat16"
+
+
+def _masked(reference, approximation):
+    """Where both hold what softmax turns into 0: a mask's -10000 would otherwise drown the scores beside it."""
+    masked = reference <= MASK
+    rest = reference[~masked & np.isfinite(reference)]
+    if not masked.any() or not rest.size or np.abs(rest).max() > -MASK / 10:  # large numbers throughout: no mask
+        return np.zeros_like(masked)
+    return masked & (approximation <= rest.min() - HARMLESS)
+
+
+SAME = 1e-4  # of an output's largest number
+
+
+OVER_THE_EDGE = 0.25  # of the positions that are no padding: more than these no convolution changes
+
+
+NAMED = re.compile("mask|len", re.I)
+
+
+def counted_places(run, feeds, reference):
+    """For each feed, {output: booleans that fit it, False where the feed marks padding}; nothing where it marks none.
+
+    run        gives {output: array} of the reference for a feed; `reference` is what it gave for each of `feeds`
+
+    Padding stands at the end, or the beginning, of each row. It is marked by an input of two values, one of them
+    zero, [batch, time], such as attention_mask, or by lengths, integers [batch]. Neither name nor type tells
+    (token_type_ids are zeros and ones too, and some masks have ones where they hide), so it is tried, on the first feed
+    that could have some:
+
+    1. Other content in the padding changes what is answered there, and not elsewhere, but for positions next to it,
+       since a convolution looks over the edge.
+    2. With nothing marked, the answers elsewhere change; where they cannot, as in a causal model, the name decides.
+    An output's time may be shorter or longer than the input's, and its axis is the second or the last.
+    """
+    places = [{} for _ in feeds]
+    for name in feeds[0]:
+        for marking in _markings(name, feeds):
+            at = next((at for at, mark in enumerate(marking) if mark is not None), None)
+            if at is None:
+                continue
+            axes = _padded_axes(run, feeds[at], reference[at], name, *marking[at])
+            for mark, here, answers in zip(marking, places, reference, strict=True):
+                if mark is not None:
+                    shown = {
+                        output: _shown(mark[0], answers[output].shape, axis)
+                        for output, axis in axes.items()
+                        if len(answers[output]) == len(mark[0])
+                    }
+                    here |= {output: here.get(output, True) & one for output, one in shown.items()}
+            if axes:
+                break
+    return places
+
+
+def _markings(name, feeds):
+    """Ways in which the input could mark padding: for each feed (booleans [batch, time], the input marking none)."""
+    for hiding in (0, 1):
+        yield [_mask(feed.get(name), hiding) for feed in feeds]
+    for axis in (1, -1):
+        yield [_lengths(name, feed, axis) for feed in feeds]
+
+
+def _mask(array, hiding):
+    if not _is_array(array) or array.dtype.kind not in "iubf" or array.ndim < 2:
+        return None
+    if array.size != len(array) * max(array.shape[1:]):
+        return None
+    values = np.unique(array)
+    if values.size != 2 or not (values == 0).any():
+        return None
+    hidden = (array == values[hiding]).reshape(len(array), -1)
+    return (hidden, np.full_like(array, values[1 - hiding])) if _at_an_edge(hidden) else None
+
+
+def _lengths(name, feed, axis):
+    array = feed.get(name)
+    if not _is_array(array) or array.dtype.kind not in "iu" or array.ndim > 1 or not array.size or array.min() < 1:
+        return None
+    for other in filter(_is_array, feed.values()):
+        if other.ndim > 1 and other.shape[0] == array.size and other.shape[axis] >= array.max() > 1:
+            time = other.shape[axis]
+            hidden = np.arange(time) >= array.reshape(-1, 1)
+            return (hidden, np.full_like(array, time)) if hidden.any() else None
+    return None
+
+
+def _is_array(value):
+    return isinstance(value, np.ndarray)
+
+
+def _at_an_edge(hidden):
+    """Whether each row hides none, its end, or its beginning, and shows something."""
+    steps = np.diff(hidden.astype(int), axis=1)
+    return bool(((steps != 0).sum(axis=1) <= 1).all() and not hidden.all(axis=1).any())
+
+
+def _padded_axes(run, feed, reference, name, hidden, unmarked):
+    """{output: the axis of its time} of the outputs that have padding; {} where it is none."""
+    try:
+        refilled, unmasked = run(_refilled(feed, name, hidden)), run(feed | {name: unmarked})
+    except ValueError:
+        return {}
+    axes, is_used = {}, bool(NAMED.search(name))
+    padded = hidden.any(axis=1)
+    arrays = {output: x for output, x in reference.items() if _is_array(x) and x.ndim > 1 and x.dtype.kind in "fiub"}
+    for output, expected in arrays.items():
+        changed, moved = (_differs(expected, other[output]) for other in (refilled, unmasked))
+        axis = _time_axis(expected, changed, hidden)
+        if axis is None:
+            is_used |= bool(moved.any())
+        else:
+            axes[output] = axis
+            is_used |= _shares(moved[padded], hidden[padded], axis)[0] > 0.5
+    times = {arrays[output].shape[:2] for output, axis in axes.items() if axis == 1}
+    axes |= {output: 1 for output, x in arrays.items() if x.shape[:2] in times}  # labels may not change
+    return axes if is_used else {}
+
+
+def _time_axis(expected, changed, hidden):
+    """The axis of an output along which what is hidden changed it, and only there or next to it; or None."""
+    for axis in dict.fromkeys((1, expected.ndim - 1)):
+        if len(expected) == len(hidden) and expected.shape[axis] > 1:
+            others = tuple(at for at in range(1, expected.ndim) if at != axis)
+            silent = (expected == 0).all(axis=others, keepdims=True) & bool(others)  # a mask may end as a factor
+            elsewhere, inside = _shares(changed, hidden, axis)[0], _shares(changed | silent, hidden, axis)[1]
+            padded = changed.any(axis=others) | ~_shown(hidden, expected.shape, axis).reshape(len(hidden), -1)
+            if elsewhere < OVER_THE_EDGE and inside > 0.5 and _at_an_edge(padded):
+                return axis
+    return None
+
+
+def _shares(changed, hidden, axis):
+    """The shares of the positions that changed, of those shown and of those hidden."""
+    shown = _shown(hidden, changed.shape, axis).reshape(len(changed), -1)
+    other = tuple(at for at in range(changed.ndim) if at not in (0, axis))
+    changed = changed.any(axis=other)
+    return [changed[places].mean() if places.any() else 0.0 for places in (shown, ~shown)]
+
+
+def _refilled(feed, name, hidden):
+    """The feed with content that counts, over again, in the padding of every other input that has this time."""
+    filled = dict(feed)
+    for other, array in feed.items():
+        axis = next(
+            (at for at in (1, -1) if _is_array(array) and array.ndim > 1 and array.shape[at] == hidden.shape[1]), None
+        )
+        if other == name or axis is None or len(array) != len(hidden) or np.isin(array, (0, 1)).all():
+            continue
+        filled[other] = array.copy()
+        for row, marked in zip(np.moveaxis(filled[other], axis, 1), hidden, strict=True):
+            shown, places = np.flatnonzero(~marked), np.flatnonzero(marked)
+            row[places] = row[np.resize(shown, places.size)]
+    return filled
+
+
+def _differs(expected, other):
+    """Where they differ; everywhere if the shapes do."""
+    if expected.shape != other.shape:
+        return np.ones(expected.shape, bool)
+    finite = np.where(np.isfinite(expected), np.abs(expected), 0)
+    return ~np.isclose(expected, other, rtol=0, atol=SAME * finite.max(initial=0), equal_nan=True)
+
+
+def _shown(hidden, shape, axis):
+    """Booleans that fit an output of this shape, whose time is `axis`: False where it comes from hidden positions."""
+    places = np.arange(shape[axis]) * hidden.shape[1] // shape[axis]
+    return ~hidden[:, places].reshape([size if at in (0, axis) else 1 for at, size in enumerate(shape)])
+
 
 LOST_DB, HIDDEN_DB = 15.0, 20.0  # a part that keeps less than this, and so much less than the whole, is remarked on
+
 
 OTHER_NUMBER, DIFFERS = "other number of", "differs"
 

@@ -9,13 +9,23 @@ from qlab.measure.outputs import output_quality
 from qlab.text import decibels, figures
 
 STEPS = 32  # or as many as there are feeds
+
+
 QUARTER = 4
+
+
 STATE = re.compile(r"state|cache|hidden|past|mem|context|buf|cell|prev|rnn|gru|lstm|^[hc][x0]?$|^[hc]_0$")
+
+
 AROUND = (  # what exporters put around the name of a state to name its next value; "r_" is WeNet's
     ("", "n"), ("", "out"), ("", "output"), ("", "next"), ("", "new"),
     ("new", ""), ("r", ""), ("out", ""), ("output", ""), ("next", ""), ("updated", ""),
 )  # fmt: skip
+
+
 INSTEAD = (("pastkeyvalues", "present"), ("past", "present"), ("prev", "next"), ("prev", "new"), ("old", "new"))
+
+
 ENDS, WORDS = (("0", "n"), ("x", "y")), {"in": "out", "input": "output", "inputs": "outputs"}
 
 

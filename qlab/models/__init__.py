@@ -10,10 +10,10 @@ size, random weights, latency only: "conformer_full" and "face_unet_full".
 
 from pathlib import Path
 
-from qlab.models.catalog import checked, lent
-from qlab.models.digits import digit_split
+from qlab.files import checked
+from qlab.models.catalog import digit_split, lent
 from qlab.models.face import Frame, face_frames, mouth_opening, mouth_psnr
-from qlab.models.filled import example_feed, filled_path
+from qlab.models.full_size import example_feed, filled_path
 from qlab.models.speech import Utterance, features, feed, transcribe, units, utterances, wer, word_errors
 
 __all__ = [

@@ -13,19 +13,27 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from qlab.machine.bars import bar
-from qlab.machine.runtime import open_session
+from qlab.files import Array, checked
 from qlab.models import heads
-from qlab.models.catalog import checked
-from qlab.models.kept import kept
+from qlab.models.catalog import kept
 from qlab.models.speech import Utterance, feed, utterances
-from qlab.types import Array
+from qlab.runtime import bar, open_session
 
 SPLITS = ("calibration", "test")
+
+
 VECTORS = 16  # of the conformer's output, around a moment: 0.64 s
+
+
 MOUTH = (slice(54, 90), slice(28, 68))  # rows and columns of a picture within which every mouth stays
+
+
 EVERY = {"calibration": 4, "test": 1}  # vectors from one shown moment to the next
+
+
 MOUTH_UNITS = 100  # in which data/face holds heads.Pose.mouth, as int8
+
+
 SEED = 43
 
 

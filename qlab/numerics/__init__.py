@@ -13,6 +13,7 @@ Read in this order:
 `qparams` and `dtypes` hold what these share.
 """
 
-from qlab.numerics import affine, clipping, codebook, granularity, kernels, metrics, saturation
+from qlab.numerics import affine, codebook, granularity, kernels, metrics, saturation
+from qlab.numerics import affine as clipping
 
 __all__ = ["affine", "clipping", "codebook", "granularity", "kernels", "metrics", "saturation"]

@@ -18,10 +18,10 @@ A result is run on a feed and compared to fp32 before it is written; `.notes` sa
 What is not said is read from the machine card: the fastest sign pair that gives right answers on this machine.
 """
 
-from qlab.recipes.choosing import Choice
+from qlab.recipes.choice import Choice
 from qlab.recipes.dynamic import dynamic
 from qlab.recipes.hybrid import hybrid
-from qlab.recipes.preparing import prepare
+from qlab.recipes.job import prepare
 from qlab.recipes.quantized import Quantized
 from qlab.recipes.static import static
 

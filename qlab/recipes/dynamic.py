@@ -6,16 +6,17 @@ from onnx import TensorProto
 from onnxruntime.quantization.registry import IntegerOpsRegistry
 
 from qlab import machine
-from qlab.machine import Card
-from qlab.recipes.choosing import check_names, choose
-from qlab.recipes.excluding import excluded
-from qlab.recipes.job import job
+from qlab.files import CodeType, ModelPath, Names
+from qlab.machine.card import Card
+from qlab.recipes.choice import check_names, choose
+from qlab.recipes.job import excluded, job
 from qlab.recipes.quantized import Quantized
-from qlab.recipes.quantizing import quantized_dynamically
+from qlab.recipes.quantizers import quantized_dynamically
 from qlab.text import figures
-from qlab.types import CodeType, ModelPath, Names
 
 LARGE_SHARE = 0.2  # of the file
+
+
 OP_TYPES = {*IntegerOpsRegistry, "Gemm"}
 
 

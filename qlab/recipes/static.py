@@ -1,26 +1,19 @@
 """Static quantization: weights and activations ahead of time, from a few representative feeds."""
 
+import onnx
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
-from qlab.graph.operators import NO_INTEGER_KERNEL
-from qlab.machine import Card
-from qlab.recipes.calibrating import check_request, ranges_for
-from qlab.recipes.choosing import check_names, choose
-from qlab.recipes.excluding import (
-    NEEDED,
-    around_masks,
-    excluded,
-    in_float,
-    of_small_numbers,
-    of_unlike_sizes,
-    without_range,
-)
-from qlab.recipes.job import job
+from qlab.files import CodeType, Method, ModelPath, Names, RangesOf, Reader
+from qlab.graph.operators import FLOAT_PRODUCTS, NO_INTEGER_KERNEL
+from qlab.machine.card import Card
+from qlab.recipes.choice import check_names, choose
+from qlab.recipes.job import NEEDED, check_request, excluded, in_float, job, of_small_numbers, ranges_for, without_range
 from qlab.recipes.quantized import Quantized
-from qlab.recipes.quantizing import quantized_statically
-from qlab.types import CodeType, Method, ModelPath, Names, RangesOf, Reader
+from qlab.recipes.quantizers import quantized_statically
 
 OP_TYPES = {*QDQRegistry, *QLinearOpsRegistry}
+
+
 DEFAULT_OP_TYPES = OP_TYPES - NO_INTEGER_KERNEL  # Q/DQ makes slower and less exact floats of those
 
 
@@ -83,3 +76,55 @@ def _check_op_types(op_types):
     if not op_types or not set(op_types) <= OP_TYPES:
         raise ValueError(f"op_types is {op_types!r}; expected None, or some of {sorted(OP_TYPES)}, in a tuple")
     return set(op_types)
+
+
+WIDEST_SPAN = 255.0  # of what a Softmax reads: steps of 1, each a factor of e in the result
+
+
+def around_masks(work, ranges, op_types):
+    """{name: why} of each Softmax whose scores no code could tell apart, and of what made their range so wide.
+
+    Such is what a mask of -10000 or of the lowest float does, added or chosen: 255 codes from there to the scores. Wide
+    tensors are followed back from the Softmax; products stay integer products, since a mask is none.
+    """
+    nodes = list(onnx.load(work.prepared, load_external_data=False).graph.node)
+    producers = {name: node for node in nodes for name in node.output}
+    reasons, seen = {}, set()
+    for softmax in (node for node in nodes if node.op_type == "Softmax" and _is_wide(ranges, node.input[0])):
+        todo = [softmax]
+        while todo:
+            node = todo.pop()
+            if node.name in seen or node.op_type in FLOAT_PRODUCTS:
+                continue
+            seen.add(node.name)
+            if node.op_type in op_types:
+                reasons[node.name] = f"{softmax.input[0]!r}, what {softmax.name!r} reads, is masked"
+            todo += [producers[name] for name in node.input if name in producers and _is_wide(ranges, name)]
+    return reasons
+
+
+def of_unlike_sizes(work, ranges, op_types):
+    """{name: why} of each Concat and sum whose one scale would leave some of its numbers without codes, see `Joins`.
+
+    With it stays in float what reads it and is no product: that would ask for codes of the same tensor.
+    """
+    nodes = onnx.load(work.prepared, load_external_data=False).graph.node
+    crowded, reasons = {}, {}
+    for node in nodes:
+        from_join = next((crowded[name] for name in node.input if name in crowded), "")
+        why = from_join or next((f"{name!r}: {why}" for name in node.output[:1] if (why := _crowded(ranges, name))), "")
+        if not why or node.op_type in FLOAT_PRODUCTS or (from_join and node.op_type not in op_types):
+            continue
+        if node.op_type in op_types:
+            reasons[node.name] = why
+        crowded |= dict.fromkeys(node.output, why)
+    return reasons
+
+
+def _crowded(ranges, name):
+    return ranges.joins.crowded(name, *map(float, ranges[name])) if name in ranges else ""
+
+
+def _is_wide(ranges, name):
+    low, high = ranges.get(name, (0.0, 0.0))
+    return float(high) - float(low) > WIDEST_SPAN

@@ -24,7 +24,7 @@ from onnxruntime.quantization import CalibrationDataReader
 from onnxruntime.quantization.calibrate import CalibrationMethod, HistogramCollector, create_calibrator
 
 from qlab import calibration, models
-from qlab.calibration.watching import WatchedModel
+from qlab.calibration.collect import WatchedModel
 
 ROUNDS = 7
 BINS = 2048

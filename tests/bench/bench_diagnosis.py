@@ -17,7 +17,7 @@ from onnxruntime.quantization import quantize_dynamic
 from tqdm import tqdm
 
 from qlab import machine, measure, models, recipes
-from qlab.measure.profiling import profile_models
+from qlab.measure.profile import profile_models
 from tests.bench.bench_recipes import ARTIFACTS, TYPES, by_hand_static, face_reader, speech_reader
 
 MOST = 0.2  # how far the costs may be from the saving, in the median of the sittings

@@ -16,8 +16,8 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 
 from qlab import graph, machine, measure, models, recipes
 from qlab.course import plots
-from qlab.machine.runtime import open_session
 from qlab.models.face import MOUTH
+from qlab.runtime import open_session
 
 ARTIFACTS = Path(__file__).resolve().parents[2] / ".artifacts" / "bench"
 ARTICLE = "article: static S8S8"

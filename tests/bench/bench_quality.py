@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from qlab import machine, models, recipes
-from qlab.machine.runtime import open_session
+from qlab.runtime import open_session
 
 ARTIFACTS = Path(__file__).resolve().parents[2] / ".artifacts" / "bench"
 RESAMPLES = 10_000

@@ -16,7 +16,7 @@ from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, q
 
 from qlab import calibration, graph, machine, measure, models, recipes
 from qlab.course import plots
-from qlab.measure.verdict import speedup_interval
+from qlab.measure.compare import speedup_interval
 
 ROOT = Path(__file__).resolve().parents[2]
 ARTIFACTS, STORY = ROOT / ".artifacts" / "bench", ROOT / ".github" / "story.png"

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qlab.calibration import Histogram
-from qlab.calibration.choosing import (
+from qlab.calibration.clipping import (
     divergences,
     least_divergence_range,
     least_error_range,
@@ -16,8 +16,7 @@ from qlab.calibration.choosing import (
     squared_errors,
     symmetric_range,
 )
-from qlab.numerics.affine import fake_quantize, qparams_from_range
-from qlab.numerics.clipping import mse_range
+from qlab.numerics.affine import fake_quantize, mse_range, qparams_from_range
 from qlab.numerics.granularity import PerAxis
 
 RNG = np.random.default_rng(5)

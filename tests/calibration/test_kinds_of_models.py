@@ -6,7 +6,7 @@ import pytest
 from onnx import helper
 
 from qlab import calibration, models
-from qlab.calibration.collecting import METHODS
+from qlab.calibration.collect import METHODS
 from tests.calibration.models import BOOL, FLOAT, HALF, INT64, WIDTH, feeds, linear, save, value
 
 

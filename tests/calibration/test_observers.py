@@ -16,10 +16,10 @@ from qlab.calibration import (
     MovingAverageObserver,
     MseObserver,
     PercentileObserver,
-    choosing,
     histogram,
     observers,
 )
+from qlab.calibration import clipping as choosing
 
 ALL = [MinMaxObserver, MovingAverageObserver, PercentileObserver, MseObserver, EntropyObserver]
 ARRAYS = arrays.arrays(np.float32, st.integers(1, 30), elements=st.floats(-1e6, 1e6, width=32))

@@ -11,7 +11,7 @@ from onnxruntime.quantization import QuantType, quantize_static
 
 from qlab import calibration
 from qlab.calibration import Ranges
-from qlab.calibration.joins import Joins
+from qlab.calibration.observers import Joins
 from qlab.numerics.affine import qparams_from_range
 from tests.calibration.models import Reader, feeds, linear
 

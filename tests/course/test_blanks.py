@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from qlab.course import check
-from qlab.course.blanks import blank_part
+from qlab.course.check import blank_part
 
 
 def only_ellipsis(x): ...

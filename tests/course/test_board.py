@@ -1,6 +1,7 @@
 """One picture of what is done."""
 
-from qlab.course import check, lessons, predict, progress, settle, store
+from qlab.course import check, lessons, predict, progress, settle
+from qlab.course import progress as store
 
 
 def texts(figure):

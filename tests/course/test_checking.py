@@ -7,10 +7,11 @@ import warnings
 import numpy as np
 import pytest
 
-from qlab.course import check, lessons, store
-from qlab.course.checking import PRINTED_LIMIT
+from qlab.course import check, lessons
+from qlab.course import progress as store
+from qlab.course.check import PRINTED_LIMIT
 from qlab.course.expect import call, expect_equal
-from qlab.course.verdict import Almost
+from qlab.course.show import Almost
 
 
 class Unprintable(Exception):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from qlab.course import expect
-from qlab.course.verdict import Almost, NotYet
+from qlab.course.show import Almost, NotYet
 
 
 def refusal(function, *arguments, **keywords):

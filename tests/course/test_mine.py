@@ -11,7 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from qlab.course import check, kept, lessons, mine, places, store
+from qlab.course import check, kept, lessons, mine
+from qlab.course import kept as places
+from qlab.course import progress as store
 from qlab.course.expect import call, expect_equal
 from tests.course.test_standalone import run_cell
 from tests.patience import WAIT_LIMIT_S

@@ -9,8 +9,8 @@ from onnx import TensorProto, helper, load, numpy_helper, save
 from qlab import machine, models
 from qlab.course import check
 from qlab.course.lessons import n00
-from qlab.course.plots import lesson00
-from qlab.machine.runtime import open_session
+from qlab.course.lessons import n00 as lesson00
+from qlab.runtime import open_session
 
 SOLUTION = {"model", "method", "input shape", "cpu", "threads", "versions", "dtypes", "op types", "spread"}
 OTHERS = set(n00.FACTS) - SOLUTION

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from qlab.course import check
 from qlab.course.lessons import find, n01
-from qlab.course.plots import lesson01
-from qlab.machine.runtime import run_operator
+from qlab.course.lessons import n01 as lesson01
 from qlab.numerics.affine import fake_quantize, qparams_from_range
+from qlab.runtime import run_operator
 
 SCALES = st.floats(2**-10, 10, width=32).map(np.float32)
 CODES = st.integers(0, 255).map(np.uint8)

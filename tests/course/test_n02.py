@@ -18,8 +18,8 @@ from onnxruntime.quantization.quant_utils import (
 from qlab import machine
 from qlab.course import check
 from qlab.course.lessons import n02
-from qlab.course.plots import lesson02
-from qlab.machine.runtime import run_operator
+from qlab.course.lessons import n02 as lesson02
+from qlab.runtime import run_operator
 
 
 @pytest.mark.slow

@@ -11,9 +11,9 @@ from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
 from qlab import PerAxis, choose_qparams, fake_quantize, sqnr_db
 from qlab.course import check
+from qlab.course.explore import ends
 from qlab.course.lessons import n03
-from qlab.course.plots import lesson03
-from qlab.course.widgets import ends
+from qlab.course.lessons import n03 as lesson03
 from qlab.numerics.codebook import Codebook, normal_float, powers_of_two
 
 NF4 = normal_float(4).levels

@@ -8,10 +8,10 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 from qlab import PerAxis, PerBlock, PerTensor, choose_qparams, quantize, sqnr_db
-from qlab.course.checking import judge
+from qlab.course.check import judge
 from qlab.course.lessons import n04
-from qlab.course.plots import lesson04
-from qlab.machine.runtime import run_operator
+from qlab.course.lessons import n04 as lesson04
+from qlab.runtime import run_operator
 
 LINEAR = "(float[a, b] x, float[b, c] w) => (float[a, c] y) { y = MatMul(x, w) }"
 CONV = "(float[a, b, c, d] x, float[e, f, g, h] w) => (float[i, j, k, l] y) { y = Conv(x, w) }"

@@ -5,10 +5,10 @@ import onnx
 import pytest
 
 from qlab import calibration, models, recipes
-from qlab.calibration.choosing import divergences
-from qlab.course.checking import judge
+from qlab.calibration.clipping import divergences
+from qlab.course.check import judge
 from qlab.course.lessons import n05
-from qlab.course.plots import lesson05
+from qlab.course.lessons import n05 as lesson05
 from qlab.numerics.metrics import paired_bootstrap
 
 

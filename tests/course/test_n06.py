@@ -9,9 +9,9 @@ from onnx import numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
 from qlab import models, sqnr_db
-from qlab.course.checking import judge
+from qlab.course.check import judge
 from qlab.course.lessons import n06
-from qlab.course.plots import lesson06
+from qlab.course.lessons import n06 as lesson06
 from qlab.numerics import kernels
 from qlab.numerics.saturation import can_saturate, largest_safe_k, vpmaddubsw_matmul
 

@@ -8,9 +8,9 @@ import onnxruntime
 import pytest
 
 from qlab import graph, models
-from qlab.course.checking import judge
+from qlab.course.check import judge
 from qlab.course.lessons import n07
-from qlab.course.plots import lesson07
+from qlab.course.lessons import n07 as lesson07
 from qlab.numerics.kernels import conv_integer, dynamic_quantize_linear, matmul_integer
 
 SETTINGS = {"article": "u8", "MatMul only": "s8"}

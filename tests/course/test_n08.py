@@ -9,9 +9,9 @@ import onnxruntime
 import pytest
 
 from qlab import models, sqnr_db
-from qlab.course.checking import judge
+from qlab.course.check import judge
 from qlab.course.lessons import n08
-from qlab.course.plots import lesson08
+from qlab.course.lessons import n08 as lesson08
 
 ON_X86 = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="what x86 does with signed codes")
 

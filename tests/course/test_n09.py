@@ -7,9 +7,9 @@ import onnx
 import pytest
 
 from qlab import graph, machine, measure, models
-from qlab.course.checking import judge
+from qlab.course.check import judge
 from qlab.course.lessons import n09
-from qlab.course.plots import lesson09
+from qlab.course.lessons import n09 as lesson09
 
 
 def hurried(candidates, rounds, clock):

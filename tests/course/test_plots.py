@@ -13,7 +13,7 @@ from PIL import Image
 
 from qlab import palette
 from qlab.course import plots
-from qlab.course.plots import faces
+from qlab.course.plots import media as faces
 from qlab.models import Utterance
 from qlab.numerics.affine import qparams_from_range
 
@@ -172,7 +172,7 @@ def test_levels_bear_their_codes_and_the_zero_point_keeps_its_room():
 
 
 def test_the_spectrogram_finds_a_tone_at_its_frequency():
-    from qlab.course.plots.inputs import spectrogram
+    from qlab.course.plots.media import spectrogram
 
     decibels = spectrogram(np.sin(2 * np.pi * 1000 * np.arange(16_000) / 16_000), 400, 160)
     assert decibels.shape == (98, 201)

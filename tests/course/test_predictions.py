@@ -2,7 +2,8 @@
 
 import pytest
 
-from qlab.course import predict, settle, store
+from qlab.course import predict, settle
+from qlab.course import progress as store
 
 QUESTION, OPTIONS = "Dynamic int8 will be", ["faster", "slower", "cannot <b>tell</b>"]
 

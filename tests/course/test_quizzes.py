@@ -2,7 +2,8 @@
 
 import pytest
 
-from qlab.course import question, quiz, right, store, wrong
+from qlab.course import progress as store
+from qlab.course import question, quiz, right, wrong
 
 ASKED = [
     question("Rounding errs by at most", wrong("scale", "the whole <step>"), right("scale / 2", "the nearest mark")),

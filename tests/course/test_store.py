@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from qlab.course import store
+from qlab.course import progress as store
 from tests.patience import WAIT_LIMIT_S
 
 ROOT = Path(__file__).resolve().parents[2]

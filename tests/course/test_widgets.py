@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from qlab import palette
-from qlab.course import choice, explore, range_slider, slider, toggle, widgets
-from qlab.course.widgets import explorer as shell
+from qlab.course import choice, explore, range_slider, slider, toggle
+from qlab.course import explore as shell
+from qlab.course import explore as widgets
 
 
 @pytest.fixture(autouse=True)

@@ -4,8 +4,8 @@ from itertools import combinations
 
 import numpy as np
 
-from qlab.graph.composing import PAGE
-from qlab.graph.painting import route_path
+from qlab.graph.draw import route_path
+from qlab.graph.layout import PAGE
 
 
 def overlap(one, two):

@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
 from qlab import graph, models
-from qlab.graph.matching import match
-from qlab.graph.surroundings import stem
-from qlab.graph.wiring import wire
+from qlab.graph.diff import match, stem
+from qlab.graph.network import wire
 from tests.graph.networks import UNARY, calls_made, chain, dynamic, model, networks, node, renamed, with_qdq
 from tests.recipes import builders
 

@@ -6,9 +6,9 @@ import pytest
 from onnx import helper, numpy_helper
 
 from qlab import graph
-from qlab.graph import lettering
-from qlab.graph.drawing import compose_model
-from qlab.graph.wiring import wire
+from qlab.graph import labels as lettering
+from qlab.graph.draw import compose_model
+from qlab.graph.network import wire
 from tests.graph.networks import FLOAT, UNARY, calls_made, chain, model, node, noise
 from tests.graph.pages import check_page, texts, title
 from tests.recipes import builders

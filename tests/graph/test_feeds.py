@@ -5,8 +5,7 @@ import pytest
 from onnx import TensorProto, helper
 from onnxruntime.quantization import CalibrationDataReader
 
-from qlab.graph.feeds import as_feeds, check_feed, iterate_feeds
-from qlab.machine.runtime import open_session
+from qlab.runtime import as_feeds, check_feed, iterate_feeds, open_session
 from tests.measure.models import INPUT, WIDTH, save, weights
 
 LENGTHS = helper.make_tensor_value_info("lengths", TensorProto.INT64, ["rows"])

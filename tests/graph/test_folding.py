@@ -12,10 +12,9 @@ from onnx import helper
 from PIL import Image
 
 from qlab import graph, models, palette
-from qlab.graph.composing import PAGE
-from qlab.graph.drawing import compose_model
-from qlab.graph.painting import caption_place
-from qlab.graph.wiring import wire
+from qlab.graph.draw import caption_place, compose_model
+from qlab.graph.layout import PAGE
+from qlab.graph.network import wire
 from qlab.models import catalog
 from tests.graph.networks import FLOAT, chain, model, networks, node, with_qdq
 from tests.graph.pages import check_page, texts, title

@@ -8,9 +8,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from qlab import models
-from qlab.graph.feeds import check_feed
 from qlab.graph.inventing import invented_feeds
-from qlab.machine.runtime import open_session
+from qlab.runtime import check_feed, open_session
 from tests.recipes import builders
 from tests.recipes.builders import BOOL, FLOAT, INT64, node, save, value
 

@@ -9,11 +9,10 @@ import pytest
 from matplotlib.patches import Rectangle
 
 from qlab import graph, palette
-from qlab.graph.composing import PAGE
-from qlab.graph.drawing import compose_model
-from qlab.graph.lettering import measure, printable
-from qlab.graph.marks import COLOURS, LETTERS
-from qlab.graph.wiring import wire
+from qlab.graph.draw import COLOURS, LETTERS, compose_model
+from qlab.graph.labels import measure, printable
+from qlab.graph.layout import PAGE
+from qlab.graph.network import wire
 from tests.graph.networks import chain, dynamic, model, node, with_qdq
 from tests.graph.pages import texts, title
 from tests.recipes import builders
@@ -140,7 +139,7 @@ def test_a_node_in_a_body_says_so(tmp_path):
 
 
 def test_letters_that_no_font_has_are_escaped_and_still_tell_names_apart(monkeypatch):
-    monkeypatch.setattr("qlab.graph.lettering._letters", lambda: [set(map(ord, "abc/"))])
+    monkeypatch.setattr("qlab.graph.labels._letters", lambda: [set(map(ord, "abc/"))])
     assert printable("a/\u5c42\u4e09") == "a/\\u5c42\\u4e09"
-    monkeypatch.setattr("qlab.graph.lettering._letters", lambda: [set(map(ord, "abc/")), {0x5C42, 0x4E09}])
+    monkeypatch.setattr("qlab.graph.labels._letters", lambda: [set(map(ord, "abc/")), {0x5C42, 0x4E09}])
     assert printable("a/\u5c42\u4e09") == "a/\u5c42\u4e09"

@@ -15,7 +15,7 @@ import qlab
 from qlab import graph, machine, measure, recipes
 from qlab.graph import operators
 from qlab.graph.operators import OPERATORS
-from qlab.machine.runtime import run_operator
+from qlab.runtime import run_operator
 from tests.measure import faults, steady
 from tests.recipes.builders import FLOAT, node, noise, save, value, weights
 

@@ -6,7 +6,7 @@ QLAB_REAL_TIMES=1 leaves the times as they were measured, to see that the faults
 import os
 from dataclasses import replace
 
-from qlab.measure import examining
+from qlab.measure import profile as examining
 
 START_MS = 0.002
 BYTES_PER_MS = 4e7

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from qlab import graph, measure, models
-from qlab.measure.answers import Answers
-from qlab.measure.doctor.recommending import too_inexact
-from qlab.measure.heads import heads_of
+from qlab.doctor.advice import too_inexact
+from qlab.measure.answers import Answers, heads_of
 from tests.recipes.builders import BOOL, FLOAT, INT64, node, noise, save, value
 
 ROWS, WIDTH, CLASSES = 200, 24, 10

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from qlab import measure, recipes
-from qlab.measure.doctor.limiting import OF_ACCURACY
+from qlab.doctor.advice import OF_ACCURACY
 from tests.measure import faults
 from tests.recipes import builders
 from tests.recipes.builders import FLOAT, INT64, node, save, value, weights
@@ -57,7 +57,7 @@ def test_a_static_model_does_not_move_with_the_batch(products, tmp_path):
 
 
 def test_a_row_that_keeps_enough_all_the_same_is_a_risk_only(products, monkeypatch):
-    monkeypatch.setattr("qlab.measure.causes.batches.GOOD_DB", 5.0)
+    monkeypatch.setattr("qlab.measure.diagnosis.saturation.GOOD_DB", 5.0)
     assert found(*products, rows(1, 50)).is_harmless
 
 

@@ -10,8 +10,8 @@ from onnx import TensorProto, helper
 from onnxruntime.quantization import CalibrationDataReader
 
 from qlab import measure
-from qlab.measure import latency
-from qlab.measure.files import size_mb
+from qlab.graph.model import size_mb
+from qlab.measure import compare as latency
 from tests.measure.models import WIDTH, feed, linear, save, weights
 
 comparing = importlib.import_module("qlab.measure.compare")  # the package shows the function under this name

@@ -15,11 +15,13 @@ from onnxruntime.quantization import QuantFormat, quantize_static
 
 from qlab import calibration, graph, machine, measure, recipes
 from qlab.machine import probes
-from qlab.measure.bill import Bill
-from qlab.measure.causes import boundary, floats, norms
-from qlab.measure.causes.floats import _reason
-from qlab.measure.exact_sums import ExactSums
-from qlab.measure.remedies import call
+from qlab.measure.diagnosis import boundary
+from qlab.measure.diagnosis import float_products as floats
+from qlab.measure.diagnosis import slow_products as norms
+from qlab.measure.diagnosis.diagnose import Bill
+from qlab.measure.diagnosis.examination import ExactSums
+from qlab.measure.diagnosis.finding import call
+from qlab.measure.diagnosis.float_products import _reason
 from qlab.text import ms
 from tests.measure import faults, steady
 from tests.recipes import builders
@@ -469,7 +471,7 @@ def examined_where_sums_saturate(tmp_path, card, other_card, monkeypatch):
 
     def examined(judged_by, exact_db):
         sums = ExactSums("y", 7.7, exact_db, True)
-        module = importlib.import_module("qlab.measure.causes.saturation")  # the package shows the function as this
+        module = importlib.import_module("qlab.measure.diagnosis.saturation")  # the package shows the function as this
         monkeypatch.setattr(module, "with_exact_sums", lambda *_: sums)
         found = measure.examine(model, quantized, feed, card=judged_by)
         poor = {"m0": {"local_db": 7.7}, "y": {"accumulated_db": 7.7}}

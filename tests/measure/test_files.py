@@ -7,8 +7,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from qlab.machine.runtime import open_session
-from qlab.measure.files import has_random_weights, size_mb
+from qlab.graph.model import size_mb
+from qlab.measure.outputs import has_random_weights
+from qlab.runtime import open_session
 from tests.measure.models import INPUT, WIDTH, linear, save, weights
 
 

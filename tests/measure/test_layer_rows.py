@@ -8,8 +8,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from qlab.measure.layer_map import COLOURS, COLUMNS
-from qlab.measure.layer_rows import LayerError, LayerErrors
+from qlab.measure.layer_errors import COLOURS, COLUMNS, LayerError, LayerErrors
 
 ROWS = [
     LayerError("x", "input", "", 51.3, 51.3),

@@ -12,7 +12,7 @@ from onnxruntime.quantization import QuantFormat, QuantType
 
 from qlab import choose_qparams, fake_quantize, machine, recipes, sqnr_db
 from qlab.machine import probes
-from qlab.measure.layers import layer_errors
+from qlab.measure.layer_errors import layer_errors
 from qlab.numerics import kernels
 from tests.measure.versions import answers, chain, dynamic, static
 from tests.recipes import builders

@@ -4,7 +4,7 @@ import pytest
 from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
 from qlab import calibration, graph, recipes
-from qlab.measure.naming import Names
+from qlab.measure.diagnosis.examination import Names
 from tests.measure import faults
 from tests.recipes import builders
 from tests.recipes.builders import node

@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto
 
 from qlab import graph, measure, recipes
-from qlab.machine.runtime import open_session
+from qlab.runtime import open_session
 from tests.measure import faults
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from qlab import graph, measure
-from qlab.measure.doctor.recommending import too_inexact
+from qlab.doctor.advice import too_inexact
 from qlab.measure.outputs import check_outputs, counted_by, output_quality
 from tests.recipes.builders import FLOAT, INT64, node, noise, save, value
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from qlab import measure, models
-from qlab.machine.runtime import open_session
-from qlab.measure.padding import counted_places
+from qlab.measure.outputs import counted_places
+from qlab.runtime import open_session
 from tests.recipes.builders import FLOAT, INT64, node, noise, save, value
 
 BATCH, TIME, WIDTH = 3, 20, 16

@@ -7,8 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from qlab import graph, machine, measure, recipes
-from qlab.measure.predicting import is_quantized_by
-from qlab.measure.yardstick import Yardstick, integer_speed
+from qlab.measure.predict import Yardstick, integer_speed, is_quantized_by
 from tests.measure import faults
 from tests.recipes import builders
 

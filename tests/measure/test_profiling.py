@@ -9,13 +9,12 @@ import onnx
 import pytest
 
 from qlab import graph, measure, recipes
-from qlab.measure.events import read_runs
-from qlab.measure.ledger import Ledger, Line
-from qlab.measure.profiling import profile_models
+from qlab.measure.profile import Ledger, Line, profile_models
+from qlab.measure.trace import read_runs
 from tests.measure import faults
 from tests.recipes import builders
 
-profiling = importlib.import_module("qlab.measure.profiling")
+profiling = importlib.import_module("qlab.measure.profile")
 
 MODELS = {
     "linear": (builders.linear, builders.linear_feed),

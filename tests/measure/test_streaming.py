@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from qlab import measure, recipes
-from qlab.machine.runtime import open_session
+from qlab.runtime import open_session
 from tests.recipes.builders import FLOAT, node, noise, save, value, weights
 
 WIDTH = 16

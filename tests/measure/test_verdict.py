@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from qlab.measure.verdict import judge, speedup_interval
+from qlab.measure.compare import judge, speedup_interval
 
 
 def paired_times(rng, speedup, rounds=30):

@@ -3,7 +3,7 @@
 import onnxruntime
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_dynamic, quantize_static
 
-from qlab.recipes.logs import captured_logs
+from qlab.recipes.quantizers import captured_logs
 from tests.recipes.builders import FLOAT, node, save, value
 
 

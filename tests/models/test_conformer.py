@@ -8,7 +8,7 @@ import pytest
 
 from data.build import evaluate
 from qlab import models
-from qlab.machine.runtime import open_session
+from qlab.runtime import open_session
 
 
 @pytest.fixture(scope="module")

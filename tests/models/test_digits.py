@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from qlab import models
-from qlab.machine.runtime import open_session
+from qlab.runtime import open_session
 
 
 @pytest.fixture(scope="module")

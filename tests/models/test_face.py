@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from data.build import evaluate, face_set
 from qlab import models
-from qlab.machine.runtime import open_session
 from qlab.models import catalog, face, heads
+from qlab.runtime import open_session
 
 PICTURES = {
     "calibration": "cadfac67966d5413",

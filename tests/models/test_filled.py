@@ -10,7 +10,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from qlab import models
-from qlab.models import filled, skeletons
+from qlab.models import full_size as filled
+from qlab.models import full_size as skeletons
 
 
 @pytest.fixture(

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qlab import models
-from qlab.models import speech, street
+from qlab.models import speech
+from qlab.models import speech as street
 
 SECONDS_20 = 20 * street.SECOND
 

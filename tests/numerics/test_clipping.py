@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from qlab import PerAxis, PerBlock, PerTensor, choose_qparams, fake_quantize, sqnr_db
-from qlab.numerics.affine import qparams_from_range
-from qlab.numerics.clipping import mse_range
+from qlab.numerics.affine import mse_range, qparams_from_range
 
 
 @settings(deadline=None, max_examples=30)

@@ -9,7 +9,7 @@ import pytest
 import qlab
 from qlab import calibration
 from qlab.numerics import kernels, saturation
-from qlab.numerics.clipping import mse_range
+from qlab.numerics.affine import mse_range
 from qlab.numerics.codebook import normal_float, uniform
 
 FUNCTIONS = ["choose_qparams", "quantize", "dequantize", "fake_quantize"]

@@ -7,7 +7,7 @@ import pytest
 
 from qlab import machine, sqnr_db
 from qlab.machine import probes
-from qlab.machine.runtime import open_session
+from qlab.runtime import open_session
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from qlab import graph, recipes
-from qlab.machine.runtime import open_session
+from qlab.runtime import open_session
 from tests.recipes import builders
 
 pytestmark = pytest.mark.skipif(os.environ.get("QLAB_BIG") != "1", reason="gigabytes: `make test-big` runs it")

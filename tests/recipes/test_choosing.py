@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from qlab import machine
-from qlab.recipes.choosing import choose
+from qlab.recipes.choice import choose
 
 VNNI, AVX2 = machine.card("x86-avx512-vnni"), machine.card("x86-avx2")
 ARM = replace(VNNI, name="arm", speed={"u8s8": 3.05, "u8u8": 3.0, "s8s8": 3.0, "s8u8": None})

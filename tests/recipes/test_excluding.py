@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qlab import sqnr_db
-from qlab.machine.runtime import open_session
+from qlab.runtime import open_session
 from tests.recipes import random_graphs
 from tests.recipes.making import RECIPES, fates, made
 

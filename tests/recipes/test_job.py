@@ -11,7 +11,7 @@ from tests.recipes.making import RECIPES, fates, made, padded
 
 def test_a_result_that_does_not_run_is_refused_and_not_written(tmp_path, card, monkeypatch):
     broken = padded(tmp_path, [2, 3])
-    monkeypatch.setattr("qlab.recipes.rewriting._pad", lambda node, weights: [node])
+    monkeypatch.setattr("qlab.recipes.quantizers._pad", lambda node, weights: [node])
     with pytest.raises(ValueError, match=r"opens but does not run, so it was not written: .*indices element out"):
         made("static", broken, [{"x": noise(1, 3, 16, 16)}], card)
     assert not broken.with_name("int8.onnx").exists()

@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 from qlab import recipes
-from qlab.machine.runtime import open_session
+from qlab.runtime import open_session
 from tests.recipes import builders
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -173,7 +173,7 @@ def test_pre_processing_that_fails_falls_back_with_a_note(tmp_path, card, qualit
     def fails(*_, **__):
         raise RuntimeError("Incomplete symbolic shape inference")
 
-    monkeypatch.setattr("qlab.recipes.preparing.quant_pre_process", fails)
+    monkeypatch.setattr("qlab.recipes.job.quant_pre_process", fails)
     for build, feed in (
         (builders.constants, builders.narrow_feed),
         (builders.functions, builders.narrow_feed),

@@ -7,8 +7,8 @@ import pytest
 from onnx import numpy_helper, version_converter
 
 from qlab import calibration, graph, machine, models, recipes
-from qlab.machine.runtime import open_session
-from qlab.recipes.pointwise import as_products
+from qlab.recipes.hybrid import as_products
+from qlab.runtime import open_session
 from tests.recipes import builders
 
 AVX2 = machine.card("x86-avx2")

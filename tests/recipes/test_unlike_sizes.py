@@ -7,9 +7,9 @@ import pytest
 from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
 from qlab import calibration, measure, recipes, sqnr_db
-from qlab.machine.runtime import open_session
-from qlab.measure import causes
-from qlab.measure.bill import Bill
+from qlab.measure.diagnosis.boundary import float_between
+from qlab.measure.diagnosis.diagnose import Bill
+from qlab.runtime import open_session
 from tests.recipes import builders
 
 
@@ -89,7 +89,7 @@ def test_sums_that_were_left_in_float_are_not_said_to_have_no_integer_kernel(tmp
     examined = measure.examine(model, quantized, feed, card=card)
     slow = tuple(replace(one, ms=one.ms + 100 * (one.kind == "float")) for one in examined.quantized.nodes)
     slow_one = replace(examined, quantized=replace(examined.quantized, nodes=slow))
-    (between,) = causes.float_between(slow_one, Bill(slow))  # alone: whether a whole diagnosis tells it is up to times
+    (between,) = float_between(slow_one, Bill(slow))  # alone: whether a whole diagnosis tells it is up to times
     assert "Add with them" in between.evidence
     assert "LayerNormalization" in between.why
     assert "Add" not in between.why

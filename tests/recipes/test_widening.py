@@ -7,7 +7,7 @@ import pytest
 from onnx import numpy_helper
 
 from qlab import graph
-from qlab.machine.runtime import open_session
+from qlab.runtime import open_session
 from tests.recipes import builders
 from tests.recipes.builders import FLOAT
 from tests.recipes.making import RECIPES, fates, made

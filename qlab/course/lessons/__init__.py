@@ -27,12 +27,18 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Exercise", "exercise", "find", "folder", "ids", "places", "questions", "with_place", "words"]
-
 _ID = re.compile(r"(\d\d)\.(\d+)")
+
+
 _PLACE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+
+
 _TAKEN = {"adopt", "reset"}  # what `mine` itself offers
+
+
 _WRITTEN = re.compile(r'^@exercise\(\s*"([\d.]+)"', re.MULTILINE)
+
+
 _REGISTRY = {}
 
 

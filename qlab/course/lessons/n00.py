@@ -1,10 +1,12 @@
-"""Notebook 00: which facts one must know to compare two benchmark tables; what runs here; its two pictures."""
+"""The figure that only notebook 00 draws: the speech network, part by part.
+
+Notebook 00: which facts one must know to compare two benchmark tables; what runs here; its two pictures."""
 
 import difflib
 import itertools
 import os
 import re
-from itertools import islice
+from itertools import islice, pairwise
 from numbers import Integral
 
 import numpy as np
@@ -12,19 +14,72 @@ from matplotlib.patches import Rectangle
 from onnx import numpy_helper
 
 from qlab import machine, models, palette
-from qlab.course.brief import brief, error_text, kind
 from qlab.course.lessons import exercise, words
-from qlab.course.plots.canvas import INK, styled
 from qlab.course.plots.schematic import Schematic
-from qlab.course.verdict import Almost
-from qlab.machine.runtime import open_session
+from qlab.course.show import Almost, brief, error_text, kind
 from qlab.models.speech import in_noise
+from qlab.palette import INK, styled
+from qlab.runtime import open_session
+
+FROM_SOUND_TO_WORDS = (  # middle, text, kind, width
+    (0.72, "sound:\n16,000\nnumbers / s", "activations", 1.34),
+    (2.45, "80 logarithms\nof energies a\nframe (10 ms)", "activations", 1.44),
+    (4.42, "2 convolutions,\nlinear: one token\nfor 4 frames (40 ms)", "weights", 1.94),
+    (6.29, "6 blocks", "weights", 1.1),
+    (7.89, "linear:\n290 scores\na token", "weights", 1.3),
+    (9.42, "words", "activations", 0.9),
+)
+
+
+ONE_BLOCK = (  # middle, text, width
+    (1.35, "feed-forward\n(“macaron”)", 1.5),
+    (3.8, "attention: query,\nkey, value", 1.8),
+    (6.25, "convolution", 1.5),
+    (8.6, "feed-forward", 1.5),
+)
+
+
+def network():
+    """The conformer from sound to words in one row, and one of its blocks below. -> Figure"""
+    page = Schematic(
+        10,
+        3.75,
+        title="The speech network: six blocks alike between sound and words",
+        alt="From left to right: sound, 16,000 numbers a second; 80 logarithms of energies for each frame of 10 ms; "
+        "two convolutions and a linear layer, which make one token of every four frames, 40 ms; six blocks; a "
+        "linear layer, 290 scores for each token; words. Below, one block: feed-forward, called macaron; attention "
+        "with query, key and value; convolution; feed-forward. A LayerNorm stands before each, and one at the end.",
+    )
+    above = [page.box(x, 3.15, text, kind=kind, width=wide, height=0.98) for x, text, kind, wide in FROM_SOUND_TO_WORDS]
+    below = [page.box(x, 1.05, text, kind="weights", width=wide, height=0.75) for x, text, wide in ONE_BLOCK]
+    for left, right in [*pairwise(above), *pairwise(below), ((0.1, 1.05), below[0]), (below[-1], (9.9, 1.05))]:
+        page.arrow(left, right)
+    _opened(page, above[3], 1.62)
+    page.text(0.1, 2.12, "one block", align="left", bold=True)
+    each = (
+        "A LayerNorm stands before each of the four, and each adds its result to what came in; one more ends the block"
+    )
+    page.text(5, 0.35, each, size=9)
+    return page.figure
+
+
+def _opened(page, box, y):
+    """Two dotted lines from the feet of a box to both edges of the page, at y."""
+    for foot, edge in ((box.x - box.width / 2, 0.1), (box.x + box.width / 2, 9.9)):
+        page.axes.plot([foot, edge], [box.y - box.height / 2, y], color=INK, linewidth=0.9, linestyle=":")
+
 
 _ABOUT = words(
     "00", "facts"
 )  # name: {"what": as the notebook prints it, "needed": for a comparison, "why": or why not}
+
+
 FACTS = {fact: about["what"] for fact, about in _ABOUT.items()}
+
+
 NEEDED = [fact for fact, about in _ABOUT.items() if about["needed"]]
+
+
 SIDES = {  # of the needed facts, those that tend to be named alone, and what such a table leaves open
     "all of these are about what was run. Missing is on what machine, and how it was timed": {
         "model", "input shape", "dtypes", "method", "op types",

@@ -1,4 +1,6 @@
-"""Notebook 06: products of codes in integers, requantization, bias, the overflows, and what a network answers."""
+"""The pictures of notebook 06 alone.
+
+Notebook 06: products of codes in integers, requantization, bias, the overflows, and what a network answers."""
 
 import os
 from functools import cache
@@ -11,21 +13,145 @@ from numpy.lib.stride_tricks import sliding_window_view
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from qlab import PerAxis, choose_qparams, models, quantize
-from qlab.course.brief import brief, error_text
+from qlab import PerAxis, choose_qparams, models, palette, quantize
 from qlab.course.expect import call, expect_array, expect_equal, expect_shape, two_functions
 from qlab.course.lessons import exercise
-from qlab.course.plots.lesson06 import dataflow, instructions, pair_square, room
-from qlab.course.verdict import Almost, NotYet
-from qlab.machine.runtime import open_session
+from qlab.course.plots.schematic import Schematic
+from qlab.course.show import Almost, NotYet, brief, error_text
 from qlab.numerics import kernels
 from qlab.numerics.affine import qparams_from_range
 from qlab.numerics.saturation import can_saturate, largest_safe_k, vpmaddubsw_matmul
+from qlab.palette import styled
+from qlab.runtime import open_session
 
-__all__ = [  # what the notebook uses beside the checks
-    "IntegerDigits", "dataflow", "instructions", "noisy_digits", "pair_square", "precise", "product_model", "room",
-    "ways_to_a_code",
-]  # fmt: skip
+_INT16 = 32_767
+
+
+def dataflow():
+    """The way of an integer linear layer: codes, int32 sums, bias, multiplier, codes."""
+    s = Schematic(
+        20,
+        5.6,
+        title="Codes in, codes out: the only real numbers on the way are the multipliers",
+        alt="Codes of x, uint8, and codes of w, uint8 or int8, each less its zero point, enter an integer product. Its "
+        "int32 sums get the bias's int32 codes added, are multiplied by a float32 multiplier, rounded, moved by y's "
+        "zero point and saturated to the uint8 codes of y.",
+    )
+    x = s.box(2.0, 4.3, "codes of x\nuint8", kind="activations", width=3, height=1.1)
+    w = s.box(2.0, 2.1, "codes of w\nuint8 or int8", kind="weights", width=3, height=1.1)
+    product = s.box(6.6, 3.2, "multiply and add\nint32 sums", kind="integer", width=3.6, height=1.1)
+    bias = s.box(11.0, 3.2, "+ bias\nint32", kind="integer", width=2.2, height=1.1)
+    multiply = s.box(14.2, 3.2, "× multiplier\nfloat32", kind="fp32", width=2.8, height=1.1)
+    y = s.box(18.2, 3.2, "codes of y\nuint8", kind="activations", width=2.8, height=1.1)
+    s.arrow(x, product)
+    s.arrow(w, product)
+    for height in (4.3, 2.1):
+        s.text(3.8, height, "- zero point", size=9, align="left")
+    s.arrow(product, bias)
+    s.arrow(bias, multiply)
+    s.arrow(multiply, y)
+    s.text(16.2, 4.15, "round, + zero point,\nsaturate", size=9)
+    s.bracket(4.8, 12.1, 1.3, "scale x_scale · w_scale, zero point 0", kind="integer", up=False)
+    s.text(14.2, 2.1, "x_scale · w_scale\n/ y_scale", size=9)
+    return s.figure
+
+
+@styled
+def room(wrong, *, title):
+    """How many cells are wrong against the length of the sum. wrong: {name: {K: share}}; -> Figure"""
+    figure, axes = palette.figure(height=3.6)
+    inks = {"int16 pairs": palette.ERROR, "float32": palette.FP32, "int32": palette.INTEGER}
+    marks = {"int16 pairs": "s", "float32": "o", "int32": "^"}
+    wide = {
+        "int32": {"linewidth": 6, "markersize": 9, "alpha": 0.5, "zorder": 1}
+    }  # else it hides float32 at 0 and 100 %
+    for name, shares in wrong.items():
+        label = {"int16 pairs": "u8 × s8, pairs in int16", "float32": "u8 × u8, float32", "int32": "u8 × u8, int32"}
+        axes.plot(
+            list(shares), [100 * share for share in shares.values()], marker=marks[name], color=inks[name],
+            label=label[name], **wide.get(name, {}),
+        )  # fmt: skip
+    axes.set(xscale="log", xlabel="K, products in a sum", ylabel="% of the sums that are wrong", ylim=(-4, 104))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.set_title(title)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)
+    return figure
+
+
+@styled
+def pair_square(first, second):
+    """What an int16 pair loses for every two uint8 inputs, beside two int8 weights. -> Figure"""
+    inputs = np.arange(256)
+    sums = inputs[None] * first + inputs[:, None] * second
+    lost = np.abs(sums - np.clip(sums, -_INT16 - 1, _INT16))
+    share = (lost > 0).mean()
+    figure, axes = palette.figure(height=3.9, layout=None)
+    figure.subplots_adjust(left=0.09, right=0.93, bottom=0.14, top=0.9)
+    shown = axes.imshow(
+        lost, origin="lower", cmap=_reds(), vmin=0, vmax=32_512, extent=(-0.5, 255.5, -0.5, 255.5), aspect="auto"
+    )
+    figure.colorbar(shown, ax=axes, label="what is lost of the sum's size", fraction=0.06)
+    if 0 < share < 1:  # the smallest losses are nearly white: their edge needs a line
+        axes.contour(lost > 0, levels=[0.5], colors=[palette.ERROR], linewidths=1)
+    axes.set(xlabel=f"first input, beside the weight {first}", ylabel=f"second input, beside the weight {second}")
+    axes.grid(False)
+    axes.set_title(f"{first} and {second}: {100 * share:.1f} % of all pairs of inputs saturate")
+    return figure
+
+
+def _reds():
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("lost", ["#FFFFFF", palette.ERROR])
+
+
+def instructions():
+    """How five instructions take their operands: the shapes of one lane, or of one tile."""
+    s = Schematic(
+        20,
+        11.6,
+        title="One instruction, one lane or tile: how many products meet in one sum",
+        alt="vpmaddubsw adds 2 products of uint8 by int8 into int16, which saturates. vpdpbusd adds 4 products of "
+        "uint8 by int8 into int32. SDOT adds 4 products of int8 by int8 into int32. SMMLA multiplies 2 by 8 and 8 by 2 "
+        "int8 into 2 by 2 int32. AMX multiplies 16 by 64 and 64 by 16 bytes into 16 by 16 int32.",
+    )
+    y = 10.5
+    for name, left, right, result, note, bad in (
+        ("vpmaddubsw\nx86 without VNNI", ["u8"] * 2, ["s8"] * 2, "int16", "2 products a sum;\nit saturates", True),
+        ("vpdpbusd\nx86, VNNI", ["u8"] * 4, ["s8"] * 4, "int32", "4 products a sum", False),
+        ("SDOT\nArm, dot product", ["s8"] * 4, ["s8"] * 4, "int32", "4 products a sum;\nUDOT: u8 × u8", False),
+    ):
+        s.text(0.3, y, name, align="left", size=9, bold=True)
+        s.cells(4.3, y, left, kind="activations", size=0.75, height=0.6)
+        s.text(7.75, y, "·")
+        s.cells(8.2, y, right, kind="weights", size=0.75, height=0.6)
+        s.text(11.75, y, "→")
+        s.cells(12.3, y, [result], kind="error" if bad else "integer", size=1.5, height=0.6)
+        s.text(14.8, y, note, align="left", size=9)
+        y -= 1.45
+    _grids(s, 5.2, "SMMLA\nArm, i8mm", (2, 8), (8, 2), "8 products a sum, 4 sums;\nUMMLA: u8 × u8,\nUSMMLA: u8 × s8")
+    note = "each side drawn at a quarter:\n16 × 64 by 64 × 16 bytes,\n64 products a sum, 256 sums;\n"
+    note += "TDPBSSD, TDPBSUD,\nTDPBUUD: other signs"
+    _grids(s, 1.9, "TDPBUSD\nx86, AMX", (4, 16), (16, 4), note)
+    return s.figure
+
+
+def _grids(s, y, name, left, right, note):
+    """Two small matrices and their product."""
+    size = 0.27 if left[0] == 2 else 0.17
+    s.text(0.3, y, name, align="left", size=9, bold=True)
+    _grid(s, 4.3, y, left, size, "activations")
+    s.text(7.75, y, "·")
+    _grid(s, 8.4, y, right, size, "weights")
+    s.text(11.75, y, "→")
+    _grid(s, 12.5, y, (left[0], right[1]), 2 * size, "integer")
+    s.text(14.8, y, note, align="left", size=9)
+
+
+def _grid(s, x, y, shape, size, kind):
+    rows, columns = shape
+    for row in range(rows):
+        s.cells(x, y + (rows / 2 - row - 0.5) * size, [""] * columns, kind=kind, size=size)
 
 
 def precise(op_type, x, *held, domain="", **attributes):
@@ -43,9 +169,6 @@ def precise(op_type, x, *held, domain="", **attributes):
     model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
     choose = lambda options: options.add_session_config_entry("session.x64quantprecision", "1")
     return open_session(model.SerializeToString(), adjust=choose).run(None, {"x": x})[0]
-
-
-# The digits network on codes, with any product of codes.
 
 
 def noisy_digits(noise=0.2):
@@ -155,9 +278,6 @@ def ways_to_a_code(sums, x_scale, w_scale, y_scale, zero_point):
         "float32, real number first, then / y_scale": codes(sums.astype(f) * (x_scale * w_scale) / y_scale),
         "integer multiplier and shift": np.clip(shifted + zero_point, 0, 255).astype(np.uint8),
     }
-
-
-# Exercise 06.1: the product of codes, and wrong products by name.
 
 
 def matmul_integer(a, b, a_zero_point=0, b_zero_point=0):
@@ -302,9 +422,6 @@ def _(answer):
     return f"{seen_of} sums as onnx.reference has them, zero points and long sums included"
 
 
-# Exercise 06.2: back to 8 bits, and wrong codes by name.
-
-
 def requantize(sums, multiplier, zero_point):
     """What stands for 06.2 until it is passed."""
     return kernels.requantize(np.asarray(sums), np.asarray(multiplier, np.float32), zero_point)
@@ -431,9 +548,6 @@ def _(answer):
         real = sums.astype(np.float64) * np.asarray(multiplier, np.float64)
         counted += judge_codes(seen, expected, real, said, code_mistakes(sums, multiplier, zero_point)).size
     return f"{counted} codes as onnxruntime has them, ties and saturation included"
-
-
-# Exercise 06.3: a linear layer with bias, bit for bit.
 
 
 def linears():
@@ -622,9 +736,6 @@ def _(answer):
     return f"{counted} codes, as onnxruntime's QGemm has them"
 
 
-# Exercise 06.4: an input that saturates, and a session that does not.
-
-
 def weights_to_break():
     """(name, w int8 [K, N])."""
     random = np.random.default_rng(64)
@@ -713,6 +824,8 @@ def product_model(w):
 
 
 ENTRY = "session.x64quantprecision"
+
+
 LEVELS_WITHOUT_IT = (
     onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
     onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
@@ -772,9 +885,6 @@ def _(answer):
     return "16 weights judged by the emulated instruction, and a session that is exact on any machine"
 
 
-# Exercise 06.5: how long a sum may be.
-
-
 def largest_k_mistakes(a_dtype, b_dtype, any_zero_point):
     """{what was done wrong: the K that it gives}."""
     ends = [(int(np.iinfo(name).min), int(np.iinfo(name).max)) for name in (a_dtype, b_dtype)]
@@ -830,9 +940,6 @@ def _(answer):
             more = "one more overflows" if seen > expected else "more of them fit"
             raise Almost(f"{said}: seen {seen:,}, and {more}{why}")
     return f"{len(cases)} pairs; u8 x u8 with any zero points is safe up to K = 33,025"
-
-
-# Exercise 06.6: a convolution on codes.
 
 
 def convolutions():

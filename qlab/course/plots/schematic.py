@@ -17,9 +17,11 @@ import numpy as np
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 
 from qlab import palette
-from qlab.course.plots.canvas import INK, colour
+from qlab.palette import INK, colour
 
 SIZE = 10  # points, of what stands in boxes
+
+
 SMALL = 9  # of what stands beside arrows and below cells
 
 

@@ -97,8 +97,8 @@ def measured(monkeypatch):
             known = made in ("dynamic", "static", "hybrid") or made.startswith("mend")
             return Findings((findings or {}).get(made if known else "int8", []))
 
-        monkeypatch.setattr("qlab.measure.doctor.visit.compare", compare)
-        monkeypatch.setattr("qlab.measure.doctor.visit.findings_of", findings_of)
+        monkeypatch.setattr("qlab.doctor.visit.compare", compare)
+        monkeypatch.setattr("qlab.doctor.visit.findings_of", findings_of)
         return sittings
 
     return arrange

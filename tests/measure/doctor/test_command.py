@@ -10,10 +10,10 @@ import onnx
 import pytest
 
 from qlab import models, recipes
+from qlab import runtime as identity
 from qlab.__main__ import main
-from qlab.machine import identity
+from qlab.doctor import command
 from qlab.measure import Finding
-from qlab.measure.doctor import command
 from tests.measure.doctor.html import Page
 from tests.recipes import builders
 from tests.recipes.builders import FLOAT, node, save, value
@@ -38,7 +38,7 @@ def test_help_says_what_there_is(arguments, capsys):
 
 def test_a_healthy_model_gives_0_and_no_recipe_is_tried(doctor, fp32, int8, measured, monkeypatch):
     measured()
-    monkeypatch.setattr("qlab.measure.doctor.visit._is_reason", lambda given: bool(given.findings))
+    monkeypatch.setattr("qlab.doctor.visit._is_reason", lambda given: bool(given.findings))
     code, out, err = doctor(fp32, int8)
     assert (code, err) == (0, "")
     sentence = "int8.onnx is 2.00 times as fast as conformer.onnx (95 %: 1.90 to 2.10), SQNR 40.0 dB on noise; the"
@@ -157,7 +157,7 @@ def test_a_recommended_model_that_cannot_be_diagnosed_costs_that_part_only(docto
         raise ValueError("no tensor in common")
 
     measured()
-    monkeypatch.setattr("qlab.measure.doctor.visit.examine", fail)
+    monkeypatch.setattr("qlab.doctor.visit.examine", fail)
     code, out, _ = doctor(fp32)
     assert code == 1
     assert "It could not be diagnosed: no tensor in common" in out
@@ -178,7 +178,7 @@ def test_an_interrupted_visit_ends_quietly(doctor, fp32, tmp_path, monkeypatch):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("qlab.measure.doctor.visit.compare", interrupted)
+    monkeypatch.setattr("qlab.doctor.visit.compare", interrupted)
     assert doctor(fp32, "--html", tmp_path / "r.html", "--save", tmp_path / "b.onnx") == (130, "", "")
     assert {entry.name for entry in tmp_path.iterdir()} == {"cache", "conformer.onnx"}
 

@@ -6,9 +6,9 @@ import zipfile
 import numpy as np
 import pytest
 
-from qlab.machine.runtime import open_session
-from qlab.measure.doctor import feeding
-from qlab.measure.doctor.feeding import Feeds, feeds_for, read_feeds
+from qlab.doctor import feeds as feeding
+from qlab.doctor.feeds import Feeds, feeds_for, read_feeds
+from qlab.runtime import open_session
 from tests.recipes import builders
 from tests.recipes.builders import FLOAT, node, save, value
 

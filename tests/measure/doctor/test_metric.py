@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from qlab.doctor.visit import FP32
 from qlab.measure import Comparison
 from qlab.measure.answers import Answers, Kept
-from qlab.measure.doctor.visit import FP32
 from tests.measure.doctor.conftest import REFERENCE, row
 from tests.measure.doctor.test_refusals import refused
 from tests.recipes import builders
@@ -57,7 +57,7 @@ def counted(monkeypatch):
                     rows.append(row(name, db=db, kept={"y": Kept(db, Answers(*answers))}, **extra))
             return Comparison(rows, {}, {name: np.ones(rounds) for name in models}, threads, len(feed))
 
-        monkeypatch.setattr("qlab.measure.doctor.visit.compare", compare)
+        monkeypatch.setattr("qlab.doctor.visit.compare", compare)
 
     return arrange
 
@@ -144,7 +144,7 @@ def test_a_metric_measures_for_real(doctor, fp32, int8, feeds_file, mine):
     ],
 )
 def test_a_metric_that_is_none_is_refused_before_anything_slow(spec, message, doctor, fp32, mine, monkeypatch):
-    monkeypatch.setattr("qlab.measure.doctor.visit.compare", None)
+    monkeypatch.setattr("qlab.doctor.visit.compare", None)
     spec = spec.format(m=mine)
     refused(doctor(fp32, "--metric", spec), message.format(m=spec if "--metric is" in message else mine))
 

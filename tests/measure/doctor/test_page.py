@@ -9,9 +9,8 @@ import pytest
 from PIL import Image
 
 from qlab import palette
-from qlab.measure.doctor.document import Case, Code, Facts, Items, Paragraph, Picture, Report, Section, Table
-from qlab.measure.doctor.page import as_page, write_page
-from qlab.measure.doctor.text import as_text
+from qlab.doctor.page import as_page, as_text, write_page
+from qlab.doctor.report import Case, Code, Facts, Items, Paragraph, Picture, Report, Section, Table
 from tests.measure.doctor.html import Page
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)> &amp; $\\frac{ \x1b[31m\u202e\ud800 音声\n</style>"

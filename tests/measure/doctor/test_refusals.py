@@ -139,7 +139,7 @@ def test_the_last_resort_is_one_line_and_2(error, doctor, fp32, monkeypatch):
     def trip(_):
         raise error
 
-    monkeypatch.setattr("qlab.measure.doctor.command.checked", trip)
+    monkeypatch.setattr("qlab.doctor.command.checked", trip)
     code, out, err = doctor(fp32)
     assert (code, out) == (2, "")
     assert err.startswith(f"qlab: not foreseen, so a fault of qlab's too: {type(error).__name__}: ")

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from qlab.doctor import visit as visiting
+from qlab.doctor.report import disagreements
+from qlab.doctor.visit import Diagnosis, disagreement
 from qlab.measure import Findings
-from qlab.measure.doctor import visit as visiting
-from qlab.measure.doctor.visit import Diagnosis, disagreement
-from qlab.measure.doctor.wording import disagreements
 from tests.measure.doctor.conftest import REFERENCE, row
 
 REQUEST = SimpleNamespace(rounds=3, threads=1)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from qlab.measure.doctor import stages
-from qlab.measure.doctor.stages import stage, waiting
+from qlab.doctor import request as stages
+from qlab.doctor.request import stage, waiting
 
 
 class Timers:

@@ -3,8 +3,8 @@
 import pytest
 
 from qlab import calibration
-from qlab.calibration.watching import WatchedModel
-from qlab.measure.doctor import visit as visiting
+from qlab.calibration.collect import WatchedModel
+from qlab.doctor import visit as visiting
 from qlab.recipes import job
 from tests.recipes import builders
 
@@ -70,8 +70,8 @@ def test_quick_tells_the_causes_of_a_given_model_without_its_layers(doctor, fp32
 
 def test_rounds_fit_the_speed_of_the_model_unless_they_are_asked_for(doctor, fp32, int8, measured, monkeypatch):
     measured()
-    monkeypatch.setattr("qlab.measure.doctor.request.TIMING_S", 0.0)
+    monkeypatch.setattr("qlab.doctor.request.TIMING_S", 0.0)
     assert "timing   6 rounds" in doctor(fp32, int8, "--no-recipes")[1]
     assert "timing   7 rounds" in doctor(fp32, int8, "--no-recipes", "--rounds", 7)[1]
-    monkeypatch.setattr("qlab.measure.doctor.request.TIMING_S", 1e6)
+    monkeypatch.setattr("qlab.doctor.request.TIMING_S", 1e6)
     assert "timing   20 rounds" in doctor(fp32, int8, "--no-recipes")[1]

@@ -1,0 +1,271 @@
+"""What every figure helper does first and last.
+
+Models and methods beside each other: a slope chart, bars.
+
+The course's most frequent picture: where a tensor's values lie, and where the levels lie that stand for them."""
+
+import numpy as np
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from qlab import palette
+from qlab.numerics.affine import fake_quantize
+from qlab.numerics.metrics import sqnr_db
+from qlab.palette import INK, colour, styled
+
+
+def panel(axes, **options):
+    """The axes to draw into: the caller's, or those of a new figure."""
+    return axes if axes is not None else palette.figure(**options)[1]
+
+
+def numbers(values, what):
+    """A non-empty float array. Raises ValueError for an empty one or one with NaN or infinity."""
+    array = np.asarray(values, np.float64)
+    if array.size == 0 or not np.isfinite(array).all():
+        raise ValueError(
+            f"{what}: expected finite numbers, got {array.size}, {np.isfinite(array).sum()} of them finite"
+        )
+    return array
+
+
+def with_interval(value):
+    """A number, or (number, low, high) -> (number, low, high); a bare number is its own interval."""
+    value, *interval = np.atleast_1d(value).astype(float)
+    low, high = interval or (value, value)
+    return value, low, high
+
+
+def spread(positions, gap):
+    """Positions of labels, moved apart as little as keeps them `gap` from each other, in the order they had."""
+    order = np.argsort(positions, kind="stable")
+    moved = np.array(positions, float)[order]
+    for _ in range(500):  # each round pushes neighbours that are too close half of what is missing, both ways
+        push = np.maximum(gap - np.diff(moved), 0) / 2
+        if push.max(initial=0) < 1e-9:
+            break
+        moved[:-1] -= push
+        moved[1:] += push
+    result = np.empty_like(moved)
+    result[order] = moved
+    return result
+
+
+_TIMES = [1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16]
+
+
+@styled
+def slope_chart(left, right, *, title, left_label="the article", right_label="this machine"):
+    """Speed-ups from one table to another on a log axis; a line that changes sign is drawn bold.
+
+    left, right: {name: speed-up against fp32, or (speed-up, low, high)}; a name of one side only is a point there.
+    Where an interval contains 1 the sign cannot be told, and the line stays thin.
+    """
+    figure, axes = palette.figure(height=4.6)
+    sides = [{name: with_interval(value) for name, value in side.items()} for side in (left, right)]
+    everything = [value for side in sides for interval in side.values() for value in interval]
+    if not everything or min(everything) <= 0:
+        raise ValueError(f"slope chart: expected positive speed-ups, got {left} and {right}")
+    low, high = np.log2(min(*everything, 0.7)) - 0.25, np.log2(max(*everything, 1.9)) + 0.25
+    margins = _margins(_labels(0, *sides), _labels(1, *sides))
+    axes.set(yscale="log", xlim=margins, ylim=(2**low, 2**high), ylabel="times as fast as fp32 (log)")
+    axes.yaxis.set_major_locator(FixedLocator([times for times in _TIMES if 2**low <= times <= 2**high]))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda times, _: f"{times:g}×"))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_xticks([0, 1], [left_label, right_label])
+    axes.tick_params(axis="x", length=0, labelsize=11)
+    axes.grid(False, axis="x")
+    axes.axhline(1, color=palette.FP32, linewidth=2)
+    flips = {name for name in sides[0] if name in sides[1] and _sign(sides[0][name]) * _sign(sides[1][name]) < 0}
+    for name in sides[0]:
+        if name in sides[1]:
+            ends = [side[name][0] for side in sides]
+            axes.plot([0, 1], ends, color=palette.INTEGER, linewidth=3.2 if name in flips else 1.4, zorder=3)
+    for x, side in enumerate(sides):
+        _points(axes, x, side, _labels(x, *sides), flips, (high - low) / 15)
+    axes.set_title(title)
+    return figure
+
+
+def _labels(x, left, right):
+    """The label of each point of one side. A line bears its name once, on the right."""
+    if x:
+        return {name: f"{value:.2f}×  {name}" for name, (value, _, _) in right.items()}
+    return {name: f"{value:.2f}×" if name in right else f"{name}  {value:.2f}×" for name, (value, _, _) in left.items()}
+
+
+def _margins(left, right):
+    """Limits of x that leave room for the labels beside the columns at 0 and 1."""
+    pixels = [8.4 * max(map(len, labels.values()), default=0) + 40 for labels in (left, right)]
+    between = max(160, 690 - sum(pixels))
+    return -pixels[0] / between, 1 + pixels[1] / between
+
+
+def _sign(interval):
+    _, low, high = interval
+    return 1 if low > 1 else -1 if high < 1 else 0
+
+
+def _points(axes, x, side, labels, flips, gap):
+    """The dots, intervals and labels of one side; labels are moved apart, with a thin line to their dot."""
+    outward = 1 if x else -1
+    heights = 2.0 ** spread([np.log2(value) for value, _, _ in side.values()], gap)
+    for (name, (value, low, high)), height in zip(side.items(), heights, strict=True):
+        axes.plot([x], [value], "o", color=palette.INTEGER, markersize=7, zorder=4)
+        if high > low:
+            axes.plot([x, x], [low, high], color=INK, linewidth=1.2, zorder=5)
+        axes.annotate(
+            labels[name], (x, value), (x + 0.1 * outward, height), color=INK, fontsize=9.5, va="center",
+            ha="left" if x else "right", fontweight="bold" if name in flips else "normal",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+            arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.6, "shrinkB": 5, "relpos": (1 - x, 0.5)},
+        )  # fmt: skip
+
+
+@styled
+def bars(values, *, unit, title, kind="integer", kinds=None, reference=None, axes=None):
+    """Horizontal bars with their values, and 95 % intervals where they are given.
+
+    values: {name: number, or (number, low, high)}. kinds: {name: kind} where bars differ in kind; reference: (number,
+    label) of a line to compare with.
+    """
+    axes = panel(axes, height=1.2 + 0.42 * len(values))
+    rows = [with_interval(value) for value in values.values()]
+    colours = [colour((kinds or {}).get(name, kind)) for name in values]
+    axes.barh(range(len(rows)), [value for value, _, _ in rows], height=0.66, color=colours)
+    largest = max(abs(value) for value, _, _ in rows) or 1
+    decimals = max(0, 2 - int(np.floor(np.log10(largest))))  # three digits for the largest, as many places for all
+    reach = max(high for _, _, high in rows) - min(0.0, *(low for _, low, _ in rows))
+    for y, (value, low, high) in enumerate(rows):
+        if high > low:
+            axes.plot([low, high], [y, y], color=INK, linewidth=1.4)
+        beyond = high + 0.012 * reach if value >= 0 else low - 0.012 * reach
+        axes.text(beyond, y, f"{value:.{decimals}f}", va="center", ha="left" if value >= 0 else "right", color=INK)
+    if reference is not None:
+        axes.axvline(reference[0], color=palette.FP32, linewidth=1.6, linestyle="--")
+        axes.annotate(
+            reference[1], (reference[0], 1), (4, -2), xycoords=("data", "axes fraction"),
+            textcoords="offset points", color=palette.FP32, va="top", fontsize=9,
+        )  # fmt: skip
+    axes.set_yticks(range(len(rows)), list(values))
+    axes.set_ylim(len(rows) - 0.5, -0.5 - (0.55 if reference is not None else 0))
+    axes.margins(x=0.12)
+    axes.grid(False, axis="y")
+    axes.set_xlabel(unit)
+    axes.set_title(title)
+    return axes.figure
+
+
+_DRAWN = 80  # more levels than this are a wall: every k-th is drawn
+
+
+_NUMBERED = 16  # so many codes have room for their number
+
+
+_GRID = 1_400  # points of an error curve: two a pixel
+
+
+_LEAST = 1e-3  # % of the values: where a log axis begins
+
+
+_GROUND = {"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.85}  # words that stand on bars or lines
+
+
+@styled
+def histogram(values, *, title, label, kind="weights", levels=(), view=None, step=None, bins=140, log=False, axes=None):
+    """Histogram of a real tensor, the levels as ticks at its foot, the parts that clip shaded in error red. -> Figure
+
+    label: what the values are, with unit. levels: the numbers that codes stand for, in any order. view: (low, high) of
+    the picture; without it, values and levels, whichever reach further. step: evenly spaced levels reach half a step
+    further out before a value clips. log: the share of the values on a log axis.
+    """
+    axes = panel(axes, height=3.6)
+    values = numbers(values, "values").ravel()
+    levels = np.sort(np.asarray(levels, np.float64).ravel())
+    low, high = view or _reach(values, levels)
+    counts, edges = np.histogram(values, bins=bins, range=(low, high))
+    least = _LEAST if log else 0
+    axes.stairs(100 * counts / values.size, edges, baseline=least, fill=True, color=colour(kind), alpha=0.75)
+    axes.set(xlim=(low, high), xlabel=label, ylabel="% of the numbers")
+    if log:
+        axes.set(yscale="log", ylim=(least, 100))
+        axes.set_yticks([0.01, 0.1, 1, 10, 100], ["0.01", "0.1", "1", "10", "100"])
+        axes.minorticks_off()
+    if levels.size:
+        shown = levels[:: -(-levels.size // _DRAWN)]
+        foot, head = (-0.02, 0.07) if label else (-0.09, 0)  # below the axis only where it has no numbers of its own
+        axes.vlines(
+            shown[(shown >= low) & (shown <= high)], foot, head, transform=axes.get_xaxis_transform(),
+            color=palette.INTEGER, linewidth=1.6, clip_on=False, zorder=4,
+        )  # fmt: skip
+        _draw_clipped(axes, values, levels, (low, high), step or 0)
+    axes.set_title(title)
+    return axes.figure
+
+
+@styled
+def levels_and_error(x, qparams, *, view, label, title=None, kind="weights", log=False, top=None):
+    """Histogram of `x` with the levels of one scale for the tensor; below it the error at every place. -> Figure
+
+    qparams: a QParams with PerTensor(). view: (low, high) of the picture; label: what x is, with unit; top: the largest
+    error that the lower panel shows (2 scales if left out), so that figures can be compared.
+    """
+    codes = np.arange(int(qparams.quant_min), int(qparams.quant_max) + 1)
+    levels = float(qparams.scale) * (codes - float(qparams.zero_point))
+    kept = sqnr_db(x, fake_quantize(x, qparams))
+    figure, (above, below) = palette.figure(2, 1, height=4.7, layout=None, sharex=True, height_ratios=(3, 2))
+    figure.subplots_adjust(left=0.09, right=0.97, bottom=0.11, top=0.92, hspace=0.3)
+    title = title or f"SQNR {kept:.1f} dB with {qparams.dtype}, scale {float(qparams.scale):.3g}"
+    histogram(
+        x, title=title, label="", kind=kind, levels=levels, view=view, step=float(qparams.scale), log=log, axes=above
+    )
+    above.set(ylabel="% of the numbers")
+    above.tick_params(axis="x", length=0)
+    _number_codes(above, codes, levels, view, int(qparams.zero_point))
+    _draw_error(below, qparams, view, top)
+    below.set_xlabel(label)
+    return figure
+
+
+def _reach(values, levels):
+    """The ends of a picture that shows all values and all levels, a little air beside them."""
+    low, high = (pick(pick(array) for array in (values, levels) if array.size) for pick in (min, max))
+    air = 0.02 * (high - low or 1)
+    return low - air, high + air
+
+
+def _draw_clipped(axes, values, levels, view, step):
+    first, last = levels[0] - step / 2, levels[-1] + step / 2
+    beyond = [(start, stop) for start, stop in ((view[0], first), (last, view[1])) if start < stop]
+    for start, stop in beyond:
+        axes.axvspan(start, stop, color=palette.ERROR, alpha=0.12, linewidth=0, zorder=0)
+    every = -(-levels.size // _DRAWN)
+    said = f"green: {levels.size:,} levels" + (f", 1 in {every} drawn" if every > 1 else "")
+    if beyond:
+        clipped = 100 * float(((values < first) | (values > last)).mean())
+        said += f"\nred: clips ({clipped:.2g} %)"
+    axes.text(0.99, 0.95, said, transform=axes.transAxes, ha="right", va="top", color=INK, bbox=_GROUND)
+
+
+def _number_codes(axes, codes, levels, view, zero_point):
+    """The codes below their levels: all of a few, or the ends and the zero point, where they have room."""
+    axes.tick_params(axis="x", labelbottom=False)
+    room = (view[1] - view[0]) / 30
+    wanted = codes if codes.size <= _NUMBERED else (zero_point, codes[0], codes[-1])
+    taken = []
+    for code in sorted(wanted, key=lambda code: (code != zero_point, code)):  # the zero point has its room first
+        place = levels[code - codes[0]] if codes[0] <= code <= codes[-1] else np.inf
+        if view[0] <= place <= view[1] and all(abs(place - other) >= room for other in taken):
+            taken.append(place)
+            axes.annotate(
+                str(code), (place, -0.1), xycoords=axes.get_xaxis_transform(), ha="center", va="top", fontsize=9,
+                color=palette.INTEGER, fontweight="bold" if code == zero_point else "normal",
+            )  # fmt: skip
+
+
+def _draw_error(axes, qparams, view, top):
+    grid = np.linspace(*view, _GRID, dtype=np.float32)
+    half = float(qparams.scale) / 2
+    axes.plot(grid, np.abs(grid - fake_quantize(grid, qparams)), color=palette.ERROR, linewidth=1)
+    axes.axhline(half, color=INK, linewidth=1, linestyle="--")
+    axes.text(0.99, 0.93, "dashed: scale / 2", transform=axes.transAxes, ha="right", va="top", color=INK, bbox=_GROUND)
+    axes.set(ylim=(0, top or 4 * half), ylabel="|error|")

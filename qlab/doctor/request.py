@@ -1,0 +1,306 @@
+"""Say what is going on, where it takes long enough to wonder.
+
+What was asked for, checked: all that is cheap to check, before anything that takes long."""
+
+import argparse
+import importlib
+import re
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import onnx
+from tqdm import tqdm
+
+from qlab import graph, machine
+from qlab.doctor.feeds import Feeds, feeds_for
+from qlab.files import check_target, scratch
+from qlab.graph.model import external_files, write
+from qlab.machine.card import Card
+from qlab.measure.answers import agreement, check_agree
+from qlab.measure.compare import rounds_here
+from qlab.measure.opening import open_model
+from qlab.measure.profile import ROUNDS
+from qlab.recipes.job import check_output
+from qlab.runtime import MINIMUM_ROUNDS, check_feed, check_threads, run
+from qlab.text import listed
+
+PATIENCE_S = 3.0
+
+
+class _Silence:
+    """Since when, in seconds of time.monotonic, nothing was said; None where nobody is waiting."""
+
+    since = None
+
+
+@contextmanager
+def waiting():
+    """While somebody waits, several quick stages in a row count as one silence: each gets only the patience left."""
+    _Silence.since = time.monotonic()
+    try:
+        yield
+    finally:
+        _Silence.since = None
+
+
+@contextmanager
+def stage(what, *, patience_s=PATIENCE_S):
+    """Write `what` on stderr after `patience_s` seconds without a word, above any bar that is shown there."""
+
+    def say():
+        tqdm.write(f"{what} ...", file=sys.stderr)
+        if _Silence.since is not None:
+            _Silence.since = time.monotonic()
+
+    silent_s = 0.0 if _Silence.since is None else time.monotonic() - _Silence.since
+    timer = threading.Timer(max(0.0, patience_s - silent_s), say)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+TIMING_S = 3.0  # of the fp32 model in all rounds: the others, and the profiles, take a few times that
+
+
+NO_OPERATOR = re.compile(
+    r"([\w.]+:\w+)\(-?\d+\) is not a registered|No Op registered for (\w+)|implementation for (\w+)"
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """A visit's inputs, which fit together.
+
+    int8           the quantized model to diagnose, or None
+    card           the machine card to judge by; card_name, the reference card's name if it is not this machine's own
+    html, save     where to write, or None
+    tries_recipes  False: only diagnose
+    quick          leave out what takes long: see `examined.LEFT_OUT`
+    rounds         of timing; asked_rounds, those that were asked for, or None
+    metric         what `compare` takes as `agree`, or None; metric_name, module:function
+    is_alone       whether `fp32` was made from `int8`, since only that one was given
+    """
+
+    fp32: Path
+    int8: Path | None
+    feeds: Feeds
+    card: Card
+    card_name: str | None
+    html: Path | None
+    save: Path | None
+    threads: int
+    rounds: int
+    tries_recipes: bool
+    quick: bool = False
+    asked_rounds: int | None = None
+    metric: Callable | None = None
+    metric_name: str | None = None
+    is_alone: bool = False
+
+
+@contextmanager
+def completed(arguments):
+    """The parsed `arguments`; where the only model is quantized, with a float model made from it in the place of fp32.
+
+    The file is gone after the block. Raises ValueError where there is no way back to floats.
+    """
+    path = arguments.fp32
+    if arguments.int8 is not None or not graph.quantized_by(graph.load(path)):
+        yield arguments
+        return
+    if arguments.save:
+        raise ValueError(f"{path} is already quantized, and --save keeps what a recipe makes of an fp32 model")
+    with scratch() as folder:
+        try:
+            floats = graph.in_floats(onnx.load(path))
+        except ValueError as error:
+            raise ValueError(
+                f"{path} is already quantized, and {error}; give the fp32 model that it was made from, and this one "
+                f"second. What can be said alone: {_counts(path)}"
+            ) from None
+        stand_in = write(floats, Path(folder), f"{path.stem}.float{path.suffix}")
+        settings = vars(arguments) | {"fp32": stand_in, "int8": path, "no_recipes": True, "is_alone": True}
+        yield argparse.Namespace(**settings)
+
+
+def _counts(path):
+    """Where the nodes of a quantized model run, in words."""
+    found = graph.census(path)
+    words = {"on integers": found.integer, "on floats": found.float, "between": found.boundary}
+    return "of the nodes that onnxruntime runs, " + ", ".join(
+        f"{counter.total()} are {where} ({listed(Counter({name: count for (_, name), count in counter.items()}))})"
+        for where, counter in words.items()
+        if counter
+    )
+
+
+def checked(arguments):
+    """The Request in the parsed `arguments`. Raises ValueError or OSError for what cannot be done."""
+    fp32, int8 = arguments.fp32, arguments.int8
+    check_threads(arguments.threads)
+    rounds_here(arguments.rounds or ROUNDS)
+    if arguments.no_recipes and (int8 is None or arguments.save):
+        missing = "int8.onnx to diagnose" if int8 is None else "recipe whose model --save could keep"
+        raise ValueError(f"--no-recipes leaves nothing to do: there is no {missing}")
+    models = _loaded_models(fp32, int8)
+    read = [path for path in (fp32, int8, arguments.calibration) if path is not None]
+    read += [path.parent / name for path, model in models.items() for name in external_files(model)]
+    _check_outputs(arguments, models, read)
+    metric = None if arguments.metric is None else _metric(arguments.metric)
+    named = None if arguments.card is None else machine.card(arguments.card)
+    session, other = opened(fp32), None if int8 is None else opened(int8, fp32)
+    if int8 is not None:
+        _check_same_signature(session, other, fp32, int8)
+    with stage("trying inputs that this model runs on" if arguments.calibration is None else "reading the feeds"):
+        feeds = feeds_for(fp32, session, arguments.calibration)
+    if arguments.quick:
+        feeds = replace(feeds, feeds=feeds.few())
+    if metric is not None:
+        with _said_of_metric(arguments.metric):
+            names = [output.name for output in session.get_outputs()]
+            reference = [dict(zip(names, run(session, feeds.measured[0]), strict=True))]
+            agreement(metric, reference, reference, fp32.name)
+    if int8 is not None:
+        check_feed(other, feeds.measured[0], int8.name)
+    with stage("measuring what this machine is good at"):
+        card = machine.card(named)
+    return Request(
+        fp32=fp32,
+        int8=int8,
+        feeds=feeds,
+        card=card,
+        card_name=arguments.card,
+        html=arguments.html,
+        save=arguments.save,
+        threads=arguments.threads,
+        rounds=arguments.rounds or _fitting_rounds(session, feeds.measured, arguments.quick),
+        tries_recipes=not arguments.no_recipes and not (arguments.quick and int8 is not None),
+        quick=arguments.quick,
+        asked_rounds=arguments.rounds,
+        metric=metric,
+        metric_name=arguments.metric,
+        is_alone=getattr(arguments, "is_alone", False),
+    )
+
+
+def _fitting_rounds(session, feeds, quick):
+    """As many rounds as a model of this speed affords: ROUNDS at most, and enough for an interval."""
+    started = time.perf_counter()
+    for feed in feeds:
+        session.run(None, feed)
+    afforded = int(TIMING_S / max(time.perf_counter() - started, 1e-6))
+    return MINIMUM_ROUNDS if quick else min(max(afforded, MINIMUM_ROUNDS), ROUNDS)
+
+
+def _metric(spec):
+    """The function that `spec`, module:function, names; the working folder is searched first."""
+    module, _, name = spec.partition(":")
+    if not all(part.isidentifier() for part in [*module.split("."), name]):
+        raise ValueError(f"--metric is {spec!r}; expected module:function, such as mine:agree for agree in ./mine.py")
+    sys.path.insert(0, "")
+    importlib.invalidate_caches()
+    with _said_of_metric(spec):
+        try:
+            function = getattr(importlib.import_module(module), name, None)
+        except (Exception, SystemExit) as error:  # a stranger's module may raise anything
+            raise ValueError(f"cannot import {module!r}: {type(error).__name__}: {error}") from error
+        finally:
+            sys.path.remove("")
+        if function is None:
+            raise ValueError(f"{module!r} has no {name!r}")
+        check_agree(function)
+    return function
+
+
+@contextmanager
+def _said_of_metric(spec):
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"--metric {spec}: {error}") from error
+
+
+def opened(path, fp32=None):
+    """An onnxruntime session for the model file `path`, made from `fp32`. What onnxruntime lacks is called by name."""
+    try:
+        return open_model(path, fp32=fp32)
+    except ValueError as error:
+        missing = NO_OPERATOR.search(str(error))
+        if missing is None:
+            raise
+        operator = next(filter(None, missing.groups()))
+        raise ValueError(
+            f"{path} needs the operator {operator}, which onnxruntime does not have; a library of custom operators is "
+            "foreign code, and the doctor loads none"
+        ) from None
+
+
+def _loaded_models(fp32, int8):
+    """{path: ModelProto} of the one or two models: the first not quantized, the second quantized."""
+    models = {path: graph.load(path) for path in (fp32, int8) if path is not None}
+    marks = {path: graph.quantized_by(model) for path, model in models.items()}
+    if int8 is not None and marks[fp32] and not marks[int8]:
+        raise ValueError(f"{fp32} is quantized and {int8} is not: give the fp32 model first")
+    if marks[fp32]:
+        raise ValueError(
+            f"{fp32} is already quantized: it has {', '.join(marks[fp32])} nodes; give the fp32 model that it was made "
+            "from, and this one second"
+        )
+    if int8 is not None and not marks[int8]:
+        raise ValueError(f"nothing in {int8} is quantized; leave it out, and the doctor tries the recipes on {fp32}")
+    return models
+
+
+def _check_outputs(arguments, models, read):
+    """Raise unless the files to write can be written, and are none of those that are read."""
+    html, save = arguments.html, arguments.save
+    if save is not None:
+        for path, model in models.items():
+            check_output(save, path, model)
+    for option, path in (("--html", html), ("--save", save)):
+        if path is None:
+            continue
+        if path.exists() and any(path.samefile(file) for file in read if file.exists()):
+            raise ValueError(f"{option} {path} would overwrite a file that is read; choose another name")
+        _check_writable(option, path)
+    if html is not None and save is not None and html.resolve() == save.resolve():
+        raise ValueError(f"--html and --save both write {html}; choose two names")
+
+
+def _check_writable(option, path):
+    try:
+        with scratch(check_target(path).parent):
+            pass
+    except OSError as error:
+        raise ValueError(f"{option} {path} cannot be written: {error.strerror or error}") from None
+    except ValueError as error:
+        raise ValueError(f"{option}: {error}") from None
+
+
+def _check_same_signature(session, other, fp32, int8):
+    """Raise unless both models take the same inputs and have outputs of the same names."""
+    for what in ("inputs", "outputs"):
+        first, second = (_signature(one, what) for one in (session, other))
+        if first != second:
+            raise ValueError(
+                f"{int8} has the {what} {_listed(second)}, {fp32} has {_listed(first)}: it was made from another model"
+            )
+
+
+def _signature(session, what):
+    if what == "outputs":
+        return {value.name: "" for value in session.get_outputs()}
+    return {value.name: value.type.removeprefix("tensor(").rstrip(")") for value in session.get_inputs()}
+
+
+def _listed(signature):
+    return ", ".join(f"{name} {kind}".rstrip() for name, kind in sorted(signature.items())) or "none"

@@ -1,0 +1,119 @@
+"""Try the recipes, and what the findings would mend a model with: make it, and say why where nothing comes of it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from qlab import graph, recipes
+from qlab.doctor.request import stage
+from qlab.graph.operators import CONVOLUTIONS
+from qlab.measure.diagnosis.finding import WITH_LSTM
+from qlab.recipes.quantized import Quantized
+from qlab.runtime import run
+from qlab.text import plural
+
+RECIPES = ("dynamic", "static", "hybrid")
+
+
+FIRST = ("hybrid", "dynamic", "static")  # the order in which one is to do: hybrid is fast where there are convolutions
+
+
+MOST_MENDS = 3  # of the findings on one model; each is a quantization and a row of the comparison
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One call of a recipe: the Quantized that it made, or else why there is none.
+
+    name     what it is called in tables: "static", "static without 3 nodes"
+    options  those of its call; asked, those of them that a finding asks for, none for a recipe as it is
+    failed   whether it could not be done, rather than changing nothing
+    """
+
+    recipe: str
+    name: str
+    options: dict
+    asked: dict = field(default_factory=dict)
+    quantized: Quantized | None = None
+    why_not: str = ""
+    failed: bool = False
+
+
+def try_recipes(request, session_of, folder):
+    """An Attempt for each of RECIPES, or up to the first that makes a model; each one's has a folder in `folder`.
+
+    session_of  opens a model: a recipe whose model does not run on the first feed has failed
+    """
+    operators = {node.op_type for node in graph.nodes(graph.load(request.fp32))}
+    attempts = []
+    for recipe in FIRST if request.quick else RECIPES:
+        if request.quick and any(one.quantized is not None for one in attempts):
+            break
+        why_not = _pointless(recipe, operators)
+        if why_not:
+            attempts.append(Attempt(recipe, recipe, {}, why_not=why_not))
+            continue
+        attempts.append(_attempt(recipe, recipe, {}, request, session_of, Path(folder) / recipe))
+    return attempts
+
+
+def try_mends(findings, attempts, request, session_of, folder):
+    """An Attempt for each remedy of the Findings that takes more than a plain call and is not among `attempts`."""
+    more, names = [], {attempt.name for attempt in attempts}
+    for finding in findings:
+        if not finding.options or attempt_of(finding, (*attempts, *more)) or len(more) == MOST_MENDS:
+            continue
+        called = shown = _name(finding.recipe, finding.options)
+        while shown in names:
+            shown = f"{called} ({len(names)})"
+        names.add(shown)
+        place = Path(folder) / f"mend{len(names)}"
+        more.append(_attempt(finding.recipe, shown, finding.options, request, session_of, place))
+    return more
+
+
+def attempt_of(finding, attempts):
+    """The Attempt at what the Finding's remedy says, or None."""
+    asked = (finding.recipe, finding.options)
+    return next((one for one in attempts if (one.recipe, one.asked) == asked), None)
+
+
+def made(attempts):
+    """{name: path} of the models that the attempts made."""
+    return {attempt.name: attempt.quantized.path for attempt in attempts if attempt.quantized is not None}
+
+
+def _name(recipe, options):
+    words = [
+        f"without {plural(len(value), 'node')}" if key == "exclude" else f"with {key}={value!r}"
+        for key, value in options.items()
+    ]
+    return " ".join([recipe, *words])
+
+
+def _pointless(recipe, operators):
+    """Why this recipe cannot make anything that another does not make."""
+    if recipe == "hybrid" and not operators & CONVOLUTIONS:
+        return "the model has no convolutions, so it would be dynamic"
+    return ""
+
+
+def _attempt(recipe, name, asked, request, session_of, place):
+    reader = () if recipe == "dynamic" else (request.feeds.calibration,)
+    operators = {node.op_type for node in graph.nodes(graph.load(request.fp32))}
+    options = ({"op_types": WITH_LSTM} if recipe == "dynamic" and "LSTM" in operators else {}) | asked
+    output = place / (f"{request.fp32.stem}.int8.onnx" if request.save is None else request.save.name)
+    place.mkdir()
+    try:
+        with stage(f"quantizing: {name}"):
+            quantized = getattr(recipes, recipe)(request.fp32, output, *reader, card=request.card, **options)
+        if not quantized.census.integer:
+            return Attempt(recipe, name, options, asked, why_not=f"changes nothing that computes{_reasons(quantized)}")
+        run(session_of(output), request.feeds.measured[0])
+    except Exception as error:  # what one recipe meets in a model of foreign make must not cost the others' report
+        return Attempt(recipe, name, options, asked, why_not=" ".join(str(error).split()), failed=True)
+    return Attempt(recipe, name, options, asked, quantized)
+
+
+def _reasons(quantized):
+    stayed = [f"{len(names)} {operator}: {why}" for (operator, why), names in quantized.stayed_float.items()]
+    return f" ({'; '.join(stayed)})" if stayed else ""

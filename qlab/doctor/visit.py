@@ -1,0 +1,221 @@
+"""One visit: all that is measured, in its order."""
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from qlab.doctor.advice import ON_VALUES, Limit, Recommendation, by_metric, limited, recommend, too_inexact
+from qlab.doctor.request import Request, opened, stage
+from qlab.doctor.trying import Attempt, made, try_mends, try_recipes
+from qlab.files import scratch
+from qlab.measure.compare import Comparison, compare
+from qlab.measure.diagnosis.diagnose import findings_of
+from qlab.measure.diagnosis.examination import Examination, examine, profiled_again
+from qlab.measure.diagnosis.finding import Findings
+from qlab.measure.profile import Ledger, ledger
+from qlab.recipes.job import publish, sharing
+from qlab.runtime import MINIMUM_ROUNDS
+
+NEAR, AGAIN = 0.1, 2  # profile and comparison: how near they should be, and how often the profile is taken again
+
+
+FP32, INT8 = "fp32", "int8"  # what the two given models are called in tables
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What was found about one quantized model, called `name` in the comparison.
+
+    findings  what is to be mended
+    limits    Limits: findings of time that nothing mends, as far as was tried
+    """
+
+    name: str
+    examination: Examination
+    findings: Findings
+    ledger: Ledger
+    limits: tuple[Limit, ...] = ()
+
+
+@dataclass(frozen=True)
+class Visit:
+    """All that was measured.
+
+    given           the Diagnosis of the model that was given, or None
+    attempts        one for each recipe and for each mend that takes more than a recipe, () if none was tried
+    comparison      of all models, None if there is nothing to compare
+    recommendation  None if no recipe was tried, or none gave anything
+    tried           the Diagnosis of the recommended recipe's model, or of the fastest one if fp32 is recommended
+    problem         why that one could not be diagnosed, or empty
+    saved           where the recommended model was kept, or None
+    """
+
+    request: Request
+    given: Diagnosis | None
+    attempts: tuple[Attempt, ...]
+    comparison: Comparison | None
+    recommendation: Recommendation | None
+    tried: Diagnosis | None
+    problem: str
+    saved: Path | None
+
+    @property
+    def row(self):
+        """The comparison's Row of the model that was given, or None."""
+        return None if self.given is None else self.row_of(self.given.name)
+
+    @property
+    def is_inexact(self):
+        """Whether the given model loses too much. Noise cannot tell, except by a metric or where answers are NaN."""
+        judged = self.request.feeds.source is not None or math.isnan(self.row.sqnr_db) or by_metric(self.row)
+        return judged and bool(too_inexact(self.row))
+
+    def row_of(self, name):
+        """The comparison's Row called `name`."""
+        return next(row for row in self.comparison.rows if row.name == name)
+
+    @property
+    def is_healthy(self):
+        """The given model is neither slower nor too inexact, and has no findings; or a recipe's is recommended so."""
+        if self.given is not None:
+            return not self.given.findings and self.row.verdict != "slower" and not self.is_inexact
+        if self.recommendation is None or self.recommendation.name == FP32:
+            return False
+        return self.request.quick or (self.tried is not None and not self.tried.findings)
+
+
+def visit(request):
+    """Diagnose what was given, try the recipes if there is a reason, compare all, diagnose the recommended one."""
+    given = _diagnosed(INT8, request.int8, request) if request.int8 is not None else None
+    with _folder(request) as folder, sharing(folder):
+        attempts = _attempts(request, given, folder)
+        models = {FP32: request.fp32} | ({} if given is None else {INT8: request.int8})
+        comparison = _compared(models | made(attempts), request)
+        given = given if request.quick else _settled(given, comparison, request)
+        recommendation = recommend(comparison.rows, INT8) if made(attempts) else None
+        tried, problem = _best_diagnosed(recommendation, comparison, attempts, request)
+        if tried is not None and (more := _mends(tried, attempts, request, folder)):
+            attempts += more
+            comparison = _with(more, comparison, tried, request)
+            before, recommendation = recommendation, _again(recommendation, comparison, more)
+            if recommendation.name != before.name:
+                tried, problem = _best_diagnosed(recommendation, comparison, attempts, request)
+        saved = None
+        if request.save is not None and recommendation is not None and recommendation.name in made(attempts):
+            saved = publish(made(attempts)[recommendation.name], request.save)
+    is_real = request.feeds.source is not None
+    tried = limited(tried, comparison, attempts=attempts, is_real=is_real)
+    recommended = None if tried is None or recommendation.name == FP32 else tried
+    given = limited(given, comparison, recommended, attempts=attempts, is_real=is_real)
+    return Visit(request, given, attempts, comparison, recommendation, tried, problem, saved)
+
+
+def _folder(request):
+    """Where the recipes work: beside --save, so that the chosen model is moved by renaming."""
+    return scratch(None if request.save is None else request.save.parent)
+
+
+def _attempts(request, given, folder):
+    if not request.tries_recipes or (given is not None and not _is_reason(given)):
+        return ()
+    attempts = tuple(try_recipes(request, opened, folder))
+    return attempts if given is None else attempts + _mends(given, attempts, request, folder)
+
+
+def _mends(diagnosis, attempts, request, folder):
+    """An Attempt for each mend that the findings name and that is none of `attempts`."""
+    return tuple(try_mends(diagnosis.findings, attempts, request, opened, folder))
+
+
+def _is_reason(given):
+    """Whether something is wrong with the given model: a finding, or no gain in time."""
+    return bool(given.findings) or given.examination.quantized.total_ms >= given.examination.fp32.total_ms
+
+
+def _compared(models, request):
+    if len(models) < 2:
+        return None
+    options = {"agree": request.metric} if request.metric is not None else {}
+    found = compare(models, request.feeds.measured, threads=request.threads, rounds=request.rounds, **options)
+    if request.feeds.source is not None:
+        return found
+    rows = [row if math.isnan(row.sqnr_db) else replace(row, kept={}) for row in found.rows]
+    return replace(found, rows=rows)  # what is read from noise means little, where there are numbers besides
+
+
+def _with(more, comparison, tried, request):
+    """The Comparison, with what was made `more`: timed in turns with fp32 and the model that `tried` is about."""
+    if not made(more):
+        return comparison
+    known = {FP32: request.fp32, tried.name: tried.examination.path}
+    return comparison.joined(_compared(known | made(more), request))
+
+
+def _again(recommendation, comparison, more):
+    """The Recommendation, now that its own mends were tried: one of them, if it is better by more than luck."""
+    kept = None if recommendation.name == FP32 else recommendation.name
+    better = recommend(comparison.rows, kept)
+    if better.name in made(more):
+        return better
+    return replace(recommendation, rejected=better.rejected | recommendation.rejected)
+
+
+def _best_diagnosed(recommendation, comparison, attempts, request):
+    """(Diagnosis, problem) of the recommended recipe's model; of the fastest one where fp32 is recommended."""
+    if recommendation is None or recommendation.name == INT8 or request.quick:
+        return None, ""
+    name, paths = recommendation.name, made(attempts)
+    if name == FP32:
+        name = max((row for row in comparison.rows if row.name in paths), key=lambda row: row.speedup).name
+    try:
+        return _settled(_diagnosed(name, paths[name], request), comparison, request), ""
+    except ValueError as error:  # minutes of measuring are worth a report without this part
+        return None, str(error)
+
+
+def _diagnosed(name, path, request):
+    settings = {"rounds": _profiled_rounds(request), "threads": request.threads, "layers": not request.quick}
+    with stage(f"examining {name}"):
+        examination = examine(request.fp32, path, request.feeds.measured, card=request.card, **settings)
+        return _diagnosis(name, examination, request)
+
+
+def _profiled_rounds(request):
+    """Half of the rounds, since each runs a model with and without the profiler; but enough for a median."""
+    return max(request.rounds // 2, min(request.rounds, MINIMUM_ROUNDS))
+
+
+def _diagnosis(name, examination, request):
+    lines = ledger(examination.fp32, examination.quantized)
+    return Diagnosis(name, examination, _findings(examination, request), lines)
+
+
+def _settled(diagnosis, comparison, request):
+    """The Diagnosis; its times are taken again, at most twice, while they are far from what the comparison measured."""
+    if diagnosis is None or comparison is None:
+        return diagnosis
+    for _ in range(AGAIN):
+        if disagreement(diagnosis, comparison) <= NEAR:
+            break
+        with stage(f"timing {diagnosis.name} again: something else kept the machine busy"):
+            again = profiled_again(diagnosis.examination, rounds=_profiled_rounds(request), threads=request.threads)
+        other = _diagnosis(diagnosis.name, again, request)
+        diagnosis = min(diagnosis, other, key=lambda one: disagreement(one, comparison))
+    return diagnosis
+
+
+def disagreement(diagnosis, comparison):
+    """How far the profiles' whole runs are from the comparison's, the worse of the two models: 0.1 is a tenth."""
+    measured = {row.name: row.median_ms for row in comparison.rows}
+    runs = {FP32: diagnosis.examination.fp32.total_ms, diagnosis.name: diagnosis.examination.quantized.total_ms}
+    return max(abs(run / measured[name] - 1) for name, run in runs.items())
+
+
+def _findings(examination, request):
+    """The Findings; on invented feeds without those that rest on values, since real ranges never fit noise."""
+    found = findings_of(examination)
+    invented = request.feeds.source is None
+    if request.is_alone:  # the float model made for this visit is gone after it: a call names it without its folder
+        folder = repr(str(request.fp32.with_name("-")))[1:-2]
+        found = [replace(one, remedy=one.remedy.replace(folder, "")) for one in found]
+    return Findings(one for one in found if not (invented and one.code in ON_VALUES))

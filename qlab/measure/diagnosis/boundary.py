@@ -1,0 +1,283 @@
+"""Time spent between floats and codes, that no other cause explains.
+
+Float operators among integer ones: HardSigmoid, LayerNormalization, whatever else ran in float between DQ and Q."""
+
+import re
+from collections import Counter
+
+from qlab.graph.operators import QUANTIZERS
+from qlab.measure.diagnosis.examination import neighbours, reads_codes
+from qlab.measure.diagnosis.finding import Finding, call, excluding, is_out_of_reach, made_by, recipe_of_its_kind, stay
+from qlab.measure.predict import PRODUCT_FAMILIES
+from qlab.recipes.static import DEFAULT_OP_TYPES
+from qlab.text import listed, ms, plural
+
+DYNAMIC_SHARE = 0.10  # a healthy dynamic model spends less than this on quantizing what moves
+
+
+LEAST_SHARE = 0.05  # what a quantizer's mistakes must cost
+
+
+# onnxruntime itself puts transposes around convolutions, between Q and DQ as well: no quantizer's mistake.
+CAN_FUSE = DEFAULT_OP_TYPES - {"Transpose"}
+
+
+def boundary_overhead(examination, bill):
+    """Findings on the time of quantizing and dequantizing that nobody has paid for yet.
+
+    1. A dynamic model quantizes whatever moves, and looks for its range first; a static one need not.
+    2. In any other, a quantizer may have put Q and DQ where nothing was fused with them: codes that no integer reads.
+    3. Integers between floats are islands. Where the edges of one take more than its products gain, it should grow, or
+       else is better left in float; where none does, the edges are worth their time.
+    """
+    nodes = [node for node in examination.quantized.nodes if node.op_type in QUANTIZERS]
+    counts = Counter(node.op_type for node in nodes)
+    seen = (
+        f"{', '.join(f'{count} {name}' for name, count in counts.most_common())} take "
+        f"{ms(sum(node.ms for node in nodes))} of {ms(examination.quantized.total_ms)} a run"
+    )
+    if recipe_of_its_kind(examination) == "dynamic":
+        if not examination.matters(bill.left(nodes), DYNAMIC_SHARE):
+            return
+        cost = sum(bill.charge(node) for node in nodes)
+        remedy = f"{call(examination, 'static')}: with fixed ranges codes stay codes between integer operators"
+        is_useless = is_out_of_reach(examination, nodes, "static")
+        mend = {"remedy": stay(examination)} if is_useless else {"remedy": remedy, "recipe": "static"}
+        yield _finding(seen, cost, sorted(nodes, key=lambda node: -node.ms), mend)
+        return
+    yield from _of_a_static_model(examination, bill, seen)
+
+
+def _of_a_static_model(examination, bill, seen):
+    """One Finding on needless codes and on islands, or none.
+
+    If any of that can be mended by quantizing what lies between, or other findings change the graph, a plain call of
+    the recipe comes first.
+    """
+    cost, told, concerned, exclude = 0.0, [], [], ()
+    is_plain = bill.is_used  # the edges will be others once the rest is mended
+    needless, around = _needless(examination)
+    if examination.matters(bill.left(needless), LEAST_SHARE):
+        charged = sum(bill.charge(node) for node in needless)
+        count, cost = sum(node.op_type in QUANTIZERS for node in needless), cost + charged
+        own_ms = sum(node.ms for node in around)
+        unfused = (
+            f", or stand around operators that were not fused with them ({_listed(around)}, {ms(own_ms)})"
+            if around
+            else ""
+        )
+        told.append(f"{count} of them, {ms(charged)}, make codes that no integer operator reads{unfused}")
+        concerned += needless
+        is_plain = True
+    islands = [_Island(*parts, examination, bill) for parts in _islands(examination)]
+    islands = [island for island in islands if island.products and island.loss_ms > 0]
+    if examination.matters(sum(island.loss_ms for island in islands), LEAST_SHARE):
+        cost += sum(bill.charge(edge, island.share(edge)) for island in islands for edge in island.edges)
+        products = [product for island in islands for product in island.products]
+        gain_ms, edge_ms = (sum(getattr(island, what) for island in islands) for what in ("gain_ms", "edge_ms"))
+        told.append(
+            f"between float operators {plural(len(products), 'product')} gain {ms(gain_ms)} and their edges take "
+            f"{ms(edge_ms)}{_beyond(islands, bill)}"
+        )
+        concerned += products
+        is_plain = is_plain or any(island.can_grow for island in islands)
+        exclude = tuple(dict.fromkeys(examination.names.in_files(node.node) for node in products))
+    if not told:
+        return
+    yield _finding("; ".join([seen, *told]), cost, concerned, _mend(examination, is_plain, concerned, exclude))
+
+
+def _mend(examination, is_plain, concerned, exclude):
+    """The remedy, recipe and options: a plain call, unless that made the model, or one that leaves `exclude` out."""
+    recipe = recipe_of_its_kind(examination)
+    if is_out_of_reach(examination, concerned, recipe):
+        return {"remedy": stay(examination)}
+    if is_plain and recipe != made_by(examination):
+        remedy = f"{call(examination, recipe)}: quantizes what onnxruntime fuses, all of it and nothing else"
+        return {"remedy": remedy, "recipe": recipe}
+    if exclude and any(_is_integer_product(node) and node not in concerned for node in examination.quantized.nodes):
+        return excluding(examination, exclude, "leaves these products in float")
+    if exclude:
+        return {"remedy": "stay with fp32 for speed: not one of its products gains"}
+    return {"remedy": stay(examination)}
+
+
+def _finding(evidence, cost, nodes, mend):
+    return Finding(
+        code="boundary-overhead",
+        evidence=evidence,
+        why="each passes over a whole tensor to change its numbers' form, and computes nothing. Where integer "
+        "operators follow each other there is none between them",
+        cost_ms=cost,
+        nodes=tuple(node.name for node in nodes),
+        **mend,
+    )
+
+
+def _is_integer_product(node):
+    return node.kind == "integer" and node.family in PRODUCT_FAMILIES
+
+
+def _needless(examination):
+    """Q and DQ that serve no integer operator, and the operators that were not fused with theirs.
+
+    1. Codes that are turned back into floats before any integer operator has read them.
+    2. Those around an operator that has an integer kernel, and was not fused with them.
+    3. The transposes of floats between them: floats have the channels first, integer convolutions last.
+    """
+    found, around = {}, []
+    for node in examination.quantized.nodes:
+        readers = [reader for name in node.node.output for reader in examination.consumers.get(name, [])]
+        if node.op_type == "QuantizeLinear":
+            if readers and all(reader.op_type == "DequantizeLinear" for reader in readers):
+                found |= {id(one): one for one in (node, *readers)}
+        elif _is_unfused(examination, node, readers):
+            around.append(node)
+            found |= {id(one): one for one in neighbours(examination, node) if one.op_type in QUANTIZERS}
+    transposes = [one for one in examination.quantized.nodes if (one.op_type, one.kind) == ("Transpose", "float")]
+    for node in transposes:
+        if any(id(one) in found for one in neighbours(examination, node)):
+            found[id(node)] = node
+    return list(found.values()), around
+
+
+def _beyond(islands, bill):
+    """The float operators next to the islands, in words; that they are named here explains them."""
+    nodes = {id(node): node for island in islands for node in island.beyond if node.family not in PRODUCT_FAMILIES}
+    bill.explain(nodes.values())
+    return f" beside {_listed(nodes.values())}, {ms(sum(node.ms for node in nodes.values()))}" if nodes else ""
+
+
+def _listed(nodes):
+    return listed(Counter(node.op_type for node in nodes))
+
+
+def _is_unfused(examination, node, readers):
+    """Whether `node`, no product, has an integer kernel and computes on floats that were codes and will be again."""
+    if node.kind != "float" or node.family in PRODUCT_FAMILIES or node.op_type not in CAN_FUSE:
+        return False
+    return reads_codes(examination, node) and all(reader.op_type == "QuantizeLinear" for reader in readers)
+
+
+class _Island:
+    """Integer nodes that hand codes to each other, and the edges at which they become floats.
+
+    gain_ms   what the products save by computing on integers, once what other findings charge them is mended; edge_ms,
+              what the edges cost, with the transposes that the integers need
+    beyond    the float operators at its edges
+    can_grow  whether an operator with an integer kernel lies behind one of the edges
+    """
+
+    def __init__(self, nodes, edges, examination, bill):
+        self.products = [node for node in nodes if node.family in PRODUCT_FAMILIES]
+        self.edges = edges + [node for node in nodes if node.op_type == "Transpose"]
+        self.edge_ms = bill.left(self.edges)
+        self.beyond = [one for edge in edges for one in neighbours(examination, edge) if one.kind == "float"]
+        self.can_grow = any(one.op_type in CAN_FUSE for one in self.beyond)
+        yardstick = examination.yardstick
+        in_float = ((yardstick.float_ms(node) or node.ms) + yardstick.layout_ms(node) for node in self.products)
+        self.gain_ms = max(0.0, sum(in_float) - bill.left(self.products))
+
+    @property
+    def loss_ms(self):
+        """What leaving the island in float would save."""
+        return self.edge_ms - self.gain_ms
+
+    def share(self, edge):
+        """The edge's part of the loss."""
+        return edge.ms * self.loss_ms / self.edge_ms
+
+
+def _islands(examination):
+    """(nodes, edges) of each group of integer nodes between which there are no floats."""
+    seen = set()
+    for start in examination.quantized.nodes:
+        if start.kind != "integer" or id(start) in seen:
+            continue
+        nodes, edges, todo = [], {}, [start]
+        while todo:
+            node = todo.pop()
+            if id(node) in seen:
+                continue
+            seen.add(id(node))
+            nodes.append(node)
+            for one in neighbours(examination, node):
+                if one.kind == "integer":
+                    todo.append(one)
+                elif one.op_type in QUANTIZERS:
+                    edges[id(one)] = one
+        yield nodes, list(edges.values())
+
+
+LEAST_SHARE = 0.05
+
+
+EDGES = ("QuantizeLinear", "DequantizeLinear")
+
+
+INLINED = re.compile(r"_inlfunc_([A-Za-z]+)_")  # so onnxruntime names the tensors of an operator that it takes apart
+
+
+def float_between(examination, bill):
+    """One Finding, if operators without an integer kernel, between integers, take time with the Q and DQ around them.
+
+    They are found by what ran: groups of float operators, no products, that read codes turned back and whose result is
+    turned into codes. Groups of operators that could have been fused are the quantizer's fault, and told elsewhere.
+    """
+    nodes, edges = {}, {}
+    for group, around in _groups(examination, bill):
+        nodes |= {id(node): node for node in group}
+        edges |= {id(node): node for node in around}
+    own_ms, edge_ms = sum(node.ms for node in nodes.values()), bill.left(edges.values())
+    if not examination.matters(own_ms + edge_ms, LEAST_SHARE):
+        return
+    lacking = _listed(examination, (node for node in nodes.values() if node.op_type not in CAN_FUSE))
+    beside = _listed(examination, (node for node in nodes.values() if node.op_type in CAN_FUSE))
+    yield Finding(
+        code="float-between",
+        evidence=f"between integer operators {lacking} compute on floats{f', and {beside} with them' * bool(beside)}, "
+        f"{ms(own_ms)} a run; {len(edges)} Q/DQ around them take {ms(edge_ms)}",
+        why=f"onnxruntime has no integer kernel for {lacking}: codes are turned into floats before them, and results "
+        "into codes again. What an integer kernel gains on both sides, each of them takes a part of",
+        cost_ms=sum(bill.charge(edge) for edge in edges.values()),
+        remedy="no recipe can: where the model has another way, such as a Relu for an activation, and it is worth "
+        "training again, take an operator that has an integer kernel",
+        nodes=tuple(node.name for node in nodes.values()),
+    )
+
+
+def _listed(examination, nodes):
+    return listed(Counter(_called(examination, node) for node in nodes))
+
+
+def _groups(examination, bill):
+    """(float operators that hand floats to each other, Q and DQ around them) where integers stand on both sides."""
+    seen = set()
+    for start in examination.quantized.nodes:
+        group, edges, todo = [], {}, [start]
+        while todo:
+            node = todo.pop()
+            if node.op_type in EDGES and group:
+                edges[id(node)] = node
+            if node.kind != "float" or node.family in PRODUCT_FAMILIES or id(node) in seen:
+                continue
+            seen.add(id(node))
+            group.append(node)
+            todo += neighbours(examination, node)
+        can_fuse = all(node.op_type in CAN_FUSE for node in group)
+        is_between = any(reads_codes(examination, node) for node in group) and any(
+            edge.op_type == "QuantizeLinear" for edge in edges.values()
+        )
+        if is_between and not can_fuse and not any(map(bill.is_explained, group)):
+            yield group, list(edges.values())
+
+
+def _called(examination, node):
+    """The operator; a part of one that onnxruntime took apart, with its name: "HardSigmoid of HardSwish".
+
+    What is left of that name stands in the QuantizeLinear behind it, since onnxruntime names anew what it fuses.
+    """
+    near = [node, *(one for one in neighbours(examination, node) if one.op_type == "QuantizeLinear")]
+    names = " ".join(name for one in near for name in (one.name, *one.node.input, *one.node.output))
+    whole = INLINED.search(names)
+    return f"{node.op_type} of {whole[1]}" if whole else node.op_type

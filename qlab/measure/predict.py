@@ -1,0 +1,277 @@
+"""How long a product should take: measured in the fp32 model, divided by what the machine card promises.
+
+A cost model: what a recipe would gain on a machine, before anything is quantized."""
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass, replace
+
+from qlab import graph, machine
+from qlab.files import Feeds, ModelPath
+from qlab.graph.operators import CLIPS, LAYOUT, NO_INTEGER_KERNEL
+from qlab.machine.card import Card
+from qlab.measure.profile import ROUNDS, Ledger, by_family, ledger_of, profile
+from qlab.recipes.choice import choose
+from qlab.recipes.static import DEFAULT_OP_TYPES
+
+PRODUCT_FAMILIES = ("convolution", "matrix product", "other product")
+
+
+FULL_DEPTH = 64
+
+
+class Yardstick:
+    """Times of products by their work, from a Profile of the fp32 model.
+
+    speed   how many times as fast as float32 the integer product is that the recipes would choose
+    A product is looked up by its work: the same number of multiply-adds with weights of the same size, since fusing and
+    quantizing rename nodes. Where none is like it, the fp32 model's mean rate for its kind of product serves.
+    """
+
+    def __init__(self, fp32, speed):
+        self.speed = speed
+        alike, rates = defaultdict(list), defaultdict(lambda: [0.0, 0])
+        for node in fp32.nodes:
+            if node.family in PRODUCT_FAMILIES and node.macs:
+                alike[_work(node)].append(node.ms)
+                rate = rates[_kind(node)]
+                rate[0] += node.ms
+                rate[1] += node.macs
+        self._layout_ms = sum(node.ms for node in fp32.nodes if node.op_type in LAYOUT)
+        self._convolutions_ms = sum(node.ms for node in fp32.nodes if node.family == "convolution")
+        self._alike = {work: sum(times) / len(times) for work, times in alike.items()}
+        self._rates = {kind: ms / macs for kind, (ms, macs) in rates.items()}
+
+    def float_ms(self, node):
+        """Milliseconds of the same product in the fp32 model, or None if it has nothing of the kind."""
+        if _work(node) in self._alike:
+            return self._alike[_work(node)]
+        rate = self._rates.get(_kind(node))
+        return None if rate is None else rate * node.macs
+
+    def layout_ms(self, node):
+        """Milliseconds that the fp32 model needs besides, to bring this convolution's tensors into blocks and back."""
+        if node.family != "convolution" or not self._convolutions_ms:
+            return 0.0
+        return self._layout_ms * (self.float_ms(node) or 0.0) / self._convolutions_ms
+
+    def healthy_ms(self, node):
+        """Milliseconds of the same product on the fastest integers, or None if the fp32 model has nothing like it."""
+        milliseconds = self.float_ms(node)
+        return None if milliseconds is None else milliseconds / integer_speed(node, max(self.speed, 1.0))
+
+    def excess_ms(self, nodes):
+        """Milliseconds by which these products are slower than on the fastest integers, all together."""
+        return sum(max(0.0, node.ms - (self.healthy_ms(node) or node.ms)) for node in nodes)
+
+
+def integer_speed(node, speed):
+    """How many times as fast as in float32 a product, a NodeTime, is on integers; a large one is it `speed` times.
+
+    1. Depthwise convolutions of images gain nothing: they have a kernel of their own, bounded by what it reads.
+    2. Where fewer than FULL_DEPTH products go into a sum, turning sums into codes weighs as much as multiplying: the
+       gain is in proportion to their number.
+    """
+    if node.depthwise and len(node.weights) == 4:
+        return min(speed, 1.0)
+    if speed <= 1 or len(node.weights) < 2 or node.op_type == "MatMulNBits":  # whose weights are packed
+        return speed
+    depth = math.prod(node.weights[1:]) if node.family == "convolution" else node.weights[-2]
+    return 1 + (speed - 1) * min(1.0, depth / FULL_DEPTH)
+
+
+def _work(node):
+    return node.macs, math.prod(node.weights), node.depthwise
+
+
+def _kind(node):
+    """A convolution over one frame is a matrix product in all but name, so its rate is not a depthwise one's."""
+    return "depthwise" if node.depthwise else "dense"
+
+
+RECIPES = ("dynamic", "static", "hybrid")
+
+
+FLOATS = 8  # bytes a number that an operator reads and writes as a float, or that Q and DQ around it do
+
+
+@dataclass(frozen=True, repr=False)
+class Prediction:
+    """What a recipe should gain. `ledger` has the times it rests on, by kind of work; printing it gives the table.
+
+    card_name  the machine it is for; measured, whether its fp32 times were measured here or follow from the card
+    limit      Amdahl's law: the speed-up if the products that the recipe quantizes took no time, and quantizing none
+    low, high  the speed-up if the products gain half as much as on the card and quantizing costs twice as much, and if
+               the products take a third less. Most models lie between
+    """
+
+    recipe: str
+    card_name: str
+    measured: bool
+    ledger: Ledger
+    low: float
+    high: float
+    limit: float
+
+    @property
+    def speedup(self):
+        """fp32's time over the predicted one."""
+        total = self.ledger.total
+        return total.fp32_ms / total.quantized_ms
+
+    def __repr__(self):
+        basis = "from fp32 times measured here" if self.measured else "from its card alone"
+        return (
+            f"{self.recipe} on {self.card_name}, {basis}: {self.speedup:.2f} times as fast as fp32, {self.low:.2f} to "
+            f"{self.high:.2f} ({self.limit:.3g} if its products were free)\n{self.ledger!r}"
+        )
+
+
+def predict(
+    fp32: ModelPath, feed: Feeds, recipe: str = "hybrid", *, card: str | Card | None = None, rounds: int = ROUNDS
+) -> Prediction:
+    """The Prediction of what `recipes.<recipe>` would gain on the model file `fp32` for this feed.
+
+    >>> measure.predict("model.onnx", {"x": x}, "dynamic")  # doctest: +SKIP
+    dynamic on ..., from fp32 times measured here: 1.42 times as fast as fp32, 1.14 to 1.66 (4.1 if ...)
+    ...
+
+    1. A product that the recipe quantizes takes its fp32 time, divided by the card's speed of the pair it would get
+       (less of it for short sums, none for depthwise convolutions); but not less than moving its tensors takes, a
+       quarter of the bytes.
+    2. Activations that are quantized while the model runs cost as much as copying them: B bytes read and B written, at
+       the card's rate. With static ranges only what goes in and out of float operators among integers does.
+    3. An activation that only the float convolution has fused into it (HardSwish) becomes operators of its own, each of
+       which takes as long as moving its tensors.
+    4. All else takes as long as before.
+    fp32's times are measured here. With the card of another machine they follow from it: 2 operations a multiply-add at
+    its float32 rate, or all bytes once at its copying rate, whichever takes longer.
+
+    "dynamic" is recipes.dynamic as it is called plainly: recurrent layers stay in float.
+    It knows nothing of caches and of single kernels, hence the range; measure.compare has the last word.
+    Raises ValueError for another recipe, and what `profile` raises.
+    """
+    if recipe not in RECIPES:
+        raise ValueError(f"recipe is {recipe!r}; expected one of {', '.join(RECIPES)}")
+    own, card = machine.card(), machine.card(card)
+    before = profile(fp32, feed, rounds=rounds)
+    measured = card.name == own.name
+    if not measured:
+        before = _on(card, before)
+    choice = choose(card, "uint8" if recipe != "static" else None)
+    products = _products(before, recipe)
+    after = [replace(node, ms=_after(node, products, card, card.speed[choice.pair])) for node in before.nodes]
+    saved = before.kernel_ms - sum(node.ms for node in after)
+    predicted = replace(before, nodes=tuple(after), total_ms=before.total_ms - saved)
+    edges, activations = _activations_ms(before.nodes, products, recipe, card)
+    edges += _quantizing_ms(before.nodes, products, recipe, card) if products else 0.0  # else nothing is changed
+    added = {"boundary": edges, "the rest": activations}
+    more = sum(added.values())
+    entries = [(family, (now, then + added.get(family, 0.0))) for family, (now, then) in by_family(before, predicted)]
+    taken = sum(node.ms for node in after if id(node.node) in products)
+    least, most = (before.total_ms - saved / 2 + 2 * more), (predicted.total_ms - taken / 3 + more)
+    whole = before.total_ms
+    rest = whole - sum(node.ms for node in before.nodes if id(node.node) in products)
+    limit = whole / rest if rest > 0 else float("inf")
+    return Prediction(recipe, card.name, measured, ledger_of(entries), whole / least, whole / most, limit)
+
+
+def is_quantized_by(node, recipe):
+    """Whether the recipe puts this fp32 product, a NodeTime, on integers."""
+    if node.family not in PRODUCT_FAMILIES or node.op_type in NO_INTEGER_KERNEL:
+        return False
+    if recipe == "static":
+        stacked = node.family == "matrix product" and len(node.weights) not in (0, 2)  # recipes.static leaves them
+        return node.family != "other product" and not stacked
+    if node.family == "convolution":
+        over_time = len(node.weights) == 3
+        return recipe == "hybrid" and not (over_time and node.depthwise)
+    if node.op_type == "LSTM":
+        return recipe == "hybrid"
+    return node.family == "matrix product" and len(node.weights) == 2
+
+
+def _products(before, recipe):
+    """Identities of the products that the recipe puts on integers; only dynamic ones in bodies of If, Loop and Scan."""
+    _, *bodies = graph.graphs(before.model)
+    inside = {id(node) for body in bodies for node in body.node}
+    found = set()
+    for node in before.nodes:
+        is_static = recipe == "static" or node.family == "convolution"
+        if is_quantized_by(node, recipe) and not (is_static and id(node.node) in inside):
+            found.add(id(node.node))
+    return found
+
+
+def _after(node, products, card, speed):
+    if id(node.node) not in products:
+        return node.ms
+    # What lies in a cache moves faster than the card copies; but a quarter of the bytes takes a quarter of the time.
+    moving = min(_moving_ms(node.bytes / 4, card), node.ms / 4)
+    return max(node.ms / integer_speed(node, speed), moving)
+
+
+def _quantizing_ms(nodes, products, recipe, card):
+    """What it costs to make codes of the products' inputs, or of what float operators read and give among integers."""
+    milliseconds, near = 0.0, _beside_convolutions(nodes, products)
+    for node in nodes:
+        if id(node.node) in products:
+            dynamic = recipe == "dynamic" or (recipe == "hybrid" and node.family != "convolution")
+            milliseconds += _moving_ms(2 * node.input_bytes, card) if dynamic else 0.0
+        elif node.kind == "float" and node.op_type not in LAYOUT:
+            static = recipe == "static" and node.op_type not in DEFAULT_OP_TYPES
+            hybrid = recipe == "hybrid" and id(node) in near and node.op_type not in CLIPS
+            milliseconds += _moving_ms(node.bytes, card) if static or hybrid else 0.0
+    return milliseconds
+
+
+def _activations_ms(nodes, products, recipe, card):
+    """(Q and DQ around them, they themselves): activations that the quantized convolutions can no longer have in them.
+
+    Relu and Clip fold into the codes' range. recipes.static has a table for those with an integer kernel, which reads
+    and writes a byte a number. onnxruntime computes HardSwish as a HardSigmoid and a product, of codes in a static
+    model.
+    """
+    edges, own = 0.0, 0.0
+    for node in nodes:
+        activation = next((one.s.decode() for one in node.node.attribute if one.name == "activation"), "")
+        if id(node.node) not in products or activation in ("", *CLIPS):
+            continue
+        results = node.macs / math.prod(node.weights[1:])
+        if recipe == "static" and activation in DEFAULT_OP_TYPES:
+            own += _moving_ms(2 * results, card)
+            continue
+        product = (3 if recipe == "static" else 12) if activation == "HardSwish" else 0
+        edges += _moving_ms(FLOATS * results, card)
+        own += _moving_ms((FLOATS + product) * results, card)
+    return edges, own
+
+
+def _beside_convolutions(nodes, products):
+    """Identities of the nodes that read what a quantized convolution gives, or give what one reads, in any layout."""
+    producers = {name: node for node in nodes for name in node.node.output if name}
+    near = set()
+    convolutions = {id(node) for node in nodes if node.family == "convolution" and id(node.node) in products}
+    for node in nodes:
+        for name in node.node.input:
+            source = producers.get(name)
+            if source is not None and source.op_type in LAYOUT:
+                source = producers.get(source.node.input[0])
+            for one, other in ((source, node), (node, source)):
+                if other is not None and id(one) in convolutions:
+                    near.add(id(other))
+    return near
+
+
+def _moving_ms(number_of_bytes, card):
+    return number_of_bytes / (card.copy_gb_per_s * 1e6)
+
+
+def _on(card, before):
+    """The Profile as it should be on another machine: a roofline of its float32 and its copying rate."""
+
+    def milliseconds(node):
+        return max(2 * node.macs / (card.float32_gflops * 1e6), _moving_ms(node.bytes, card))
+
+    nodes = tuple(replace(node, ms=milliseconds(node) if node.kind != "other" else 0.0) for node in before.nodes)
+    return replace(before, nodes=nodes, total_ms=sum(node.ms for node in nodes), profiler_ms=0.0)

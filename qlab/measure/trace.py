@@ -1,0 +1,364 @@
+"""What a node has to do: multiply-adds, bytes it must move, and the sign pair of an integer product.
+
+Read what onnxruntime's profiler writes: which node ran when, for how long, and what shapes came out.
+
+Join what the profiler saw to the nodes of the graph that ran."""
+
+import json
+import math
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from qlab import graph
+from qlab.graph.census import operator_label
+from qlab.graph.operators import (
+    ATTENTION,
+    CONVOLUTIONS,
+    DYNAMIC,
+    MATRIX_PRODUCTS,  # lesson 09 looks for it here
+    PRODUCTS,
+    RECURRENT,
+    attribute,
+    codes_of,
+    factors,
+    is_product,
+    kind_of,
+)
+
+
+@dataclass(frozen=True)
+class NodeTime:
+    """One node of the graph that ran.
+
+    kind       where it computes: "integer", "float", "boundary" or "other", as in `graph.census`
+    ms         its own time in one run, milliseconds, without what it ran inside (If, Loop), and without the part by
+               which the profiler slows the whole down
+    macs       multiply-adds of one run, with the channels that a blocked kernel adds to fill its blocks
+    bytes      what it must read and write at the least; input_bytes, the part of them that is a product's activations
+    sign_pair  "u8s8": signs of the left and the right factor of an integer product (ConvInteger's left one: weights)
+    weights    shape of the constant right factor, () where there is none
+    depthwise  a convolution in which each channel is by itself
+    """
+
+    name: str
+    domain: str
+    op_type: str
+    kind: str
+    ms: float
+    macs: int
+    bytes: int
+    input_bytes: int
+    sign_pair: str
+    weights: tuple[int, ...]
+    depthwise: bool
+    node: onnx.NodeProto = field(repr=False, compare=False)
+
+    @property
+    def label(self):
+        """The operator with its domain, as in "com.microsoft.QLinearConv"."""
+        return operator_label(self.domain, self.op_type)
+
+    @property
+    def family(self):
+        """What it is for: "convolution", "matrix product", "other product", "boundary", or "the rest"."""
+        if self.op_type in CONVOLUTIONS:
+            return "convolution"
+        if self.op_type in MATRIX_PRODUCTS:
+            return "matrix product"
+        if self.op_type in PRODUCTS:
+            return "other product"
+        return "boundary" if self.kind == "boundary" else "the rest"
+
+
+SIGNS = {TensorProto.UINT8: "u8", TensorProto.INT8: "s8"}
+
+
+PROFILER_TYPES = {name.lower(): number for name, number in TensorProto.DataType.items()}
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """What is known of a tensor: its element type (a TensorProto number), shape, and whether it is a constant."""
+
+    dtype: int
+    shape: tuple[int, ...]
+    constant: bool = False
+
+    @property
+    def bytes(self):
+        """Its size. Types narrower than a byte are packed."""
+        return math.ceil(math.prod(self.shape) * bits(self.dtype) / 8)
+
+
+def bits(dtype):
+    """Bits of one element of the type; 0 for text, which has no fixed size."""
+    name = TensorProto.DataType.Name(dtype).lower()
+    if name in ("uint4", "int4", "float4e2m1", "uint2", "int2"):
+        return 2 if name.endswith("2") else 4
+    if name in ("undefined", "string"):
+        return 0
+    return 8 * helper.tensor_dtype_to_np_dtype(dtype).itemsize
+
+
+def macs(node, tensors):
+    """Multiply-adds of one execution of `node`, 0 for what is no product or of unknown shape.
+
+    `tensors` maps names to Tensors. Convolutions and matrix products are exact; the products inside attention operators
+    are left out, their projections are counted.
+    """
+    left, right = (tensors.get(node.input[place]) for place in factors(node)) if is_product(node) else (None, None)
+    result = tensors.get(node.output[0])
+    if left is None or result is None:
+        return 0
+    if node.op_type == "MatMulNBits":
+        return math.prod(result.shape) * attribute(node, "K", 0)
+    if right is None:
+        return 0
+    if node.op_type == "Einsum":
+        return _einsum_macs(node, [tensors.get(name) for name in node.input])
+    if node.op_type in CONVOLUTIONS:
+        moving = left if "Transpose" in node.op_type else result
+        return math.prod(moving.shape) * math.prod(right.shape[1:])
+    if node.op_type in RECURRENT:  # input [time, batch, features]; weights [directions, gates * hidden, features]
+        hidden = attribute(node, "hidden_size", 0)
+        gates = max(right.shape[1:]) if node.op_type.startswith("Dynamic") else right.shape[1]
+        return math.prod(left.shape[:2]) * right.shape[0] * gates * (left.shape[-1] + hidden)
+    if node.op_type in ATTENTION:
+        return math.prod(left.shape) * right.shape[-1] if len(right.shape) == 2 else 0
+    if not left.shape:
+        return 0
+    depth = left.shape[-2 if attribute(node, "transA", 0) and len(left.shape) > 1 else -1]
+    return math.prod(result.shape) * depth
+
+
+def _einsum_macs(node, inputs):
+    """The product of the sizes of all its indices; what "..." stands for is as long as the longest."""
+    terms = attribute(node, "equation", b"").decode().replace(" ", "").split("->")[0].split(",")
+    if None in inputs:
+        return 0
+    sizes, rest = {}, [1]
+    for term, tensor in zip(terms, inputs, strict=True):
+        before, _, behind = term.partition("...")
+        shape, end = tensor.shape, len(tensor.shape) - len(behind)
+        rest.append(math.prod(shape[len(before) : end]))
+        sizes |= zip(before + behind, shape[: len(before)] + shape[end:], strict=True)
+    return math.prod(sizes.values()) * max(rest)
+
+
+def sign_pair(node, tensors):
+    """ "u8s8" and the like: the left factor's and the right factor's sign in the product that `node` computes, or "".
+
+    ConvInteger hands its weights over as the left factor, so there the weights' sign comes first.
+    """
+    if not is_product(node):
+        return ""
+    left, right = (SIGNS.get(getattr(tensors.get(node.input[place]), "dtype", 0), "") for place in factors(node))
+    if node.op_type in DYNAMIC:
+        left = "u8"
+    if not left or not right:
+        return ""
+    return right + left if node.op_type == "ConvInteger" else left + right
+
+
+def moved_bytes(node, tensors):
+    """Bytes that one execution of `node` reads and writes at the least: each of its tensors once."""
+    names = dict.fromkeys([*node.input, *node.output])
+    return sum(tensors[name].bytes for name in names if name in tensors)
+
+
+def is_depthwise(node, tensors):
+    """Whether `node` is a convolution that makes one channel of each, by itself: many of each are work like any."""
+    weights = tensors.get(node.input[factors(node)[1]]) if node.op_type in CONVOLUTIONS else None
+    return weights is not None and weights.shape[:2] == (attribute(node, "group", 1), 1) and weights.shape[0] > 1
+
+
+SUFFIX = "_kernel_time"
+
+
+@dataclass(frozen=True)
+class Event:
+    """One execution of one node, in one run of the model.
+
+    self_us     microseconds in the node itself, without the nodes in the branch or body that it ran
+    details     what onnxruntime says of it
+    """
+
+    name: str
+    op_type: str
+    index: int
+    self_us: int
+    details: dict
+
+    @property
+    def inputs(self):
+        """[(type, shape)] as onnxruntime names them ("float", "uint8"), without weights that were packed at load."""
+        return _tensors(self.details["input_type_shape"])
+
+    @property
+    def outputs(self):
+        """The same of the outputs."""
+        return _tensors(self.details["output_type_shape"])
+
+
+def read_runs(path):
+    """The runs in the profile file `path`: for each, a list of Events in the order in which they ended.
+
+    A run that the profiler's limit of a million events cut off is left out.
+    """
+    runs, done = [], []
+    for entry in json.loads(Path(path).read_text(encoding="utf-8")):
+        if entry["name"] == "model_run":
+            runs.append([event for _, _, event in done])
+            done = []
+        elif entry.get("cat") == "Node" and entry["name"].endswith(SUFFIX):
+            start, end = entry["ts"], entry["ts"] + entry["dur"]
+            done.append((start, end, _event(entry, _inside(done, start))))
+    return runs
+
+
+def _inside(done, start):
+    """Microseconds of the events, at the end of `done`, that ran inside one that began at `start` and ends now.
+
+    onnxruntime writes an event when it ends, so what an If or a Loop ran stands before it. Events inside those are
+    part of their time already.
+    """
+    total, covered_from = 0, None
+    for first, last, _ in reversed(done):
+        if first < start:
+            break
+        if covered_from is None or last <= covered_from:
+            total += last - first
+            covered_from = first
+    return total
+
+
+def _event(entry, inside_us):
+    details = entry["args"]
+    return Event(
+        name=entry["name"].removesuffix(SUFFIX),
+        op_type=details["op_name"],
+        index=int(details["node_index"]),
+        self_us=max(0, entry["dur"] - inside_us),
+        details=details,
+    )
+
+
+def _tensors(entries):
+    return [next(iter(entry.items()), ("", [])) for entry in entries]
+
+
+def node_times(model, runs, feeds):
+    """The NodeTimes of the optimized ModelProto `model`, in order of execution; nodes that never ran come last.
+
+    runs   lists of Events, round after round, in each round one for every feed
+    Times are medians over the rounds of the mean over the feeds; work and types are those of the first round.
+    """
+    nodes = _matched(list(graph.nodes(model)), [event for run in runs for event in run])
+    milliseconds, facts = defaultdict(lambda: np.zeros(len(runs))), {}
+    for at, run in enumerate(runs):
+        for event in run:
+            milliseconds[_key(event)][at] += event.self_us / 1e3
+    for feed, run in zip(feeds, runs, strict=False):
+        tensors = _known_tensors(model, feed)
+        codes = codes_of(graph.nodes(model), {name: one.dtype for name, one in tensors.items()})
+        for event in run:
+            node = nodes[_key(event)]
+            _learn(node, event, tensors)
+            facts.setdefault(_key(event), []).append(_facts(node, tensors, codes))
+    for key, node in nodes.items():
+        rounds = milliseconds[key].reshape(-1, len(feeds)).mean(axis=1)
+        yield _node_time(node, key[0], float(np.median(rounds)), facts.get(key, []), len(feeds))
+    ran = {id(node) for node in nodes.values()}
+    for node in graph.nodes(model):
+        if id(node) not in ran:
+            yield _node_time(node, node.name, 0.0, [], len(feeds))
+
+
+def _key(event):
+    return event.name, event.op_type, event.index
+
+
+def _matched(nodes, events):
+    """{key of an event: its node}, in order of execution. onnxruntime calls a node without a name "MatMul_17"."""
+    named, unnamed = defaultdict(list), defaultdict(list)
+    for node in nodes:
+        (named[node.name] if node.name else unnamed[node.op_type]).append(node)
+    matched = {}
+    for key in sorted({_key(event) for event in events}, key=lambda key: key[2]):
+        candidates = named.get(key[0]) or unnamed.get(key[1])
+        if candidates:
+            matched[key] = candidates.pop(0)
+    return {key: matched[key] for key in dict.fromkeys(map(_key, events)) if key in matched}
+
+
+def _known_tensors(model, feed):
+    tensors = {
+        tensor.name: Tensor(tensor.data_type, tuple(tensor.dims), constant=True)
+        for one in graph.graphs(model)
+        for tensor in one.initializer
+    }
+    for name, value in feed.items():
+        value = np.asarray(value)
+        if value.dtype.kind not in "OUS":
+            tensors[name] = Tensor(helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
+    return tensors
+
+
+def _learn(node, event, tensors):
+    """Note the shapes that an event shows: of its outputs, and of inputs that came into a body from outside."""
+    unknown = any(name and name not in tensors for name in node.input)
+    seen = list(_inputs(node, event, tensors)) if unknown else []
+    seen += zip([name for name in node.output if name], event.outputs, strict=False)
+    for name, (kind, shape) in seen:
+        tensors[name] = Tensor(PROFILER_TYPES.get(kind, TensorProto.UNDEFINED), tuple(shape))
+
+
+def _inputs(node, event, tensors):
+    """(name, what the event shows of it) of the inputs that move; constants that were packed at load are not shown."""
+    shown = iter(event.inputs)
+    following = next(shown, None)
+    for name in filter(None, node.input):
+        known = tensors.get(name)
+        is_constant = known is not None and known.constant
+        if following is None or (is_constant and known.shape != tuple(following[1])):
+            continue
+        if not is_constant:
+            yield name, following
+        following = next(shown, None)
+
+
+def _facts(node, tensors, codes):
+    types = {name: tensors[name].dtype for name in (*node.input, *node.output) if name in tensors}
+    weights = tensors.get(node.input[factors(node)[1]]) if is_product(node) else None
+    return {
+        "kind": kind_of(node, types, codes),
+        "macs": macs(node, tensors),
+        "bytes": moved_bytes(node, tensors),
+        "input_bytes": tensors[node.input[factors(node)[0]]].bytes if macs(node, tensors) else 0,
+        "sign_pair": sign_pair(node, tensors),
+        "weights": weights.shape if weights is not None and weights.constant else (),
+        "depthwise": is_depthwise(node, tensors),
+    }
+
+
+def _node_time(node, name, milliseconds, facts, feeds):
+    first = facts[0] if facts else {"kind": kind_of(node, {}), "sign_pair": "", "weights": (), "depthwise": False}
+    return NodeTime(
+        name=name,
+        domain="" if node.domain == "ai.onnx" else node.domain,
+        op_type=node.op_type,
+        kind=first["kind"],
+        ms=milliseconds,
+        macs=sum(one["macs"] for one in facts) // feeds,
+        bytes=sum(one["bytes"] for one in facts) // feeds,
+        input_bytes=sum(one["input_bytes"] for one in facts) // feeds,
+        sign_pair=first["sign_pair"],
+        weights=first["weights"],
+        depthwise=first["depthwise"],
+        node=node,
+    )
