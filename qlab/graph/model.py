@@ -15,7 +15,6 @@ from google.protobuf.message import DecodeError
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
-from qlab import graph
 from qlab.files import ModelPath, as_path, scratch
 from qlab.runtime import open_session
 
@@ -30,17 +29,17 @@ def graphs(model: ModelProto) -> Iterator[GraphProto]:
 
 def nodes(model: ModelProto) -> Iterator[NodeProto]:
     """Every node of `model`, those of subgraphs and functions included."""
-    for graph in graphs(model):
-        yield from graph.node
+    for one in graphs(model):
+        yield from one.node
     for function in model.functions:
         yield from function.node
 
 
 def tensors(model: ModelProto) -> Iterator[TensorProto]:
     """Every stored tensor of `model`: initializers, sparse ones too, and tensors in attributes (Constant)."""
-    for graph in graphs(model):
-        yield from graph.initializer
-        for sparse in graph.sparse_initializer:
+    for one in graphs(model):
+        yield from one.initializer
+        for sparse in one.sparse_initializer:
             yield from (sparse.values, sparse.indices)
     for node in nodes(model):
         for attribute in node.attribute:
@@ -261,7 +260,7 @@ LARGE = 1_500_000_000
 
 def external_files(model):
     """Names of the files, relative to the model's own, that hold its weights."""
-    return {ExternalDataInfo(tensor).location for tensor in graph.tensors(model) if uses_external_data(tensor)}
+    return {ExternalDataInfo(tensor).location for tensor in tensors(model) if uses_external_data(tensor)}
 
 
 def stored_bytes(path, model):
@@ -277,7 +276,7 @@ def data_file(output):
 def write(model, folder, name):
     """Write the ModelProto `model` as `folder / name`; a large one with its weights in a second file."""
     path = folder / name
-    if sum(len(tensor.raw_data) for tensor in graph.tensors(model)) > LARGE:
+    if sum(len(tensor.raw_data) for tensor in tensors(model)) > LARGE:
         onnx.save(model, path, save_as_external_data=True, location=data_file(path).name, convert_attribute=False)
     else:
         onnx.save(model, path)

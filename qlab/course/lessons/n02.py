@@ -120,17 +120,17 @@ def gains(points):
     line = np.linspace(0, 1, 100)
     formula = 20 * np.log10(2 / (1 + line) * 127.5 / 127)
     axes.plot(line, formula, color=INK, linewidth=1.2, label="the formula")
-    for kind in ("activations", "weights"):
-        across, up = zip(*(point[1:] for point in points.values() if point[0] == kind), strict=True)
-        size = 3 if kind == "weights" else 6  # so that neither hides the other
+    for what in ("activations", "weights"):
+        across, up = zip(*(point[1:] for point in points.values() if point[0] == what), strict=True)
+        size = 3 if what == "weights" else 6  # so that neither hides the other
         axes.plot(
             across,
             up,
             "o",
-            color=palette.COLOURS[kind],
+            color=palette.COLOURS[what],
             alpha=0.7,
             markersize=size,
-            label=f"{len(up)} {kind}",
+            label=f"{len(up)} {what}",
             zorder=3,
         )
     silus = sum(name.startswith("Mul silu") for name in points)

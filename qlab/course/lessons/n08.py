@@ -49,10 +49,10 @@ def qdq():
     s.text(0.2, 6.9, "in the file", align="left", bold=True)
     x, y = s.box(0.9, 5.6, "x", kind="activations", width=1.2), s.box(19.1, 5.6, "y", kind="activations", width=1.2)
     chain = [x]
-    for at, text, kind in ((3.4, "Quantize\nLinear", "integer"), (6.5, "Dequantize\nLinear", "integer"),
+    for at, text, role in ((3.4, "Quantize\nLinear", "integer"), (6.5, "Dequantize\nLinear", "integer"),
                            (10.1, "Conv", "fp32"), (13.4, "Quantize\nLinear", "integer"),
                            (16.6, "Dequantize\nLinear", "integer")):  # fmt: skip
-        chain.append(s.box(at, 5.6, text, kind=kind, width=2.2, height=1.1))
+        chain.append(s.box(at, 5.6, text, kind=role, width=2.2, height=1.1))
     for start, end in zip(chain, [*chain[1:], y], strict=True):
         s.arrow(start, end)
     for at, text in ((8.4, "weight's codes, int8\nDequantizeLinear"), (12.4, "bias' codes, int32\nDequantizeLinear")):
