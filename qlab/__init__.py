@@ -26,6 +26,7 @@ Models, one floor above the other; `from qlab import recipes`, or `qlab.recipes`
     calibration    watch activations and choose their ranges
     recipes        fp32 model in, quantized model out: dynamic, static, hybrid
     measure        compare speed and quality, profile, find out why an int8 model is slow
+    doctor         all of that as one command: `qlab doctor`
 
 Nothing leaves the machine. onnxruntime's wheels start telemetry as soon as they are imported: `import qlab` switches it
 off, so in a program of your own let it stand before `import onnxruntime`; afterwards no call can take it back. With
@@ -42,7 +43,9 @@ from qlab.numerics.metrics import sqnr_db
 
 __version__ = "0.1.0"
 
-_PARTS = ("calibration", "course", "graph", "machine", "measure", "models", "numerics", "palette", "recipes")
+_PARTS = (
+    "calibration", "course", "doctor", "graph", "machine", "measure", "models", "numerics", "palette", "recipes",
+)  # fmt: skip
 
 __all__ = [
     "PerAxis",
@@ -65,6 +68,7 @@ if os.environ.get("ORT_DISABLE_TELEMETRY") != "0":
 if TYPE_CHECKING:
     from qlab import calibration as calibration
     from qlab import course as course
+    from qlab import doctor as doctor
     from qlab import graph as graph
     from qlab import machine as machine
     from qlab import measure as measure

@@ -15,7 +15,7 @@ from qlab.graph import Census, Diff
 from qlab.graph.diff import Change, Node
 from qlab.measure import Comparison, Finding, Findings, LayerError, LayerErrors, NodeTime, Profile, Row
 from tests.course.test_show import contrast
-from tests.measure.doctor.html import Page
+from tests.doctor.html import Page
 
 HOSTILE = "<script>alert(1)</script>\"' &amp; $x$ \\(y\\) http://a.example/b_c \x1b[31m\u202e 音声"
 SHOWN_HOSTILE = HOSTILE.replace("\x1b", r"\x1b").replace("\u202e", r"\u202e")

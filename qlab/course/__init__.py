@@ -8,7 +8,7 @@
 Answers, claims and guesses show themselves, as words and colour in Jupyter and as plain text elsewhere.
 """
 
-from qlab.course import lessons, mine, plots, widgets
+from qlab.course import lessons, mine, plots
 from qlab.course.check import check
 from qlab.course.claims import FalseClaim, claim
 from qlab.course.explore import choice, explore, range_slider, slider, toggle
@@ -34,6 +34,5 @@ __all__ = [
     "settle",
     "slider",
     "toggle",
-    "widgets",
     "wrong",
 ]

@@ -465,7 +465,7 @@ SQNR_TELLS = (
 )
 
 
-READER = "; reader stands for feeds to calibrate on, such as qlab.measure.doctor.read_feeds('feeds.npz', 'model.onnx')"
+READER = "; reader stands for feeds to calibrate on, such as qlab.doctor.read_feeds('feeds.npz', 'model.onnx')"
 
 
 def report_of(visit):
@@ -612,7 +612,7 @@ def _call(visit):
     arguments += [f"{key}={value}" for key, value in options.items()]
     lines = [f"from qlab import {'machine, ' if card else ''}recipes"]
     if attempt.recipe != "dynamic":
-        lines += ["from qlab.measure.doctor import read_feeds", ""]
+        lines += ["from qlab.doctor import read_feeds", ""]
         lines += _feeds_of_the_call(request.feeds, source)
     return "\n".join([*lines, f"recipes.{attempt.recipe}({', '.join(arguments)})"])
 

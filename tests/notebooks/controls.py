@@ -60,5 +60,5 @@ def press_every_control():
         shell.showtraceback = shown
     if failures:
         raise RuntimeError("; ".join(failures))
-    if course_widgets := sys.modules.get("qlab.course.widgets"):
-        course_widgets.walk_ends()  # combinations of ends too
+    if explore := sys.modules.get("qlab.course.explore"):
+        explore.walk_ends()  # combinations of ends too

@@ -6,8 +6,8 @@ import pytest
 from qlab.doctor.visit import FP32
 from qlab.measure import Comparison
 from qlab.measure.answers import Answers, Kept
-from tests.measure.doctor.conftest import REFERENCE, row
-from tests.measure.doctor.test_refusals import refused
+from tests.doctor.conftest import REFERENCE, row
+from tests.doctor.test_refusals import refused
 from tests.recipes import builders
 
 METRIC = """

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from qlab.doctor.advice import AS_FAST, GOOD_DB, LEAST_DB, accuracy, recommend, too_inexact
 from qlab.measure.answers import Answers, Kept
-from tests.measure.doctor.conftest import REFERENCE, row
+from tests.doctor.conftest import REFERENCE, row
 
 DECIBELS = st.one_of(st.floats(-20, 80), st.just(math.inf), st.just(math.nan))
 VERDICTS = st.sampled_from(["faster", "slower", "cannot tell"])

@@ -3,8 +3,8 @@
 from onnxruntime.quantization import QuantFormat, quantize_static
 
 from qlab import calibration, recipes
+from tests.doctor.test_refusals import refused
 from tests.measure import faults
-from tests.measure.doctor.test_refusals import refused
 
 
 def test_a_quantized_model_alone_is_diagnosed_against_its_own_floats(doctor, tmp_path, measured):

@@ -9,7 +9,7 @@ from qlab.doctor import visit as visiting
 from qlab.doctor.report import disagreements
 from qlab.doctor.visit import Diagnosis, disagreement
 from qlab.measure import Findings
-from tests.measure.doctor.conftest import REFERENCE, row
+from tests.doctor.conftest import REFERENCE, row
 
 REQUEST = SimpleNamespace(rounds=3, threads=1)
 COMPARISON = SimpleNamespace(rows=[REFERENCE, row("int8", 2.0)])  # 10 ms and 5 ms

@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from qlab import recipes
-from tests.measure.doctor.html import Page
+from tests.doctor.html import Page
 from tests.recipes import builders
 from tests.recipes.builders import FLOAT, node, save, value
 from tests.test_machine import endless

@@ -14,7 +14,7 @@ from qlab import runtime as identity
 from qlab.__main__ import main
 from qlab.doctor import command
 from qlab.measure import Finding
-from tests.measure.doctor.html import Page
+from tests.doctor.html import Page
 from tests.recipes import builders
 from tests.recipes.builders import FLOAT, node, save, value
 

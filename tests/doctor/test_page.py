@@ -11,7 +11,7 @@ from PIL import Image
 from qlab import palette
 from qlab.doctor.page import as_page, as_text, write_page
 from qlab.doctor.report import Case, Code, Facts, Items, Paragraph, Picture, Report, Section, Table
-from tests.measure.doctor.html import Page
+from tests.doctor.html import Page
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)> &amp; $\\frac{ \x1b[31m\u202e\ud800 音声\n</style>"
 

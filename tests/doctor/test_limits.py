@@ -9,7 +9,7 @@ from qlab.doctor import advice as limiting
 from qlab.doctor.visit import Diagnosis
 from qlab.measure import Finding, Findings
 from qlab.measure.answers import Answers, Kept
-from tests.measure.doctor.conftest import REFERENCE, row
+from tests.doctor.conftest import REFERENCE, row
 
 
 def finding(code="float-both-move", recipe="static", cost_ms=1.0):
