@@ -6,7 +6,7 @@ import pytest
 from onnx import helper
 
 from qlab import calibration
-from tests.calibration.models import WIDTH, Reader, feeds, linear, save, value
+from tests.builders.watched import WIDTH, Reader, feeds, linear, save, value
 
 OBSERVERS = {
     "minmax": calibration.MinMaxObserver,

@@ -7,7 +7,7 @@ from onnx import helper
 
 from qlab import calibration, models
 from qlab.calibration.collect import METHODS
-from tests.calibration.models import BOOL, FLOAT, HALF, INT64, WIDTH, feeds, linear, save, value
+from tests.builders.watched import BOOL, FLOAT, HALF, INT64, WIDTH, feeds, linear, save, value
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -11,7 +11,7 @@ import pytest
 from onnxruntime.quantization import CalibrationMethod, quantize_static
 
 from qlab import calibration
-from tests.calibration.models import Reader, feeds, linear
+from tests.builders.watched import Reader, feeds, linear
 from tests.calibration.test_ranges import activation_qparams
 
 MENDED = f"onnxruntime {onnxruntime.__version__} has mended this; notebook 05 teaches it as a trap: change it there: "

@@ -13,7 +13,7 @@ from qlab import calibration
 from qlab.calibration import Ranges
 from qlab.calibration.observers import Joins
 from qlab.numerics.affine import qparams_from_range
-from tests.calibration.models import Reader, feeds, linear
+from tests.builders.watched import Reader, feeds, linear
 
 METHODS = ["minmax", "moving_average", "percentile", "mse", "entropy"]
 

@@ -10,7 +10,7 @@ from qlab import machine, recipes
 from qlab.__main__ import main
 from qlab.machine import probes
 from qlab.measure import Comparison, Findings, Row
-from tests.recipes import builders
+from tests.builders import blocks
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +46,7 @@ def doctor(capsys):
 @pytest.fixture
 def fp32(tmp_path):
     """A block of a conformer."""
-    return builders.conformer_block(tmp_path)
+    return blocks.conformer_block(tmp_path)
 
 
 @pytest.fixture

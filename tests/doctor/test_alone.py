@@ -3,8 +3,8 @@
 from onnxruntime.quantization import QuantFormat, quantize_static
 
 from qlab import calibration, recipes
+from tests.builders import faults
 from tests.doctor.test_refusals import refused
-from tests.measure import faults
 
 
 def test_a_quantized_model_alone_is_diagnosed_against_its_own_floats(doctor, tmp_path, measured):

@@ -14,9 +14,9 @@ from qlab import runtime as identity
 from qlab.__main__ import main
 from qlab.doctor import command
 from qlab.measure import Finding
+from tests.builders import blocks
+from tests.builders.blocks import FLOAT, node, save, value
 from tests.doctor.html import Page
-from tests.recipes import builders
-from tests.recipes.builders import FLOAT, node, save, value
 
 FAULT = Finding("conv-integer", "3 of them", "since", 1.5, "recipes.hybrid()", ("elsewhere",))
 
@@ -73,7 +73,7 @@ def test_a_model_that_is_ill_gives_1(findings, rows, sentence, doctor, fp32, int
 
 def test_a_model_that_loses_too_much_gives_1_except_on_noise(doctor, fp32, int8, measured, feeds_file):
     measured(int8=(2, 9, "faster"))
-    code, out, _ = doctor(fp32, int8, "--no-recipes", "--calibration", feeds_file([builders.conformer_feed()]))
+    code, out, _ = doctor(fp32, int8, "--no-recipes", "--calibration", feeds_file([blocks.conformer_feed()]))
     assert code == 1
     assert "9.0 dB are too little to use; the diagnosis finds nothing." in " ".join(out.split())
     assert doctor(fp32, int8, "--no-recipes")[0] == 0
@@ -94,7 +94,7 @@ def test_a_model_that_is_ill_is_shown_a_better_one(doctor, fp32, int8, measured)
 
 def test_without_a_quantized_model_a_good_recipe_gives_0_and_is_kept(doctor, fp32, tmp_path, measured, feeds_file):
     measured(hybrid=(3, 40, "faster"))
-    feeds = feeds_file([builders.conformer_feed(seed=seed) for seed in range(6)])
+    feeds = feeds_file([blocks.conformer_feed(seed=seed) for seed in range(6)])
     best = tmp_path / "best.onnx"
     code, out, err = doctor(fp32, "--calibration", feeds, "--save", best, "--threads", 2, "--rounds", 9)
     assert (code, err) == (0, "")
@@ -108,7 +108,7 @@ def test_without_a_quantized_model_a_good_recipe_gives_0_and_is_kept(doctor, fp3
 
 def test_the_call_in_the_report_makes_the_recommended_model(doctor, fp32, tmp_path, measured, feeds_file):
     measured(static=(3, 40, "faster"))
-    _, out, _ = doctor(fp32, "--calibration", feeds_file([builders.conformer_feed()]), "--card", "x86-avx2")
+    _, out, _ = doctor(fp32, "--calibration", feeds_file([blocks.conformer_feed()]), "--card", "x86-avx2")
     lines = [line.strip() for line in out.splitlines() if line.startswith("    ")]
     code = "\n".join(lines[lines.index("from qlab import machine, recipes") :])
     exec(compile(code, "report", "exec"), {})
@@ -169,7 +169,7 @@ def test_findings_about_values_are_not_made_on_noise(doctor, fp32, int8, measure
     code, out, _ = doctor(fp32, int8, "--no-recipes")
     assert code == 0
     assert "Not judged on invented feeds: range-clips, range-wastes, unlike-parts, layer-loss, output-loss." in out
-    code, out, _ = doctor(fp32, int8, "--no-recipes", "--calibration", feeds_file([builders.conformer_feed()]))
+    code, out, _ = doctor(fp32, int8, "--no-recipes", "--calibration", feeds_file([blocks.conformer_feed()]))
     assert code == 1
     assert "range-clips: calibrated ranges too narrow for the activations" in out
 
@@ -217,8 +217,8 @@ def test_the_command_runs_as_a_module_with_everything_real(tmp_path):
 
 
 def test_feeds_of_one_number_throughout_are_remarked_on(doctor, tmp_path, measured):
-    model = builders.linear(tmp_path)
-    feed = {name: np.zeros_like(array) for name, array in builders.linear_feed().items()}
+    model = blocks.linear(tmp_path)
+    feed = {name: np.zeros_like(array) for name, array in blocks.linear_feed().items()}
     np.savez(tmp_path / "zeros.npz", **feed)
     measured()
     _, out, _ = doctor(model, "--calibration", tmp_path / "zeros.npz")
@@ -226,11 +226,11 @@ def test_feeds_of_one_number_throughout_are_remarked_on(doctor, tmp_path, measur
 
 
 def test_a_state_that_begins_with_zeros_is_remarked_on_as_such(doctor, tmp_path, measured):
-    nodes = [builders.node("MatMul", ["x", "w"], ["u"], "in"), builders.node("Add", ["h", "u"], ["hn"], "sum")]
-    nodes.append(builders.node("Tanh", ["hn"], ["y"], "answer"))
-    ends = ([builders.value(name, builders.FLOAT, [1, 8]) for name in names] for names in (("x", "h"), ("y", "hn")))
-    model = builders.save(tmp_path / "state.onnx", nodes, *ends, {"w": builders.weights(8, 8)})
-    np.savez(tmp_path / "feeds.npz", x=builders.noise(1, 8), h=np.zeros((1, 8), np.float32))
+    nodes = [blocks.node("MatMul", ["x", "w"], ["u"], "in"), blocks.node("Add", ["h", "u"], ["hn"], "sum")]
+    nodes.append(blocks.node("Tanh", ["hn"], ["y"], "answer"))
+    ends = ([blocks.value(name, blocks.FLOAT, [1, 8]) for name in names] for names in (("x", "h"), ("y", "hn")))
+    model = blocks.save(tmp_path / "state.onnx", nodes, *ends, {"w": blocks.weights(8, 8)})
+    np.savez(tmp_path / "feeds.npz", x=blocks.noise(1, 8), h=np.zeros((1, 8), np.float32))
     measured()
     _, out, _ = doctor(model, "--calibration", tmp_path / "feeds.npz")
     assert "it is 0 throughout, the beginning of a state: ranges are those of the beginning" in " ".join(out.split())
@@ -238,7 +238,7 @@ def test_a_state_that_begins_with_zeros_is_remarked_on_as_such(doctor, tmp_path,
 
 def test_the_call_leaves_out_the_feeds_that_measured(doctor, fp32, measured, feeds_file):
     measured(static=(4, 40, "faster"))
-    _, out, _ = doctor(fp32, "--calibration", feeds_file([builders.conformer_feed(seed=at) for at in range(5)]))
+    _, out, _ = doctor(fp32, "--calibration", feeds_file([blocks.conformer_feed(seed=at) for at in range(5)]))
     assert "[1:]  # the first was kept for measuring" in out
 
 

@@ -9,10 +9,10 @@ import pytest
 from qlab.doctor import feeds as feeding
 from qlab.doctor.feeds import Feeds, feeds_for, read_feeds
 from qlab.runtime import open_session
-from tests.recipes import builders
-from tests.recipes.builders import FLOAT, node, save, value
+from tests.builders import blocks
+from tests.builders.blocks import FLOAT, node, save, value
 
-FEED = builders.conformer_feed()
+FEED = blocks.conformer_feed()
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_an_array_for_each_input_is_one_feed(fp32, tmp_path):
 
 
 def test_numbers_tell_several_feeds_apart_in_their_order(fp32, feeds_file):
-    feeds = [builders.conformer_feed(frames) for frames in range(20, 32)]
+    feeds = [blocks.conformer_feed(frames) for frames in range(20, 32)]
     read = read_feeds(feeds_file(feeds), fp32)
     assert [feed["speech"].shape[1] for feed in read] == list(range(20, 32))
 
@@ -126,7 +126,7 @@ def test_without_a_file_feeds_are_invented_and_the_declared_shapes_are_kept(fp32
 
 
 def test_feeds_without_a_number_in_them_are_refused(tmp_path):
-    model = builders.linear(tmp_path)
+    model = blocks.linear(tmp_path)
     (value,) = open_session(model).get_inputs()
     np.savez(tmp_path / "empty.npz", **{value.name: np.zeros((0, value.shape[-1]), np.float32)})
     with pytest.raises(ValueError, match=r"gives nothing for feed 0 of .*empty\.npz: it holds no numbers in"):

@@ -4,7 +4,7 @@ import pytest
 
 from qlab import recipes
 from qlab.measure import Finding
-from tests.recipes import builders
+from tests.builders import blocks
 
 NODES = ("q", "out")
 
@@ -16,7 +16,7 @@ def loss(recipe="dynamic", exclude=NODES, code="output-loss", cost_ms=None):
 
 @pytest.fixture
 def feeds(feeds_file):
-    return feeds_file([builders.conformer_feed(seed=seed) for seed in range(5)])
+    return feeds_file([blocks.conformer_feed(seed=seed) for seed in range(5)])
 
 
 def words(out):
@@ -117,7 +117,7 @@ def test_recipes_that_failed_are_told_from_those_that_find_nothing(doctor, tmp_p
     def fail(*arguments, **options):
         raise ValueError("no kernel")
 
-    model = builders.linear(tmp_path)
+    model = blocks.linear(tmp_path)
     monkeypatch.setattr(recipes, "static", fail)
     monkeypatch.setattr(recipes, "dynamic", fail)
     code, out, _ = doctor(model)

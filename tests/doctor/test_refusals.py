@@ -7,9 +7,9 @@ import onnx
 import pytest
 
 from qlab import recipes
+from tests.builders import blocks
+from tests.builders.blocks import FLOAT, node, save, value
 from tests.doctor.html import Page
-from tests.recipes import builders
-from tests.recipes.builders import FLOAT, node, save, value
 from tests.test_machine import endless
 
 
@@ -57,12 +57,12 @@ def test_models_in_the_wrong_places_are_refused(doctor, fp32, int8):
 
 
 def test_a_quantized_version_of_another_model_is_refused(doctor, fp32, tmp_path):
-    other = recipes.dynamic(builders.linear(tmp_path), tmp_path / "other.onnx").path
+    other = recipes.dynamic(blocks.linear(tmp_path), tmp_path / "other.onnx").path
     refused(doctor(fp32, other), f"{other} has the inputs x float, {fp32} has speech float, speech_lengths int64")
 
 
 def test_a_file_that_would_be_overwritten_or_cannot_be_written_is_refused(doctor, fp32, int8, tmp_path, feeds_file):
-    feeds = feeds_file([builders.conformer_feed()])
+    feeds = feeds_file([blocks.conformer_feed()])
     for option in ("--html", "--save"):
         for path in (fp32, int8, feeds):
             refused(doctor(fp32, int8, "--calibration", feeds, option, path), "would overwrite")
@@ -85,7 +85,7 @@ def test_feeds_that_do_not_fit_are_refused(doctor, fp32, feeds_file, tmp_path):
 
 def test_a_feed_that_looks_right_and_does_not_run_is_refused_before_anything_is_tried(doctor, tmp_path, feeds_file):
     nodes = [node("Reshape", ["x", "shape"], ["h"]), node("MatMul", ["h", "w"], ["y"])]
-    weights = {"shape": np.array([2, 16]), "w": builders.weights(16, 16)}
+    weights = {"shape": np.array([2, 16]), "w": blocks.weights(16, 16)}
     path = save(tmp_path / "m.onnx", nodes, [value("x", FLOAT, ["n"])], [value("y", FLOAT, [2, 16])], weights)
     feeds = feeds_file([{"x": np.zeros(31, np.float32)}])
     refused(doctor(path, "--calibration", feeds), f"{path} does not run on feed 0 of {feeds}: ")
@@ -94,7 +94,7 @@ def test_a_feed_that_looks_right_and_does_not_run_is_refused_before_anything_is_
 def test_external_data_outside_the_folder_are_refused(doctor, tmp_path):
     inner = tmp_path / "inner"
     inner.mkdir()
-    path = builders.linear(inner)
+    path = blocks.linear(inner)
     model = onnx.load(path)
     onnx.save(model, path, save_as_external_data=True, size_threshold=0, location="weights.bin")
     model = onnx.load(path, load_external_data=False)
@@ -163,7 +163,7 @@ def hostile_model(folder):
     evil = "<script>alert('{}')</script>\"><img src=x onerror=alert(1)>$\\frac{{\x1b[31m"
     x, h, y = (evil.format(name) for name in "xhy")
     nodes = [node("MatMul", [x, "w"], [h], evil.format("first")), node("MatMul", [h, "v"], [y], evil.format("second"))]
-    weights = {"w": builders.weights(16, 16), "v": builders.weights(16, 16, seed=1)}
+    weights = {"w": blocks.weights(16, 16), "v": blocks.weights(16, 16, seed=1)}
     path = folder / "a&b <i>model.onnx"
     return save(path, nodes, [value(x, FLOAT, ["<b>", 16])], [value(y, FLOAT, ["<b>", 16])], weights)
 

@@ -6,7 +6,7 @@ from qlab import calibration
 from qlab.calibration.collect import WatchedModel
 from qlab.doctor import visit as visiting
 from qlab.recipes import job
-from tests.recipes import builders
+from tests.builders import blocks
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def calls(monkeypatch):
 @pytest.fixture
 def real(feeds_file):
     """A file of many feeds: 2 of them measure, 8 calibrate."""
-    return feeds_file([builders.conformer_feed(seed=seed) for seed in range(10)])
+    return feeds_file([blocks.conformer_feed(seed=seed) for seed in range(10)])
 
 
 def test_three_recipes_prepare_the_model_once_and_calibrate_it_once(doctor, fp32, real, calls, measured):

@@ -12,8 +12,8 @@ from onnx import helper, numpy_helper
 from qlab import graph, models
 from qlab.graph.diff import match, stem
 from qlab.graph.network import wire
-from tests.graph.networks import UNARY, calls_made, chain, dynamic, model, networks, node, renamed, with_qdq
-from tests.recipes import builders
+from tests.builders import blocks
+from tests.builders.networks import UNARY, calls_made, chain, dynamic, model, networks, node, renamed, with_qdq
 
 QUICK = settings(max_examples=30, deadline=None)
 
@@ -66,7 +66,7 @@ def test_a_product_that_became_five_nodes_changed_in_its_place_and_the_other_fou
 
 
 def test_what_onnxruntime_fuses_is_gone_and_the_rest_changed_in_place(tmp_path):
-    path = builders.residual_cnn(tmp_path)
+    path = blocks.residual_cnn(tmp_path)
     diff = graph.diff(path, graph.optimized(path))
     assert types(diff.gone)["Relu"] >= 1
     assert not {"Conv", "Gemm"} & set(types(diff.gone))
@@ -235,7 +235,7 @@ def test_a_constant_is_compared_by_its_values_not_by_its_name_or_encoding():
 
 
 def test_a_change_inside_a_branch_is_found(tmp_path):
-    path = builders.branches(tmp_path)
+    path = blocks.branches(tmp_path)
     after = onnx.load(path)
     choice = next(one for one in after.graph.node if one.op_type == "If")
     for attribute in choice.attribute:
@@ -245,12 +245,12 @@ def test_a_change_inside_a_branch_is_found(tmp_path):
     diff = graph.diff(path, after)
     assert types(diff.come) == Counter(Relu=1)
     assert diff.same == 6
-    assert is_empty(graph.diff(builders.loop(tmp_path), builders.loop(tmp_path)))
+    assert is_empty(graph.diff(blocks.loop(tmp_path), blocks.loop(tmp_path)))
 
 
 def test_functions_are_compared_by_what_they_contain(tmp_path):
     flat = model([node("MatMul", ["x", "w"], ["h"], "one"), node("MatMul", ["h", "v"], ["y"], "two")])
-    assert is_empty(graph.diff(builders.functions(tmp_path), flat))
+    assert is_empty(graph.diff(blocks.functions(tmp_path), flat))
 
 
 def test_unrelated_models_share_little():

@@ -9,9 +9,9 @@ from qlab import graph
 from qlab.graph import labels as lettering
 from qlab.graph.draw import compose_model
 from qlab.graph.network import wire
-from tests.graph.networks import FLOAT, UNARY, calls_made, chain, model, node, noise
+from tests.builders import blocks
+from tests.builders.networks import FLOAT, UNARY, calls_made, chain, model, node, noise
 from tests.graph.pages import check_page, texts, title
-from tests.recipes import builders
 
 
 def test_a_figure_can_be_saved_for_a_paper(tmp_path):
@@ -87,7 +87,7 @@ def test_what_is_no_model_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "build", [builders.branches, builders.loop, builders.functions, builders.constants, builders.shared_weights]
+    "build", [blocks.branches, blocks.loop, blocks.functions, blocks.constants, blocks.shared_weights]
 )
 def test_models_of_every_kind_are_drawn(build, tmp_path):
     page = compose_model(wire(build(tmp_path)))

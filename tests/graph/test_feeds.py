@@ -6,7 +6,7 @@ from onnx import TensorProto, helper
 from onnxruntime.quantization import CalibrationDataReader
 
 from qlab.runtime import as_feeds, check_feed, iterate_feeds, open_session
-from tests.measure.models import INPUT, WIDTH, save, weights
+from tests.builders.linear import INPUT, WIDTH, save, weights
 
 LENGTHS = helper.make_tensor_value_info("lengths", TensorProto.INT64, ["rows"])
 

@@ -6,8 +6,7 @@ from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
 from qlab import calibration, graph, measure, recipes
-from tests.measure import faults
-from tests.recipes import builders
+from tests.builders import blocks, faults
 
 
 def decibels(reference, path, feed):
@@ -24,10 +23,10 @@ def floats_of(path):
 @pytest.mark.parametrize("recipe", ["dynamic", "static", "hybrid"])
 @pytest.mark.parametrize("build", ["layers", "residual", "mixed", "conformer_block", "branches"])
 def test_what_is_left_of_the_error_is_that_of_the_weights(tmp_path, recipe, build):
-    make = getattr(faults, build, None) or getattr(builders, build)
+    make = getattr(faults, build, None) or getattr(blocks, build)
     feed = {
-        "layers": faults.layers_feed, "residual": faults.image_feed, "branches": builders.branches_feed,
-        "mixed": lambda: faults.image_feed(2 * faults.CHANNELS), "conformer_block": builders.conformer_feed,
+        "layers": faults.layers_feed, "residual": faults.image_feed, "branches": blocks.branches_feed,
+        "mixed": lambda: faults.image_feed(2 * faults.CHANNELS), "conformer_block": blocks.conformer_feed,
     }[build]()  # fmt: skip
     model = make(tmp_path)
     quantized = getattr(recipes, recipe)(model, tmp_path / "int8.onnx", *(() if recipe == "dynamic" else (feed,)))

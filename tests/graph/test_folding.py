@@ -16,9 +16,9 @@ from qlab.graph.draw import caption_place, compose_model
 from qlab.graph.layout import PAGE
 from qlab.graph.network import wire
 from qlab.models import catalog
-from tests.graph.networks import FLOAT, chain, model, networks, node, with_qdq
+from tests.builders import blocks
+from tests.builders.networks import FLOAT, chain, model, networks, node, with_qdq
 from tests.graph.pages import check_page, texts, title
-from tests.recipes import builders
 
 QUICK = settings(max_examples=25, deadline=None)
 
@@ -116,7 +116,7 @@ def test_all_texts_stand_where_they_belong(conformer, tmp_path):
         (conformer, {}),
         (conformer, {"around": conformer.graph.node[200].name, "depth": 3}),
         (models.path("digits"), {}),
-        (builders.branches(tmp_path), {}),
+        (blocks.branches(tmp_path), {}),
     ):
         figure = graph.draw(source, **options)
         figure.canvas.draw()

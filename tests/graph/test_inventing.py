@@ -10,22 +10,22 @@ from onnx import TensorProto, helper
 from qlab import models
 from qlab.graph.inventing import invented_feeds
 from qlab.runtime import check_feed, open_session
-from tests.recipes import builders
-from tests.recipes.builders import BOOL, FLOAT, INT64, node, save, value
+from tests.builders import blocks
+from tests.builders.blocks import BOOL, FLOAT, INT64, node, save, value
 
 KINDS = {
-    "Gemm": builders.linear,
-    "residual CNN": builders.residual_cnn,
-    "conformer block": builders.conformer_block,
-    "transposed convolution": builders.transposed_conv,
-    "LSTM": partial(builders.recurrent, op_type="LSTM"),
-    "GRU": partial(builders.recurrent, op_type="GRU"),
-    "If": builders.branches,
-    "Loop": builders.loop,
-    "shared weights": builders.shared_weights,
-    "weights in Constant nodes": builders.constants,
-    "functions": builders.functions,
-    "several readers": builders.crossroads,
+    "Gemm": blocks.linear,
+    "residual CNN": blocks.residual_cnn,
+    "conformer block": blocks.conformer_block,
+    "transposed convolution": blocks.transposed_conv,
+    "LSTM": partial(blocks.recurrent, op_type="LSTM"),
+    "GRU": partial(blocks.recurrent, op_type="GRU"),
+    "If": blocks.branches,
+    "Loop": blocks.loop,
+    "shared weights": blocks.shared_weights,
+    "weights in Constant nodes": blocks.constants,
+    "functions": blocks.functions,
+    "several readers": blocks.crossroads,
     "trained conformer": lambda folder: models.path("conformer"),
     "digits": lambda folder: models.path("digits"),
     "conformer_full": lambda folder: models.path("conformer_full"),
@@ -71,14 +71,14 @@ def test_frames_are_many_a_batch_is_one_and_a_length_is_the_length():
 
 
 def test_the_same_seed_gives_the_same_feeds_and_another_seed_others(tmp_path):
-    path = builders.linear(tmp_path)
+    path = blocks.linear(tmp_path)
     one, again, other = (invented_feeds(path, count=1, seed=seed)[0]["x"] for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, again)
     assert not np.array_equal(one, other)
 
 
 def test_pictures_are_between_0_and_1_and_declared_sizes_are_kept(tmp_path):
-    x = invented_feeds(builders.residual_cnn(tmp_path), count=1)[0]["x"]
+    x = invented_feeds(blocks.residual_cnn(tmp_path), count=1)[0]["x"]
     assert x.shape == (1, 3, 12, 12)
     assert 0 <= x.min() < 0.1
     assert 0.9 < x.max() <= 1
@@ -93,7 +93,7 @@ def test_indices_stay_within_their_table(tmp_path, between):
         nodes.append(node(operator, inputs, [f"{name}_"], **options))
         name += "_"
     nodes.append(node("Gather", ["table", name], ["y"]))
-    weights = {"table": builders.noise(5, 8), "axes": np.array([0])}
+    weights = {"table": blocks.noise(5, 8), "axes": np.array([0])}
     path = model(tmp_path, nodes, [value("tokens", TensorProto.INT32, ["batch", "seq_len"])], weights=weights)
     tokens = np.concatenate([feed["tokens"].ravel() for feed in invented_feeds(path, count=4)])
     assert set(tokens) == set(range(5))
@@ -175,7 +175,7 @@ def test_a_length_that_the_model_refuses_is_not_varied(tmp_path):
 
 def test_inputs_with_a_default_are_left_alone(tmp_path):
     inputs = [value("x", FLOAT, ["n", 16]), value("w", FLOAT, [16, 16])]
-    path = model(tmp_path, [node("MatMul", ["x", "w"], ["y"])], inputs, weights={"w": builders.noise(16, 16)})
+    path = model(tmp_path, [node("MatMul", ["x", "w"], ["y"])], inputs, weights={"w": blocks.noise(16, 16)})
     assert set(invented_feeds(path, count=1)[0]) == {"x"}
 
 
@@ -197,11 +197,11 @@ def test_inputs_that_are_no_tensors_are_refused_by_name(tmp_path):
 @pytest.mark.parametrize("count", [0, -1, 1.5, True])
 def test_a_count_that_is_none_is_refused(count, tmp_path):
     with pytest.raises(ValueError, match=f"count is {count}"):
-        invented_feeds(builders.linear(tmp_path), count=count)
+        invented_feeds(blocks.linear(tmp_path), count=count)
 
 
 def test_the_model_file_is_left_as_it_was(tmp_path):
-    path = builders.linear(tmp_path)
+    path = blocks.linear(tmp_path)
     before = onnx.load(path).SerializeToString()
     invented_feeds(path)
     assert onnx.load(path).SerializeToString() == before
@@ -226,7 +226,7 @@ def test_a_streaming_encoders_mask_with_a_size_of_its_own_is_one_that_broadcasts
         value("cache", FLOAT, [1, "T_CACHE", 8]),
         value(mask, kind, [1, 1, "T_ADD_T_CACHE"]),
     ]
-    w = {"w": builders.weights(8, 8, 7), "low": np.float32(-1e9)}
+    w = {"w": blocks.weights(8, 8, 7), "low": np.float32(-1e9)}
     feed = invented_feeds(model(tmp_path, nodes, inputs, weights=w), count=1)[0]
     assert feed["chunk"].shape == (1, 8, 128)
     assert feed[mask].shape == (1, 1, 1)

@@ -13,9 +13,9 @@ from qlab.graph.draw import COLOURS, LETTERS, compose_model
 from qlab.graph.labels import measure, printable
 from qlab.graph.layout import PAGE
 from qlab.graph.network import wire
-from tests.graph.networks import chain, dynamic, model, node, with_qdq
+from tests.builders import blocks
+from tests.builders.networks import chain, dynamic, model, node, with_qdq
 from tests.graph.pages import texts, title
-from tests.recipes import builders
 
 
 def quantized(scale=0.0157, zero=64, channels=None):
@@ -120,7 +120,7 @@ def test_no_name_breaks_the_picture(name):
 
 
 def test_nodes_inside_a_branch_are_drawn_with_the_branch_they_are_in(tmp_path):
-    shown = texts(graph.draw(builders.branches(tmp_path)))
+    shown = texts(graph.draw(blocks.branches(tmp_path)))
     assert "in then_branch: yes_product" in shown
     assert "in else_branch: no_product" in shown
 
@@ -133,7 +133,7 @@ def test_sums_of_products_are_told_from_codes_and_from_shapes():
 
 
 def test_a_node_in_a_body_says_so(tmp_path):
-    shown = texts(graph.draw(builders.branches(tmp_path)))
+    shown = texts(graph.draw(blocks.branches(tmp_path)))
     assert any("in then_branch" in text for text in shown)
     assert any("in else_branch" in text for text in shown)
 

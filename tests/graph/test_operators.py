@@ -16,8 +16,8 @@ from qlab import graph, machine, measure, recipes
 from qlab.graph import operators
 from qlab.graph.operators import OPERATORS
 from qlab.runtime import run_operator
-from tests.measure import faults, steady
-from tests.recipes.builders import FLOAT, node, noise, save, value, weights
+from tests.builders import faults, steady
+from tests.builders.blocks import FLOAT, node, noise, save, value, weights
 
 MICROSOFT = "com.microsoft"
 BLOCKED = {"ReorderInput", "ReorderOutput"}  # onnxruntime shows no schema of its own layout's operators

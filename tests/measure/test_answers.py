@@ -8,7 +8,7 @@ import pytest
 from qlab import graph, measure, models
 from qlab.doctor.advice import too_inexact
 from qlab.measure.answers import Answers, heads_of
-from tests.recipes.builders import BOOL, FLOAT, INT64, node, noise, save, value
+from tests.builders.blocks import BOOL, FLOAT, INT64, node, noise, save, value
 
 ROWS, WIDTH, CLASSES = 200, 24, 10
 X = {"x": noise(ROWS, WIDTH, seed=7)}

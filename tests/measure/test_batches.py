@@ -5,9 +5,8 @@ import pytest
 
 from qlab import measure, recipes
 from qlab.doctor.advice import OF_ACCURACY
-from tests.measure import faults
-from tests.recipes import builders
-from tests.recipes.builders import FLOAT, INT64, node, save, value, weights
+from tests.builders import blocks, faults
+from tests.builders.blocks import FLOAT, INT64, node, save, value, weights
 
 CODE = "range-moves-with-batch"
 WIDTH = 32
@@ -88,8 +87,8 @@ def test_padding_that_becomes_large_numbers_is_found_as_a_loud_word_is(tmp_path,
 
 
 def test_a_batch_that_is_not_the_first_axis_is_found_by_its_name(tmp_path):
-    model = builders.recurrent(tmp_path, "LSTM")
+    model = blocks.recurrent(tmp_path, "LSTM")
     dynamic = recipes.dynamic(model, tmp_path / "dynamic.onnx", op_types=("MatMul", "LSTM")).path
-    feed = builders.recurrent_feed()
+    feed = blocks.recurrent_feed()
     feed["x"][:, 0] *= 1000
     assert found(model, dynamic, feed).evidence.startswith("row 1 keeps ")

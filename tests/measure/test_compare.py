@@ -12,7 +12,7 @@ from onnxruntime.quantization import CalibrationDataReader
 from qlab import measure
 from qlab.graph.model import size_mb
 from qlab.measure import compare as latency
-from tests.measure.models import WIDTH, feed, linear, save, weights
+from tests.builders.linear import WIDTH, feed, linear, save, weights
 
 comparing = importlib.import_module("qlab.measure.compare")  # the package shows the function under this name
 

@@ -23,8 +23,7 @@ from qlab.measure.diagnosis.examination import ExactSums
 from qlab.measure.diagnosis.finding import call
 from qlab.measure.diagnosis.float_products import _reason
 from qlab.text import ms
-from tests.measure import faults, steady
-from tests.recipes import builders
+from tests.builders import blocks, faults, steady
 
 ON_X86 = platform.machine().lower() in ("x86_64", "amd64")
 
@@ -414,7 +413,7 @@ def test_calibration_is_what_the_ranges_are_compared_with(tmp_path, card):
 
 
 def test_products_in_the_branches_of_an_if_are_said_to_be_there(tmp_path, card):
-    model, feed = builders.branches(tmp_path), builders.branches_feed()
+    model, feed = blocks.branches(tmp_path), blocks.branches_feed()
     examined = measure.examine(model, faults.by_hand(model, tmp_path, "int8"), feed, card=card)
     node = next(one for one in examined.quantized.nodes if one.name == "yes_product")
     assert _reason(examined, node) == ("float-in-body", "")
@@ -432,7 +431,7 @@ def test_the_negatives_that_a_folded_relu_removes_are_not_clipped(tmp_path, card
 
 
 def test_an_lstm_is_sent_to_the_recipe_with_the_operators_that_it_needs(tmp_path, card):
-    model, feed = builders.recurrent(tmp_path, "LSTM"), {"x": faults.noise(5, 2, 16)}
+    model, feed = blocks.recurrent(tmp_path, "LSTM"), {"x": faults.noise(5, 2, 16)}
     quantized = recipes.dynamic(model, tmp_path / "int8.onnx", op_types=("MatMul", "LSTM"), card=card)
     examined = measure.examine(model, quantized, feed, card=card)
     assert call(examined, "dynamic").endswith("op_types=('MatMul', 'LSTM'))")

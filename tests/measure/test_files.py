@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from qlab.graph.model import size_mb
 from qlab.measure.outputs import has_random_weights
 from qlab.runtime import open_session
-from tests.measure.models import INPUT, WIDTH, linear, save, weights
+from tests.builders.linear import INPUT, WIDTH, linear, save, weights
 
 
 def bytes_of(*paths):

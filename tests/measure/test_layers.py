@@ -14,9 +14,9 @@ from qlab import choose_qparams, fake_quantize, machine, recipes, sqnr_db
 from qlab.machine import probes
 from qlab.measure.layer_errors import layer_errors
 from qlab.numerics import kernels
-from tests.measure.versions import answers, chain, dynamic, static
-from tests.recipes import builders
-from tests.recipes.builders import FLOAT, node, noise, save, value, weights
+from tests.builders import blocks
+from tests.builders.blocks import FLOAT, node, noise, save, value, weights
+from tests.builders.versions import answers, chain, dynamic, static
 
 INTEGERS = partial(static, quant_format=QuantFormat.QOperator)
 FLOAT16 = TensorProto.FLOAT16
@@ -135,8 +135,8 @@ def test_a_dynamic_product_loses_what_its_integer_kernels_lose(tmp_path):
 
 
 def test_what_only_moves_codes_adds_no_error(tmp_path, card):
-    fp32 = builders.conformer_block(tmp_path)
-    feeds = [builders.conformer_feed(seed=seed) for seed in range(4)]
+    fp32 = blocks.conformer_block(tmp_path)
+    feeds = [blocks.conformer_feed(seed=seed) for seed in range(4)]
     quantized = recipes.static(fp32, tmp_path / "int8.onnx", feeds, card=card).path
     rows = by_name(layer_errors(fp32, quantized, feeds))
     assert rows["ht"].op_type == "Transpose"
@@ -145,8 +145,8 @@ def test_what_only_moves_codes_adds_no_error(tmp_path, card):
 
 
 def test_a_layer_that_the_quantizer_fused_is_one_row_with_the_name_to_exclude(tmp_path, card):
-    fp32 = builders.residual_cnn(tmp_path)
-    feeds = [builders.cnn_feed(seed=seed) for seed in range(4)]
+    fp32 = blocks.residual_cnn(tmp_path)
+    feeds = [blocks.cnn_feed(seed=seed) for seed in range(4)]
     quantized = recipes.static(fp32, tmp_path / "int8.onnx", feeds, card=card).path
     result = layer_errors(fp32, quantized, feeds[0])
     row = by_name(result)["r1"]
@@ -157,9 +157,9 @@ def test_a_layer_that_the_quantizer_fused_is_one_row_with_the_name_to_exclude(tm
 
 
 def test_weights_are_not_layers_wherever_they_are_stored(tmp_path):
-    fp32 = builders.constants(tmp_path)
+    fp32 = blocks.constants(tmp_path)
     quantized = dynamic(fp32, tmp_path / "int8.onnx", weight_type=QuantType.QUInt8)
-    result = layer_errors(fp32, quantized, builders.narrow_feed())
+    result = layer_errors(fp32, quantized, blocks.narrow_feed())
     assert set(by_name(result)) == {"h", "y"}
     assert set(result.skipped) == set()
 
@@ -224,7 +224,7 @@ def test_whoever_reads_a_tensor_is_cut_off_from_it_in_whatever_way_it_reads(behi
         node("Neg", ["h_2"], ["second"]),
     ]
     models = behind_a_wrong_product(nodes, ["raw", "first", "second"], **quantizer)
-    rows = by_name(layer_errors(*models, builders.narrow_feed()))
+    rows = by_name(layer_errors(*models, blocks.narrow_feed()))
     assert list(rows) == ["h", "raw", "first", "second"]
     assert rows["h"].local_db < 20
     for name in ("raw", "first", "second"):
@@ -239,21 +239,21 @@ def test_a_body_reads_the_fp32_value_of_a_tensor_outside(flag, behind_a_wrong_pr
         return onnx.helper.make_graph(inner, op_type, [], [value(f"{op_type}_h", FLOAT, None)])
 
     nodes = [node("If", ["flag"], ["y"], then_branch=branch("Neg"), else_branch=branch("Abs"))]
-    models = behind_a_wrong_product(nodes, ["y"], [value("flag", builders.BOOL, [])])
-    row = by_name(layer_errors(*models, builders.branches_feed(flag=flag)))["y"]
+    models = behind_a_wrong_product(nodes, ["y"], [value("flag", blocks.BOOL, [])])
+    row = by_name(layer_errors(*models, blocks.branches_feed(flag=flag)))["y"]
     assert row.local_db == math.inf
     assert row.accumulated_db < 20
 
 
 def test_a_body_keeps_what_it_calls_by_the_same_name_itself(behind_a_wrong_product):
     inner = [node("Neg", ["h"], ["h_after"]), node("Identity", ["go"], ["go_on"])]
-    flags = [value("go", builders.BOOL, []), value("go_on", builders.BOOL, [])]
+    flags = [value("go", blocks.BOOL, []), value("go_on", blocks.BOOL, [])]
     states = [value("h", FLOAT, None), value("h_after", FLOAT, None)]
-    number = value("i", builders.INT64, [])
+    number = value("i", blocks.INT64, [])
     body = onnx.helper.make_graph(inner, "body", [number, flags[0], states[0]], [flags[1], states[1]])
     nodes = [node("Loop", ["times", "", "x"], ["z"], body=body), node("Add", ["z", "h"], ["y"])]
-    models = behind_a_wrong_product(nodes, ["y"], [value("times", builders.INT64, [])])
-    rows = by_name(layer_errors(*models, builders.loop_feed()))
+    models = behind_a_wrong_product(nodes, ["y"], [value("times", blocks.INT64, [])])
+    rows = by_name(layer_errors(*models, blocks.loop_feed()))
     assert rows["z"].local_db == rows["z"].accumulated_db == rows["y"].local_db == math.inf
     assert rows["y"].accumulated_db < 25
 
@@ -264,14 +264,14 @@ def test_a_body_keeps_what_it_calls_by_the_same_name_itself(behind_a_wrong_produ
 @pytest.mark.parametrize(
     ("build", "feed", "quantize"),
     [
-        (builders.residual_cnn, builders.cnn_feed, static),
-        (builders.residual_cnn, builders.cnn_feed, INTEGERS),
-        (builders.crossroads, builders.crossroads_feed, static),
-        (builders.crossroads, builders.crossroads_feed, INTEGERS),
-        (builders.transposed_conv, builders.image_feed, INTEGERS),
-        (builders.conformer_block, builders.conformer_feed, INTEGERS),
-        (builders.linear, builders.linear_feed, INTEGERS),
-        (builders.constants, builders.narrow_feed, static),
+        (blocks.residual_cnn, blocks.cnn_feed, static),
+        (blocks.residual_cnn, blocks.cnn_feed, INTEGERS),
+        (blocks.crossroads, blocks.crossroads_feed, static),
+        (blocks.crossroads, blocks.crossroads_feed, INTEGERS),
+        (blocks.transposed_conv, blocks.image_feed, INTEGERS),
+        (blocks.conformer_block, blocks.conformer_feed, INTEGERS),
+        (blocks.linear, blocks.linear_feed, INTEGERS),
+        (blocks.constants, blocks.narrow_feed, static),
     ],
 )
 def test_what_comes_together_at_the_outputs_is_what_the_model_answers(build, feed, quantize, tmp_path):
@@ -290,10 +290,10 @@ def test_what_comes_together_at_the_outputs_is_what_the_model_answers(build, fee
 @pytest.mark.parametrize(
     ("build", "feed", "weight", "layer"),
     [
-        (builders.residual_cnn, builders.cnn_feed, "w1", {"c1"}),
-        (builders.crossroads, builders.crossroads_feed, "m", {"h"}),
-        (builders.conformer_block, builders.conformer_feed, "wq", {"q"}),
-        (builders.linear, builders.linear_feed, "w1", {"h", "r"}),  # without a node of its own, Relu is one with h
+        (blocks.residual_cnn, blocks.cnn_feed, "w1", {"c1"}),
+        (blocks.crossroads, blocks.crossroads_feed, "m", {"h"}),
+        (blocks.conformer_block, blocks.conformer_feed, "wq", {"q"}),
+        (blocks.linear, blocks.linear_feed, "w1", {"h", "r"}),  # without a node of its own, Relu is one with h
     ],
 )
 @pytest.mark.parametrize("quantize", [static, INTEGERS, lambda fp32, path, feeds, **types: dynamic(fp32, path)])
@@ -314,10 +314,10 @@ def test_however_wrong_a_layer_is_no_other_layers_own_error_changes(build, feed,
 
 
 def test_an_activation_that_codes_have_replaced_has_its_row_and_what_was_before_has_none(tmp_path):
-    fp32 = builders.linear(tmp_path)
-    quantized = INTEGERS(fp32, tmp_path / "int8.onnx", [builders.linear_feed(seed=seed) for seed in range(4)])
+    fp32 = blocks.linear(tmp_path)
+    quantized = INTEGERS(fp32, tmp_path / "int8.onnx", [blocks.linear_feed(seed=seed) for seed in range(4)])
     assert "Relu" not in {one.op_type for one in onnx.load(quantized).graph.node}
-    result = layer_errors(fp32, quantized, builders.linear_feed())
+    result = layer_errors(fp32, quantized, blocks.linear_feed())
     row = by_name(result)["r"]
     assert (row.op_type, row.node) == ("Gemm+Relu", "first")
     assert row.local_db > 30
@@ -338,7 +338,7 @@ def test_codes_with_negative_values_are_not_taken_for_those_behind_a_relu_that_i
     ]
     stored = {"w": w, "scale": np.float32(0.04), "zero": np.array(128, np.uint8)}
     quantized = save(tmp_path / "int8.onnx", nodes, inputs, outputs, stored)
-    rows = by_name(layer_errors(fp32, quantized, builders.narrow_feed()))
+    rows = by_name(layer_errors(fp32, quantized, blocks.narrow_feed()))
     assert set(rows) == {"h", "y"}
     assert rows["h"].local_db > 30
     assert rows["y"].op_type == "Relu+Neg"
@@ -350,18 +350,18 @@ def test_random_weights_are_said_so(three):
     model = onnx.load(fp32)
     onnx.helper.set_model_props(model, {"qlab.weights": "random"})
     onnx.save(model, fp32)
-    result = layer_errors(fp32, quantized, builders.narrow_feed())
+    result = layer_errors(fp32, quantized, blocks.narrow_feed())
     assert repr(result).endswith("\nrandom weights: latency only")
 
 
 @pytest.mark.parametrize(
     ("build", "feed"),
     [
-        (builders.branches, builders.branches_feed),
-        (builders.loop, builders.loop_feed),
-        (builders.shared_weights, builders.shared_feed),
-        (builders.functions, builders.narrow_feed),
-        (partial(builders.recurrent, op_type="LSTM"), builders.recurrent_feed),
+        (blocks.branches, blocks.branches_feed),
+        (blocks.loop, blocks.loop_feed),
+        (blocks.shared_weights, blocks.shared_feed),
+        (blocks.functions, blocks.narrow_feed),
+        (partial(blocks.recurrent, op_type="LSTM"), blocks.recurrent_feed),
     ],
 )
 def test_every_kind_of_model_quantized_dynamically_has_its_layers_measured(build, feed, tmp_path, card):
@@ -376,14 +376,14 @@ def test_every_kind_of_model_quantized_dynamically_has_its_layers_measured(build
 
 @pytest.mark.parametrize("flag", [True, False])
 def test_what_is_inside_an_if_is_charged_to_its_output_and_fed_with_the_fp32_input(flag, tmp_path, card):
-    fp32 = builders.branches(tmp_path)
+    fp32 = blocks.branches(tmp_path)
     quantized = recipes.dynamic(fp32, tmp_path / "int8.onnx", card=card).path
     model = onnx.load(quantized)  # a coarse product before the If, which must not count in it
     before = next(one for one in model.graph.initializer if one.name == "w0_quantized")
     coarse = onnx.numpy_helper.to_array(before) // 32 * 32
     before.CopyFrom(onnx.numpy_helper.from_array(coarse.astype(np.int8), "w0_quantized"))
     onnx.save(model, tmp_path / "coarse.onnx")
-    feed = builders.branches_feed(flag=flag)
+    feed = blocks.branches_feed(flag=flag)
     rows, coarse = (by_name(layer_errors(fp32, path, feed)) for path in (quantized, tmp_path / "coarse.onnx"))
     assert coarse["h"].local_db < 20
     assert coarse["i"].op_type == "If"
@@ -394,18 +394,18 @@ def test_what_is_inside_an_if_is_charged_to_its_output_and_fed_with_the_fp32_inp
 
 
 def test_weights_outside_the_file_are_read_where_they_lie(tmp_path):
-    fp32 = builders.linear(tmp_path, gemm=False, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    fp32 = blocks.linear(tmp_path, gemm=False, save_as_external_data=True, location="weights.bin", size_threshold=0)
     (tmp_path / "there").mkdir()
     quantized = dynamic(fp32, tmp_path / "there" / "int8.onnx")
     onnx.save(onnx.load(quantized), quantized, save_as_external_data=True, location="codes.bin", size_threshold=0)
-    result = layer_errors(str(fp32), str(quantized), builders.linear_feed())
+    result = layer_errors(str(fp32), str(quantized), blocks.linear_feed())
     assert {row.name for row in result.worst()} == {"m1", "m2"}
 
 
 def test_the_files_stay_as_they_are(three):
     fp32, quantized, *_ = three
     before = [path.read_bytes() for path in (fp32, quantized)]
-    layer_errors(fp32, quantized, builders.narrow_feed())
+    layer_errors(fp32, quantized, blocks.narrow_feed())
     assert [path.read_bytes() for path in (fp32, quantized)] == before
 
 
@@ -417,7 +417,7 @@ def test_float16_is_compared_with_float32(three, tmp_path):
     stored = {"half": w[0].astype(np.float16), "w1": w[1], "w2": w[2]}
     inputs, outputs = [value("x", FLOAT, ["rows", 16])], [value("y", FLOAT, ["rows", 16])]
     halved = save(tmp_path / "half.onnx", nodes, inputs, outputs, stored)
-    rows = by_name(layer_errors(fp32, halved, builders.narrow_feed()))
+    rows = by_name(layer_errors(fp32, halved, blocks.narrow_feed()))
     assert 55 < rows["h1"].local_db < 90
     assert 55 < rows["h2"].local_db < 90  # given h1 as float16, since that is what it reads
     assert rows["y"].local_db == math.inf
@@ -438,7 +438,7 @@ def test_feeds_count_together_as_if_they_were_one(three):
 
 
 def test_nothing_is_printed_by_a_short_measurement(three, capfd, no_bar_is_due):
-    layer_errors(three[0], three[1], builders.narrow_feed())
+    layer_errors(three[0], three[1], blocks.narrow_feed())
     assert capfd.readouterr() == ("", "")
 
 
@@ -479,8 +479,8 @@ def test_a_mask_that_lets_through_what_it_hid_is_an_error(tmp_path):
         for fill in (-10_000, -100, -5)
     ]
     fp32, harmless, leaking = paths
-    assert layer_errors(fp32, harmless, builders.narrow_feed()).rows[0].local_db == math.inf
-    assert layer_errors(fp32, leaking, builders.narrow_feed()).rows[0].local_db < 1
+    assert layer_errors(fp32, harmless, blocks.narrow_feed()).rows[0].local_db == math.inf
+    assert layer_errors(fp32, leaking, blocks.narrow_feed()).rows[0].local_db < 1
 
 
 def test_nan_that_only_the_quantized_model_has_is_the_worst_and_says_so(tmp_path):
@@ -502,7 +502,7 @@ def test_a_tensor_of_zeros_is_exact_or_beyond_measure(tmp_path):
         save(tmp_path / f"{zero}.onnx", nodes, inputs, outputs, {"w": w + 1, "zero": np.float32(zero), "bias": w[0]})
         for zero in (0, 1)
     ]
-    rows = by_name(layer_errors(*paths, builders.narrow_feed()))
+    rows = by_name(layer_errors(*paths, blocks.narrow_feed()))
     assert (rows["h"].local_db, rows["y"].local_db, rows["z"].local_db) == (math.inf, -math.inf, math.inf)
     assert rows["z"].accumulated_db == -math.inf
 
@@ -519,7 +519,7 @@ def test_an_empty_tensor_and_one_of_another_shape_are_left_out_with_the_reason(t
         inputs, outputs = [value("x", FLOAT, ["rows", 16])], [value("y", FLOAT, None)]
         return save(tmp_path / name, nodes, inputs, outputs, stored)
 
-    result = layer_errors(build("a.onnx", [-1, 8]), build("b.onnx", [-1, 4]), builders.narrow_feed())
+    result = layer_errors(build("a.onnx", [-1, 8]), build("b.onnx", [-1, 4]), blocks.narrow_feed())
     assert set(by_name(result)) == {"h", "y"}
     assert result.skipped == {"none": "empty", "turned": "has shape [128, 4], in the fp32 model [64, 8]"}
 
@@ -531,7 +531,7 @@ def test_models_without_a_common_tensor_are_no_versions_of_one_model(three, tmp_
     fp32, *_ = three
     other = chain(tmp_path / "other.onnx", weights(16, 4))
     with pytest.raises(ValueError, match=r"other\.onnx and .*fp32\.onnx share no tensor .* not versions of one model"):
-        layer_errors(fp32, other, builders.narrow_feed())
+        layer_errors(fp32, other, blocks.narrow_feed())
 
 
 @pytest.mark.parametrize("what", ["inputs", "outputs"])
@@ -544,7 +544,7 @@ def test_models_with_other_inputs_or_outputs_are_refused_with_both_lists(what, t
         model.graph.output[0].name = model.graph.node[-1].output[0] = "z"
     onnx.save(model, tmp_path / "other.onnx")
     with pytest.raises(ValueError, match=rf"other\.onnx has the {what} \['z'\], .*fp32\.onnx has \['[xy]'\]"):
-        layer_errors(fp32, tmp_path / "other.onnx", builders.narrow_feed())
+        layer_errors(fp32, tmp_path / "other.onnx", blocks.narrow_feed())
 
 
 def test_an_fp32_model_that_is_quantized_already_is_refused(convolution):
@@ -556,7 +556,7 @@ def test_an_fp32_model_that_is_quantized_already_is_refused(convolution):
 def test_a_file_that_is_not_there_and_a_feed_that_does_not_fit_are_refused(three):
     fp32, quantized, *_ = three
     with pytest.raises(FileNotFoundError, match=r"gone\.onnx"):
-        layer_errors(fp32, quantized.with_name("gone.onnx"), builders.narrow_feed())
+        layer_errors(fp32, quantized.with_name("gone.onnx"), blocks.narrow_feed())
     with pytest.raises(ValueError, match=r"feed has \['z'\]; model 'fp32.onnx' takes \['x'\]"):
         layer_errors(fp32, quantized, {"z": noise(4, 16)})
     with pytest.raises(ValueError, match="feed is an empty list"):

@@ -5,9 +5,8 @@ from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
 from qlab import calibration, graph, recipes
 from qlab.measure.diagnosis.examination import Names
-from tests.measure import faults
-from tests.recipes import builders
-from tests.recipes.builders import node
+from tests.builders import blocks, faults
+from tests.builders.blocks import node
 
 
 def names_of_products(model, quantized):
@@ -31,7 +30,7 @@ def test_dynamic_products_are_found_again(tmp_path):
 
 
 def test_a_gemm_that_became_a_product_is_found_again(tmp_path):
-    model = builders.linear(tmp_path)
+    model = blocks.linear(tmp_path)
     gemms = [one.name for one in graph.nodes(graph.load(model)) if one.op_type in ("Gemm", "MatMul")]
     assert names_of_products(model, recipes.dynamic(model, tmp_path / "int8.onnx").path) == gemms
 

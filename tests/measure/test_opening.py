@@ -7,7 +7,7 @@ from onnx import TensorProto
 
 from qlab import graph, measure, recipes
 from qlab.runtime import open_session
-from tests.measure import faults
+from tests.builders import faults
 
 
 def refused(model, quantized, feed):

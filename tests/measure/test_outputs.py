@@ -6,7 +6,7 @@ import pytest
 from qlab import graph, measure
 from qlab.doctor.advice import too_inexact
 from qlab.measure.outputs import check_outputs, counted_by, output_quality
-from tests.recipes.builders import FLOAT, INT64, node, noise, save, value
+from tests.builders.blocks import FLOAT, INT64, node, noise, save, value
 
 SIGNAL = np.array([3.0, 4.0, 12.0], np.float32)
 

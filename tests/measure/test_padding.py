@@ -6,7 +6,7 @@ import pytest
 from qlab import measure, models
 from qlab.measure.outputs import counted_places
 from qlab.runtime import open_session
-from tests.recipes.builders import FLOAT, INT64, node, noise, save, value
+from tests.builders.blocks import FLOAT, INT64, node, noise, save, value
 
 BATCH, TIME, WIDTH = 3, 20, 16
 LENGTHS = np.array([20, 9, 13])

@@ -8,8 +8,7 @@ import pytest
 
 from qlab import graph, machine, measure, recipes
 from qlab.measure.predict import Yardstick, integer_speed, is_quantized_by
-from tests.measure import faults
-from tests.recipes import builders
+from tests.builders import blocks, faults
 
 ON_X86 = platform.machine().lower() in ("x86_64", "amd64")
 
@@ -67,7 +66,7 @@ def test_this_machines_times_are_measured_and_the_ratio_is_the_cards(tmp_path, m
     ("recipe", "convolutions"), [("dynamic", 0), ("static", 3), ("hybrid", 2)]
 )  # the hybrid leaves the depthwise one over time in float
 def test_it_quantizes_what_the_recipe_quantizes(tmp_path, card, recipe, convolutions):
-    model, feed = builders.conformer_block(tmp_path), builders.conformer_feed()
+    model, feed = blocks.conformer_block(tmp_path), blocks.conformer_feed()
     nodes = measure.profile(model, feed, rounds=1).nodes
     predicted = {node.name for node in nodes if is_quantized_by(node, recipe)}
     reader = () if recipe == "dynamic" else (feed,)
@@ -77,7 +76,7 @@ def test_it_quantizes_what_the_recipe_quantizes(tmp_path, card, recipe, convolut
 
 
 def test_only_dynamic_recipes_enter_the_bodies(tmp_path, card):
-    model, feed = builders.branches(tmp_path), builders.branches_feed()
+    model, feed = blocks.branches(tmp_path), blocks.branches_feed()
     before, static = parts(measure.predict(model, feed, "static", card=card))["matrix product"]
     _, dynamic = parts(measure.predict(model, feed, "dynamic", card=card))["matrix product"]
     assert dynamic < static < before
@@ -160,27 +159,27 @@ def product(family, weights, *, depthwise=False):
 @pytest.mark.parametrize("recipe", ["dynamic", "static", "hybrid"])
 def test_a_recipe_that_quantizes_no_product_changes_nothing(tmp_path, card, recipe):
     operators = zip(("Erf", "Cos", "Erf"), "xab", "aby", strict=True)
-    nodes = [builders.node(operator, [x], [y], y) for operator, x, y in operators]
-    ends = [[builders.value(name, builders.FLOAT, [64, 128])] for name in "xy"]
-    model = builders.save(tmp_path / "m.onnx", nodes, *ends, {})
-    prediction = measure.predict(model, {"x": builders.noise(64, 128)}, recipe, card=card)
+    nodes = [blocks.node(operator, [x], [y], y) for operator, x, y in operators]
+    ends = [[blocks.value(name, blocks.FLOAT, [64, 128])] for name in "xy"]
+    model = blocks.save(tmp_path / "m.onnx", nodes, *ends, {})
+    prediction = measure.predict(model, {"x": blocks.noise(64, 128)}, recipe, card=card)
     assert prediction.low == prediction.speedup == prediction.high == 1
 
 
 def test_beside_a_convolution_that_hybrid_leaves_in_float_nothing_is_quantized(tmp_path, card):
-    w = {"w": builders.weights(16, 1, 5)}
+    w = {"w": blocks.weights(16, 1, 5)}
     nodes = [
-        builders.node("Erf", ["x"], ["a"], "before"),
-        builders.node("Conv", ["a", "w"], ["y"], "depthwise", group=16),
+        blocks.node("Erf", ["x"], ["a"], "before"),
+        blocks.node("Conv", ["a", "w"], ["y"], "depthwise", group=16),
     ]
-    ends = [builders.value("x", builders.FLOAT, [1, 16, 200])], [builders.value("y", builders.FLOAT, None)]
-    model = builders.save(tmp_path / "m.onnx", nodes, *ends, w)
-    prediction = measure.predict(model, {"x": builders.noise(1, 16, 200)}, "hybrid", card=card)
+    ends = [blocks.value("x", blocks.FLOAT, [1, 16, 200])], [blocks.value("y", blocks.FLOAT, None)]
+    model = blocks.save(tmp_path / "m.onnx", nodes, *ends, w)
+    prediction = measure.predict(model, {"x": blocks.noise(1, 16, 200)}, "hybrid", card=card)
     assert prediction.speedup == 1
 
 
 def test_hybrid_takes_an_lstm_and_dynamic_called_plainly_does_not(tmp_path, card):
-    model, feed = builders.recurrent(tmp_path, "LSTM"), builders.recurrent_feed()
+    model, feed = blocks.recurrent(tmp_path, "LSTM"), blocks.recurrent_feed()
     for recipe, gains in (("dynamic", False), ("hybrid", True)):
         before, after = parts(measure.predict(model, feed, recipe, card=card))["other product"]
         assert (after < before) == gains

@@ -11,19 +11,18 @@ import pytest
 from qlab import graph, measure, recipes
 from qlab.measure.profile import Ledger, Line, profile_models
 from qlab.measure.trace import read_runs
-from tests.measure import faults
-from tests.recipes import builders
+from tests.builders import blocks, faults
 
 profiling = importlib.import_module("qlab.measure.profile")
 
 MODELS = {
-    "linear": (builders.linear, builders.linear_feed),
-    "cnn": (builders.residual_cnn, builders.cnn_feed),
-    "conformer": (builders.conformer_block, builders.conformer_feed),
-    "no names": (builders.constants, builders.narrow_feed),
-    "functions": (builders.functions, builders.narrow_feed),
-    "branches": (builders.branches, builders.branches_feed),
-    "loop": (builders.loop, builders.loop_feed),
+    "linear": (blocks.linear, blocks.linear_feed),
+    "cnn": (blocks.residual_cnn, blocks.cnn_feed),
+    "conformer": (blocks.conformer_block, blocks.conformer_feed),
+    "no names": (blocks.constants, blocks.narrow_feed),
+    "functions": (blocks.functions, blocks.narrow_feed),
+    "branches": (blocks.branches, blocks.branches_feed),
+    "loop": (blocks.loop, blocks.loop_feed),
 }
 
 
@@ -48,13 +47,13 @@ def test_the_nodes_of_a_run_take_no_longer_than_the_run(tmp_path, kind):
 
 
 def test_what_never_ran_is_there_without_time(tmp_path):
-    nodes = {node.name: node for node in measure.profile(builders.branches(tmp_path), builders.branches_feed()).nodes}
+    nodes = {node.name: node for node in measure.profile(blocks.branches(tmp_path), blocks.branches_feed()).nodes}
     assert nodes["yes_product"].macs == 32 * 16 * 16
     assert (nodes["no_product"].ms, nodes["no_product"].macs) == (0.0, 0)
 
 
 def test_the_body_of_a_loop_counts_as_often_as_it_ran(tmp_path):
-    nodes = {node.name: node for node in measure.profile(builders.loop(tmp_path), builders.loop_feed()).nodes}
+    nodes = {node.name: node for node in measure.profile(blocks.loop(tmp_path), blocks.loop_feed()).nodes}
     assert nodes["step"].macs == 3 * 32 * 16 * 16
     assert nodes["after"].macs == 32 * 16 * 16
 
@@ -64,14 +63,14 @@ def multiply_adds(path, feed):
 
 
 def test_multiply_adds_are_those_of_the_layers(tmp_path):
-    found = multiply_adds(builders.linear(tmp_path), builders.linear_feed(rows=64))
+    found = multiply_adds(blocks.linear(tmp_path), blocks.linear_feed(rows=64))
     assert sorted(found.values()) == [64 * 32 * 16, 64 * 24 * 32]
-    found = multiply_adds(builders.transposed_conv(tmp_path), builders.image_feed())
+    found = multiply_adds(blocks.transposed_conv(tmp_path), blocks.image_feed())
     assert found["up"] == 8 * 8 * 8 * 4 * 4
     found = multiply_adds(faults.residual(tmp_path), faults.image_feed())
     pixels = faults.SIDE**2 * faults.CHANNELS
     assert sorted(found.values()) == [pixels * 3 * 9] + [pixels * faults.CHANNELS * 9] * 4
-    found = multiply_adds(builders.recurrent(tmp_path, "LSTM"), {"x": builders.noise(5, 2, 16)})
+    found = multiply_adds(blocks.recurrent(tmp_path, "LSTM"), {"x": blocks.noise(5, 2, 16)})
     assert sorted(found.values()) == sorted([5 * 2 * 96 * (16 + 24), 5 * 2 * 24 * 8])
 
 
@@ -98,7 +97,7 @@ def test_conv_integer_has_its_weights_on_the_left(tmp_path, dtype, pair):
 
 
 def test_a_static_convolution_is_recognized_with_its_channels_last(tmp_path):
-    model, feed = builders.residual_cnn(tmp_path), builders.cnn_feed(batch=1)
+    model, feed = blocks.residual_cnn(tmp_path), blocks.cnn_feed(batch=1)
     quantized = recipes.static(model, tmp_path / "int8.onnx", feed, activation_dtype="uint8", weight_dtype="int8")
     nodes = [node for node in measure.profile(quantized, feed, rounds=1).nodes if node.op_type == "QLinearConv"]
     assert {node.sign_pair for node in nodes} == {"u8s8"}
@@ -107,7 +106,7 @@ def test_a_static_convolution_is_recognized_with_its_channels_last(tmp_path):
 
 
 def test_times_and_work_are_means_over_several_feeds(tmp_path):
-    profile = measure.profile(builders.linear(tmp_path), [builders.linear_feed(rows=20), builders.linear_feed(rows=60)])
+    profile = measure.profile(blocks.linear(tmp_path), [blocks.linear_feed(rows=20), blocks.linear_feed(rows=60)])
     assert sorted(node.macs for node in profile.nodes if node.macs) == [40 * 32 * 16, 40 * 24 * 32]
     assert profile.rounds == 7  # QLAB_FAST
 
@@ -116,16 +115,16 @@ def test_a_quick_model_runs_several_times_a_round_and_the_rounds_are_those_asked
     monkeypatch.setenv("QLAB_FAST", "0")
     seen = []
     monkeypatch.setattr(profiling, "read_runs", lambda path: seen.append(read_runs(path)) or seen[-1])
-    profile = measure.profile(builders.linear(tmp_path), builders.linear_feed(), rounds=3)
+    profile = measure.profile(blocks.linear(tmp_path), blocks.linear_feed(), rounds=3)
     assert profile.rounds == 3
     assert len(seen[0]) > 1 + 2 * 3
     assert 0 < profile.kernel_ms <= profile.total_ms * 1.0001
 
 
 def test_several_models_take_turns(tmp_path):
-    paths = {"fp32": builders.linear(tmp_path), "int8": tmp_path / "int8.onnx"}
+    paths = {"fp32": blocks.linear(tmp_path), "int8": tmp_path / "int8.onnx"}
     recipes.dynamic(paths["fp32"], paths["int8"])
-    profiles = profile_models(paths, builders.linear_feed(), rounds=3)
+    profiles = profile_models(paths, blocks.linear_feed(), rounds=3)
     assert list(profiles) == ["fp32", "int8"]
     lines = measure.ledger(profiles["fp32"], profiles["int8"])
     assert lines.total.fp32_ms == pytest.approx(profiles["fp32"].total_ms)
@@ -135,8 +134,8 @@ def test_several_models_take_turns(tmp_path):
 
 
 def test_weights_stored_beside_the_model_are_no_obstacle(tmp_path):
-    path = builders.linear(tmp_path, save_as_external_data=True, location="weights.bin", size_threshold=0)
-    assert measure.profile(path, builders.linear_feed(), rounds=1).nodes
+    path = blocks.linear(tmp_path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    assert measure.profile(path, blocks.linear_feed(), rounds=1).nodes
 
 
 def test_the_table_names_operators_kinds_and_the_rest(tmp_path):
@@ -157,28 +156,28 @@ def test_the_figures_say_what_takes_the_time(tmp_path):
 
 
 def test_what_cannot_be_profiled_is_refused(tmp_path):
-    model = builders.linear(tmp_path)
+    model = blocks.linear(tmp_path)
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        measure.profile(tmp_path / "nowhere.onnx", builders.linear_feed())
+        measure.profile(tmp_path / "nowhere.onnx", blocks.linear_feed())
     with pytest.raises(ValueError, match="takes"):
         measure.profile(model, {"y": np.zeros(3, np.float32)})
     with pytest.raises(ValueError, match="rounds is 0"):
-        measure.profile(model, builders.linear_feed(), rounds=0)
+        measure.profile(model, blocks.linear_feed(), rounds=0)
     (tmp_path / "text.onnx").write_text("no model")
     with pytest.raises(ValueError, match=r"not an ONNX file|no ONNX graph"):
-        measure.profile(tmp_path / "text.onnx", builders.linear_feed())
+        measure.profile(tmp_path / "text.onnx", blocks.linear_feed())
 
 
 def test_external_data_outside_the_folder_are_not_read(tmp_path):
     (tmp_path / "inner").mkdir()
-    path = builders.linear(tmp_path / "inner", save_as_external_data=True, location="weights.bin", size_threshold=0)
+    path = blocks.linear(tmp_path / "inner", save_as_external_data=True, location="weights.bin", size_threshold=0)
     model = onnx.load(path, load_external_data=False)
     (tmp_path / "inner" / "weights.bin").rename(tmp_path / "weights.bin")
     for tensor in model.graph.initializer:
         tensor.external_data[0].value = "../weights.bin"
     path.write_bytes(model.SerializeToString())
     with pytest.raises(ValueError, match="outside the model's folder"):
-        measure.profile(path, builders.linear_feed())
+        measure.profile(path, blocks.linear_feed())
 
 
 def event(name, start, microseconds, op_type="Add", index=0):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from qlab import measure, recipes
-from tests.recipes.builders import FLOAT, node, save, value, weights
+from tests.builders.blocks import FLOAT, node, save, value, weights
 
 WIDTH = 32
 

@@ -7,7 +7,7 @@ import pytest
 
 from qlab import measure, recipes
 from qlab.runtime import open_session
-from tests.recipes.builders import FLOAT, node, noise, save, value, weights
+from tests.builders.blocks import FLOAT, node, noise, save, value, weights
 
 WIDTH = 16
 

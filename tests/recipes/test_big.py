@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 
 from qlab import graph, recipes
 from qlab.runtime import open_session
-from tests.recipes import builders
+from tests.builders import blocks
 
 pytestmark = pytest.mark.skipif(os.environ.get("QLAB_BIG") != "1", reason="gigabytes: `make test-big` runs it")
 WIDTH, LAYERS = 8192, 9  # 9 * 8192**2 * 4 = 2.4 GB
@@ -31,8 +31,8 @@ def model(tmp_path_factory):
             tensors.append(tensor)
             offset += weight.nbytes
     names = ["x", *(f"h{layer}" for layer in range(LAYERS - 1)), "y"]
-    nodes = [builders.node("MatMul", [names[i], f"w{i}"], [names[i + 1]], f"layer{i}") for i in range(LAYERS)]
-    ends = [builders.value(name, builders.FLOAT, ["n", WIDTH]) for name in "xy"]
+    nodes = [blocks.node("MatMul", [names[i], f"w{i}"], [names[i + 1]], f"layer{i}") for i in range(LAYERS)]
+    ends = [blocks.value(name, blocks.FLOAT, ["n", WIDTH]) for name in "xy"]
     body = helper.make_graph(nodes, "big", ends[:1], ends[1:], tensors)
     proto = helper.make_model(body, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     (folder / "big.onnx").write_bytes(proto.SerializeToString())
@@ -41,7 +41,7 @@ def model(tmp_path_factory):
 
 @pytest.mark.parametrize("recipe", ["dynamic", "static", "hybrid"])
 def test_a_model_of_more_than_2_gb_is_quantized(recipe, model, tmp_path, card, quality):
-    feeds = [{"x": builders.noise(4, WIDTH, seed=seed)} for seed in range(4)]
+    feeds = [{"x": blocks.noise(4, WIDTH, seed=seed)} for seed in range(4)]
     reader = () if recipe == "dynamic" else (feeds,)
     quantized = getattr(recipes, recipe)(model, tmp_path / "int8.onnx", *reader, card=card)
     assert quality(model, quantized.path, feeds[0]) > 25
@@ -54,7 +54,7 @@ def test_a_model_of_more_than_2_gb_is_quantized(recipe, model, tmp_path, card, q
 def test_a_prepared_model_of_more_than_2_gb_keeps_its_weights_beside_it(model, tmp_path):
     prepared = recipes.prepare(model, tmp_path / "prepared.onnx")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["prepared.onnx", "prepared.onnx.data"]
-    feed = {"x": builders.noise(2, WIDTH)}
+    feed = {"x": blocks.noise(2, WIDTH)}
     expected, found = (open_session(path).run(None, feed)[0] for path in (model, prepared))
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
     assert graph.census(prepared).float["", "MatMul"] == LAYERS

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from qlab import measure
-from tests.recipes import builders
-from tests.recipes.builders import FLOAT, node, noise, save, value, weights
-from tests.recipes.making import RECIPES, fates, made
+from tests.builders import blocks
+from tests.builders.blocks import FLOAT, node, noise, save, value, weights
+from tests.builders.making import RECIPES, fates, made
 
 
 @pytest.mark.parametrize("scaled", ["product", "division", "zero point", "bfloat16"])
@@ -24,7 +24,7 @@ def test_weights_that_are_codes_behind_a_cast_are_quantized_already(scaled, tmp_
     model = save(tmp_path / "m.onnx", nodes, [value("x", FLOAT, ["n", 24])], [value("y", FLOAT, ["n", 16])], w)
     for recipe in RECIPES:
         with pytest.raises(ValueError, match=r"already quantized: it has MatMul \(weights cast from codes\)"):
-            made(recipe, model, [builders.linear_feed()], card)
+            made(recipe, model, [blocks.linear_feed()], card)
     assert not model.with_name("int8.onnx").exists()
 
 

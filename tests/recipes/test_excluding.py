@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from qlab import sqnr_db
 from qlab.runtime import open_session
-from tests.recipes import random_graphs
-from tests.recipes.making import RECIPES, fates, made
+from tests.builders import random_graphs
+from tests.builders.making import RECIPES, fates, made
 
 INTEGER = {"QLinearConv", "ConvInteger", "QGemm", "QLinearMatMul", "MatMulInteger", "MatMulIntegerToFloat",
            "DynamicQuantizeMatMul"}  # fmt: skip

@@ -5,8 +5,8 @@ import onnx
 import pytest
 
 from qlab import recipes
-from tests.measure import faults
-from tests.recipes.builders import BOOL, FLOAT, INT64, node, noise, save, value, weights
+from tests.builders import faults
+from tests.builders.blocks import BOOL, FLOAT, INT64, node, noise, save, value, weights
 
 FLOAT16 = onnx.TensorProto.FLOAT16
 

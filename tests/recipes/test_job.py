@@ -4,9 +4,9 @@ import numpy as np
 import onnx
 import pytest
 
-from tests.recipes import builders
-from tests.recipes.builders import BOOL, FLOAT, INT64, node, noise, save, value, weights
-from tests.recipes.making import RECIPES, fates, made, padded
+from tests.builders import blocks
+from tests.builders.blocks import BOOL, FLOAT, INT64, node, noise, save, value, weights
+from tests.builders.making import RECIPES, fates, made, padded
 
 
 def test_a_result_that_does_not_run_is_refused_and_not_written(tmp_path, card, monkeypatch):
@@ -25,7 +25,7 @@ def test_a_result_that_is_of_no_use_says_so(tmp_path, card):
         node("MatMul", ["s", "w"], ["y"], "product"),
     ]
     model = save(tmp_path / "m.onnx", nodes, [value("x", FLOAT, ["n", 16])], [value("y", FLOAT, ["n", 16])], w)
-    quantized = made("static", model, [builders.narrow_feed()], card)
+    quantized = made("static", model, [blocks.narrow_feed()], card)
     assert any(note.startswith("of little use on the first feed: y ") for note in quantized.notes)
 
 

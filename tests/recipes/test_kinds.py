@@ -6,24 +6,24 @@ from functools import partial
 import pytest
 
 from qlab import recipes
-from tests.recipes import builders
+from tests.builders import blocks
 
 KINDS = {
-    "Gemm": (builders.linear, builders.linear_feed),
-    "MatMul and Add, opset 13": (partial(builders.linear, gemm=False, opset=13), builders.linear_feed),
-    "MatMul and Add, opset 21": (partial(builders.linear, gemm=False, opset=21), builders.linear_feed),
-    "residual CNN": (builders.residual_cnn, builders.cnn_feed),
-    "residual CNN, opset 11": (partial(builders.residual_cnn, opset=11), builders.cnn_feed),
-    "conformer block": (builders.conformer_block, builders.conformer_feed),
-    "transposed convolution": (builders.transposed_conv, builders.image_feed),
-    "LSTM": (partial(builders.recurrent, op_type="LSTM"), builders.recurrent_feed),
-    "GRU": (partial(builders.recurrent, op_type="GRU"), builders.recurrent_feed),
-    "If": (builders.branches, builders.branches_feed),
-    "Loop": (builders.loop, builders.loop_feed),
-    "shared weights": (builders.shared_weights, builders.shared_feed),
-    "weights in Constant nodes, no names": (builders.constants, builders.narrow_feed),
-    "functions": (builders.functions, builders.narrow_feed),
-    "several readers of a convolution's input": (builders.crossroads, builders.crossroads_feed),
+    "Gemm": (blocks.linear, blocks.linear_feed),
+    "MatMul and Add, opset 13": (partial(blocks.linear, gemm=False, opset=13), blocks.linear_feed),
+    "MatMul and Add, opset 21": (partial(blocks.linear, gemm=False, opset=21), blocks.linear_feed),
+    "residual CNN": (blocks.residual_cnn, blocks.cnn_feed),
+    "residual CNN, opset 11": (partial(blocks.residual_cnn, opset=11), blocks.cnn_feed),
+    "conformer block": (blocks.conformer_block, blocks.conformer_feed),
+    "transposed convolution": (blocks.transposed_conv, blocks.image_feed),
+    "LSTM": (partial(blocks.recurrent, op_type="LSTM"), blocks.recurrent_feed),
+    "GRU": (partial(blocks.recurrent, op_type="GRU"), blocks.recurrent_feed),
+    "If": (blocks.branches, blocks.branches_feed),
+    "Loop": (blocks.loop, blocks.loop_feed),
+    "shared weights": (blocks.shared_weights, blocks.shared_feed),
+    "weights in Constant nodes, no names": (blocks.constants, blocks.narrow_feed),
+    "functions": (blocks.functions, blocks.narrow_feed),
+    "several readers of a convolution's input": (blocks.crossroads, blocks.crossroads_feed),
 }
 # kind -> recipe -> what is quantized: {(operator, how): nodes}. Where a recipe is not listed, it finds nothing to do.
 DONE = {

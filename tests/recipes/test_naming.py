@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.recipes.builders import FLOAT, node, noise, save, value, weights
-from tests.recipes.making import RECIPES, fates, made
+from tests.builders.blocks import FLOAT, node, noise, save, value, weights
+from tests.builders.making import RECIPES, fates, made
 
 
 def heads(folder, feature):

@@ -5,9 +5,9 @@ import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from tests.recipes import builders
-from tests.recipes.builders import FLOAT, INT64, node, noise, save, value, weights
-from tests.recipes.making import RECIPES, fates, made
+from tests.builders import blocks
+from tests.builders.blocks import FLOAT, INT64, node, noise, save, value, weights
+from tests.builders.making import RECIPES, fates, made
 
 
 @pytest.mark.parametrize("reader", ["output", "body"])
@@ -93,7 +93,7 @@ def test_dynamic_takes_a_convolution_beside_an_if(operators, tmp_path, card, qua
 
 
 def test_dynamic_leaves_in_float_what_is_excluded(tmp_path, card):
-    model = builders.linear(tmp_path)
+    model = blocks.linear(tmp_path)
     quantized = made("dynamic", model, [], card, exclude=("first",))
     assert fates(quantized) == {"first": "float", "second": "dynamic"}
     assert quantized.stayed_float == {("Gemm", "excluded by name"): ["first"]}
@@ -130,9 +130,9 @@ def test_a_convolution_of_two_channels_with_many_filters_each_is_not_depthwise(t
 
 
 def test_hybrid_quantizes_lstms_dynamically_with_signed_weights(tmp_path, card, quality):
-    model, feed = builders.recurrent(tmp_path, "LSTM"), builders.recurrent_feed()
+    model, feed = blocks.recurrent(tmp_path, "LSTM"), blocks.recurrent_feed()
     for recipe_card in (card, "x86-avx2"):
-        quantized = made("hybrid", model, [builders.recurrent_feed(seed=seed) for seed in range(16)], recipe_card)
+        quantized = made("hybrid", model, [blocks.recurrent_feed(seed=seed) for seed in range(16)], recipe_card)
         assert fates(quantized) == {"layer": "dynamic", "head": "dynamic"}
         assert quality(model, quantized.path, feed) > 29
 

@@ -9,10 +9,10 @@ from onnx import numpy_helper, version_converter
 from qlab import calibration, graph, machine, models, recipes
 from qlab.recipes.hybrid import as_products
 from qlab.runtime import open_session
-from tests.recipes import builders
+from tests.builders import blocks
 
 AVX2 = machine.card("x86-avx2")
-READER = [builders.cnn_feed(seed=seed) for seed in (10, 11)]
+READER = [blocks.cnn_feed(seed=seed) for seed in (10, 11)]
 
 
 def stored(path, dtype):
@@ -24,9 +24,9 @@ def stored(path, dtype):
 def test_where_u8_x_s8_saturates_every_weight_has_7_bits(tmp_path):
     operators = ("MatMul", "LSTM")
     for quantized in (
-        recipes.dynamic(builders.recurrent(tmp_path, "LSTM"), tmp_path / "a.onnx", op_types=operators, card=AVX2),
-        recipes.static(builders.residual_cnn(tmp_path), tmp_path / "b.onnx", READER, card=AVX2),
-        recipes.hybrid(builders.residual_cnn(tmp_path), tmp_path / "c.onnx", READER, card=AVX2),
+        recipes.dynamic(blocks.recurrent(tmp_path, "LSTM"), tmp_path / "a.onnx", op_types=operators, card=AVX2),
+        recipes.static(blocks.residual_cnn(tmp_path), tmp_path / "b.onnx", READER, card=AVX2),
+        recipes.hybrid(blocks.residual_cnn(tmp_path), tmp_path / "c.onnx", READER, card=AVX2),
     ):
         weights = stored(quantized.path, np.int8)
         assert weights
@@ -36,36 +36,36 @@ def test_where_u8_x_s8_saturates_every_weight_has_7_bits(tmp_path):
 def test_where_u8_x_s8_saturates_and_u8_x_u8_is_faster_no_weight_is_signed(tmp_path):
     card = replace(AVX2, speed={**AVX2.speed, "u8s8": 1.2})
     for recipe in (recipes.static, recipes.hybrid):
-        path = recipe(builders.residual_cnn(tmp_path), tmp_path / "int8.onnx", READER, card=card).path
+        path = recipe(blocks.residual_cnn(tmp_path), tmp_path / "int8.onnx", READER, card=card).path
         assert not stored(path, np.int8)
         assert stored(path, np.uint8)
 
 
 def test_convolutions_quantized_dynamically_get_the_weights_that_are_fast_as_left_operand(tmp_path, card):
     path = recipes.dynamic(
-        builders.residual_cnn(tmp_path), tmp_path / "a.onnx", op_types=("Conv", "MatMul"), card=card
+        blocks.residual_cnn(tmp_path), tmp_path / "a.onnx", op_types=("Conv", "MatMul"), card=card
     ).path
     assert {weight.ndim for weight in stored(path, np.uint8)} == {4}
     assert {weight.ndim for weight in stored(path, np.int8)} == {2}
 
 
 def test_lstms_refuse_unsigned_weights(tmp_path, card):
-    model = builders.recurrent(tmp_path, "LSTM")
+    model = blocks.recurrent(tmp_path, "LSTM")
     with pytest.raises(ValueError, match="LSTM has int8 weights only"):
         recipes.dynamic(model, tmp_path / "a.onnx", op_types=("LSTM",), weight_dtype="uint8", card=card)
 
 
 def test_operators_that_the_quantizer_does_not_know_are_refused(tmp_path, card):
-    model = builders.linear(tmp_path)
+    model = blocks.linear(tmp_path)
     for recipe, wrong in ((recipes.dynamic, ("Softmaxx",)), (recipes.dynamic, "MatMul"), (recipes.static, ("matmul",))):
-        reader = () if recipe is recipes.dynamic else ([builders.linear_feed()],)
+        reader = () if recipe is recipes.dynamic else ([blocks.linear_feed()],)
         with pytest.raises(ValueError, match=r"op_types is .*expected"):
             recipe(model, tmp_path / "a.onnx", *reader, op_types=wrong, card=card)
 
 
 @pytest.mark.parametrize("recipe", [recipes.static, recipes.hybrid])
 def test_a_reader_or_ranges_not_both_and_not_neither(recipe, tmp_path, card):
-    model = builders.residual_cnn(tmp_path)
+    model = blocks.residual_cnn(tmp_path)
     ranges = calibration.collect(model, READER)
     with pytest.raises(ValueError, match="got neither of reader and ranges"):
         recipe(model, tmp_path / "a.onnx", card=card)
@@ -75,7 +75,7 @@ def test_a_reader_or_ranges_not_both_and_not_neither(recipe, tmp_path, card):
 
 @pytest.mark.parametrize("recipe", [recipes.static, recipes.hybrid])
 def test_ranges_collected_on_the_prepared_model_give_what_a_reader_gives(recipe, tmp_path, card):
-    model = builders.residual_cnn(tmp_path)
+    model = blocks.residual_cnn(tmp_path)
     ranges = calibration.collect(recipes.prepare(model, tmp_path / "prepared.onnx"), READER)
     recipe(model, tmp_path / "a.onnx", READER, card=card)
     recipe(model, tmp_path / "b.onnx", ranges=ranges, card=card)
@@ -83,61 +83,61 @@ def test_ranges_collected_on_the_prepared_model_give_what_a_reader_gives(recipe,
 
 
 def test_ranges_of_the_original_model_serve_as_well_where_nothing_they_lack_is_needed(tmp_path, card, quality):
-    model = builders.conformer_block(tmp_path)
-    ranges = calibration.collect(model, [builders.conformer_feed(seed=seed) for seed in (1, 2)])
+    model = blocks.conformer_block(tmp_path)
+    ranges = calibration.collect(model, [blocks.conformer_feed(seed=seed) for seed in (1, 2)])
     quantized = recipes.static(model, tmp_path / "a.onnx", ranges=ranges, card=card)
-    assert quality(model, quantized.path, builders.conformer_feed()) > 29
+    assert quality(model, quantized.path, blocks.conformer_feed()) > 29
 
 
 def test_ranges_of_another_model_are_refused(tmp_path, card):
     (tmp_path / "other").mkdir()
-    other = builders.linear(tmp_path / "other")
-    ranges = calibration.collect(other, [builders.linear_feed()])
+    other = blocks.linear(tmp_path / "other")
+    ranges = calibration.collect(other, [blocks.linear_feed()])
     with pytest.raises(ValueError, match=r"ranges lack the tensor 'n1' .*recipes\.prepare"):
-        recipes.static(builders.residual_cnn(tmp_path), tmp_path / "a.onnx", ranges=ranges, card=card)
+        recipes.static(blocks.residual_cnn(tmp_path), tmp_path / "a.onnx", ranges=ranges, card=card)
 
 
 def test_a_mask_of_minus_infinities_stays_float_and_the_rest_is_quantized(tmp_path, card, quality):
-    w = {"w": builders.weights(16, 16), "v": builders.weights(16, 12, seed=1), "never": np.float32(-np.inf)}
+    w = {"w": blocks.weights(16, 16), "v": blocks.weights(16, 12, seed=1), "never": np.float32(-np.inf)}
     nodes = [
-        builders.node("MatMul", ["x", "w"], ["h"], "first"),
-        builders.node("Where", ["mask", "h", "never"], ["masked"], "masking"),
-        builders.node("Softmax", ["masked"], ["p"], "softmax"),
-        builders.node("MatMul", ["p", "v"], ["y"], "second"),
+        blocks.node("MatMul", ["x", "w"], ["h"], "first"),
+        blocks.node("Where", ["mask", "h", "never"], ["masked"], "masking"),
+        blocks.node("Softmax", ["masked"], ["p"], "softmax"),
+        blocks.node("MatMul", ["p", "v"], ["y"], "second"),
     ]
-    inputs = [builders.value("x", builders.FLOAT, ["n", 16]), builders.value("mask", builders.BOOL, ["n", 16])]
-    outputs = [builders.value("y", builders.FLOAT, ["n", 12])]
-    model = builders.save(tmp_path / "m.onnx", nodes, inputs, outputs, w)
+    inputs = [blocks.value("x", blocks.FLOAT, ["n", 16]), blocks.value("mask", blocks.BOOL, ["n", 16])]
+    outputs = [blocks.value("y", blocks.FLOAT, ["n", 12])]
+    model = blocks.save(tmp_path / "m.onnx", nodes, inputs, outputs, w)
     mask = np.tile(np.arange(16) < 13, (32, 1))
-    reader = [builders.narrow_feed(seed=seed) | {"mask": mask} for seed in range(16)]
+    reader = [blocks.narrow_feed(seed=seed) | {"mask": mask} for seed in range(16)]
     quantized = recipes.static(model, tmp_path / "a.onnx", reader, card=card)
-    assert quality(model, quantized.path, builders.narrow_feed(seed=20) | {"mask": mask}) > 29
+    assert quality(model, quantized.path, blocks.narrow_feed(seed=20) | {"mask": mask}) > 29
     assert {fate.name: fate.how for fate in quantized.products} == {"first": "static", "second": "static"}
 
 
 @pytest.mark.parametrize("how", ["added", "chosen"])
 def test_masked_scores_stay_float_up_to_the_product_and_the_rest_is_quantized(tmp_path, card, quality, how):
     """The mask of -10000 that BERT adds, and the lowest float that is chosen in later models."""
-    w = {"w": builders.weights(16, 16), "v": builders.weights(16, 12, seed=1)}
+    w = {"w": blocks.weights(16, 16), "v": blocks.weights(16, 12, seed=1)}
     if how == "added":
-        mask = [builders.node("Add", ["r", "hidden"], ["masked"], "masking")]
-        hidden, kind = np.where(np.arange(16) < 13, 0, -10000).astype(np.float32), builders.FLOAT
+        mask = [blocks.node("Add", ["r", "hidden"], ["masked"], "masking")]
+        hidden, kind = np.where(np.arange(16) < 13, 0, -10000).astype(np.float32), blocks.FLOAT
     else:
-        mask = [builders.node("Where", ["hidden", "r", "never"], ["masked"], "masking")]
-        hidden, kind = np.arange(16) < 13, builders.BOOL
+        mask = [blocks.node("Where", ["hidden", "r", "never"], ["masked"], "masking")]
+        hidden, kind = np.arange(16) < 13, blocks.BOOL
         w["never"] = np.finfo(np.float32).min
     nodes = [
-        builders.node("MatMul", ["x", "w"], ["h"], "first"),
-        builders.node("Relu", ["h"], ["r"], "between"),
+        blocks.node("MatMul", ["x", "w"], ["h"], "first"),
+        blocks.node("Relu", ["h"], ["r"], "between"),
         *mask,
-        builders.node("Reshape", ["masked", "shape"], ["shaped"], "shaping"),
-        builders.node("Softmax", ["shaped"], ["p"], "softmax"),
-        builders.node("MatMul", ["p", "v"], ["y"], "second"),
+        blocks.node("Reshape", ["masked", "shape"], ["shaped"], "shaping"),
+        blocks.node("Softmax", ["shaped"], ["p"], "softmax"),
+        blocks.node("MatMul", ["p", "v"], ["y"], "second"),
     ]
     w["shape"] = np.array([-1, 16])
-    inputs = [builders.value("x", builders.FLOAT, ["n", 16]), builders.value("hidden", kind, ["n", 16])]
-    model = builders.save(tmp_path / "m.onnx", nodes, inputs, [builders.value("y", builders.FLOAT, ["n", 12])], w)
-    reader = [builders.narrow_feed(seed=seed) | {"hidden": np.tile(hidden, (32, 1))} for seed in range(16)]
+    inputs = [blocks.value("x", blocks.FLOAT, ["n", 16]), blocks.value("hidden", kind, ["n", 16])]
+    model = blocks.save(tmp_path / "m.onnx", nodes, inputs, [blocks.value("y", blocks.FLOAT, ["n", 12])], w)
+    reader = [blocks.narrow_feed(seed=seed) | {"hidden": np.tile(hidden, (32, 1))} for seed in range(16)]
     quantized = recipes.static(model, tmp_path / "a.onnx", reader, card=card)
     assert quality(model, quantized.path, reader[0]) > 29
     assert {fate.name: fate.how for fate in quantized.products} == {"first": "static", "second": "static"}
@@ -145,14 +145,14 @@ def test_masked_scores_stay_float_up_to_the_product_and_the_rest_is_quantized(tm
 
 
 def test_scores_that_no_mask_stretches_are_codes(tmp_path, card):
-    w = {"w": builders.weights(16, 16)}
+    w = {"w": blocks.weights(16, 16)}
     nodes = [
-        builders.node("MatMul", ["x", "w"], ["h"], "first"),
-        builders.node("Softmax", ["h"], ["y"], "softmax"),
+        blocks.node("MatMul", ["x", "w"], ["h"], "first"),
+        blocks.node("Softmax", ["h"], ["y"], "softmax"),
     ]
-    ends = [[builders.value(name, builders.FLOAT, ["n", 16])] for name in "xy"]
-    model = builders.save(tmp_path / "m.onnx", nodes, *ends, w)
-    quantized = recipes.static(model, tmp_path / "a.onnx", [builders.narrow_feed()], card=card)
+    ends = [[blocks.value(name, blocks.FLOAT, ["n", 16])] for name in "xy"]
+    model = blocks.save(tmp_path / "m.onnx", nodes, *ends, w)
+    quantized = recipes.static(model, tmp_path / "a.onnx", [blocks.narrow_feed()], card=card)
     assert quantized.census.integer["com.microsoft", "QLinearSoftmax"] == 1
     assert quantized.notes == ()
 
@@ -169,40 +169,36 @@ def test_a_reader_is_consumed_once_and_calibration_data_readers_are_readers(tmp_
             return next(self.feeds, None)
 
     reader = Reader()
-    recipes.static(builders.residual_cnn(tmp_path), tmp_path / "a.onnx", reader, card=card)
+    recipes.static(blocks.residual_cnn(tmp_path), tmp_path / "a.onnx", reader, card=card)
     assert reader.asked == len(READER) + 1
 
 
 @pytest.mark.parametrize("recipe", [recipes.static, recipes.hybrid])
 def test_excluded_nodes_stay_float_even_if_they_were_fused_into_others(recipe, tmp_path, card):
-    quantized = recipe(
-        builders.residual_cnn(tmp_path), tmp_path / "a.onnx", READER, exclude=("stem", "head"), card=card
-    )
+    quantized = recipe(blocks.residual_cnn(tmp_path), tmp_path / "a.onnx", READER, exclude=("stem", "head"), card=card)
     assert quantized.stayed_float == {
         ("Conv", "excluded by name"): ["stem"],
         ("Gemm", "excluded by name"): ["head"],
     }
-    named = recipe(
-        builders.linear(tmp_path, gemm=False), tmp_path / "a.onnx", [builders.linear_feed()], exclude=["first"]
-    )
+    named = recipe(blocks.linear(tmp_path, gemm=False), tmp_path / "a.onnx", [blocks.linear_feed()], exclude=["first"])
     assert [why for _, why in named.stayed_float] == ["excluded by name"]
 
 
 @pytest.mark.parametrize("recipe", [recipes.static, recipes.hybrid])
 def test_an_excluded_convolution_stays_float_between_integers_as_well(recipe, tmp_path, card):
     """onnxruntime quantizes such weights by itself when it opens the model."""
-    model = builders.residual_cnn(tmp_path)
+    model = blocks.residual_cnn(tmp_path)
     quantized = recipe(model, tmp_path / "a.onnx", READER, exclude=("depthwise",), card=card)
     assert quantized.census.integer["com.microsoft", "QLinearConv"] == 2
     convolutions = [count for (_, name), count in quantized.census.float.items() if name in ("Conv", "FusedConv")]
     assert convolutions == [1]
     kept = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(quantized.path).graph.initializer}
-    np.testing.assert_array_equal(kept["w2"], builders.weights(8, 1, 3, 3, seed=5))
+    np.testing.assert_array_equal(kept["w2"], blocks.weights(8, 1, 3, 3, seed=5))
 
 
 def test_the_weights_of_a_product_without_integer_kernel_are_not_rounded(tmp_path, card):
-    reader = [builders.image_feed(seed=seed) for seed in (10, 11)]
-    quantized = recipes.static(builders.transposed_conv(tmp_path), tmp_path / "a.onnx", reader, card=card)
+    reader = [blocks.image_feed(seed=seed) for seed in (10, 11)]
+    quantized = recipes.static(blocks.transposed_conv(tmp_path), tmp_path / "a.onnx", reader, card=card)
     ran = graph.optimized(quantized.path)
     moving = {name for node in graph.nodes(ran) for name in node.output}
     dequantized = [node for node in graph.nodes(ran) if node.op_type == "DequantizeLinear"]
@@ -210,7 +206,7 @@ def test_the_weights_of_a_product_without_integer_kernel_are_not_rounded(tmp_pat
 
 
 def test_a_model_of_an_old_opset_is_converted_and_says_so(tmp_path, card, quality):
-    model = builders.residual_cnn(tmp_path, opset=11)
+    model = blocks.residual_cnn(tmp_path, opset=11)
     quantized = recipes.static(model, tmp_path / "a.onnx", READER, card=card)
     assert quantized.notes == ("opset 11 was converted to 13: the first with a scale per channel",)
     assert onnx.load(quantized.path).opset_import[0].version == 13
@@ -222,7 +218,7 @@ def test_an_old_model_that_cannot_be_converted_keeps_its_opset(tmp_path, card, m
         raise RuntimeError("No Adapter For Upsample\nat some line")
 
     monkeypatch.setattr(version_converter, "convert_version", convert)
-    model = builders.residual_cnn(tmp_path, opset=11)
+    model = blocks.residual_cnn(tmp_path, opset=11)
     reason = (
         "opset 11 is too old for a scale per channel, and cannot be converted: RuntimeError: No Adapter For Upsample"
     )
@@ -235,12 +231,12 @@ def test_an_old_model_that_cannot_be_converted_keeps_its_opset(tmp_path, card, m
 
 def test_a_name_that_is_not_there_is_refused_and_a_close_one_offered(tmp_path, card):
     with pytest.raises(ValueError, match=r"exclude names 'stemm', which .* does not have; did you mean 'stem'"):
-        recipes.static(builders.residual_cnn(tmp_path), tmp_path / "a.onnx", READER, exclude=["stemm"], card=card)
+        recipes.static(blocks.residual_cnn(tmp_path), tmp_path / "a.onnx", READER, exclude=["stemm"], card=card)
 
 
 def test_pointwise_convolutions_over_time_become_products_that_answer_the_same(tmp_path):
-    model = onnx.load(builders.conformer_block(tmp_path))
-    feed = builders.conformer_feed()
+    model = onnx.load(blocks.conformer_block(tmp_path))
+    feed = blocks.conformer_feed()
     before = open_session(model.SerializeToString()).run(None, feed)
     as_products(model)
     after = open_session(model.SerializeToString()).run(None, feed)
@@ -250,8 +246,8 @@ def test_pointwise_convolutions_over_time_become_products_that_answer_the_same(t
 
 
 def test_hybrid_gives_a_residual_the_float_that_its_convolution_reads_as_codes(tmp_path, card, quality):
-    model, feed = builders.crossroads(tmp_path), builders.crossroads_feed()
-    reader = [builders.crossroads_feed(seed=seed) for seed in range(10, 42)]
+    model, feed = blocks.crossroads(tmp_path), blocks.crossroads_feed()
+    reader = [blocks.crossroads_feed(seed=seed) for seed in range(10, 42)]
     hybrid, dynamic = tmp_path / "hybrid.onnx", tmp_path / "dynamic.onnx"
     recipes.hybrid(model, hybrid, reader, card=card)
     recipes.dynamic(model, dynamic, card=card)
@@ -286,7 +282,7 @@ def test_what_costs_time_in_the_trained_conformer_runs_on_integers(tmp_path, car
 def test_the_result_says_what_was_done_and_what_stayed_float_and_why(tmp_path):
     card = machine.card("x86-avx512-vnni")
     quantized = recipes.hybrid(
-        builders.conformer_block(tmp_path), tmp_path / "a.onnx", [builders.conformer_feed()], card=card
+        blocks.conformer_block(tmp_path), tmp_path / "a.onnx", [blocks.conformer_feed()], card=card
     )
     assert repr(quantized).splitlines() == [
         f"hybrid: {tmp_path / 'a.onnx'}, {quantized.size_mb:.3g} MB (before: {quantized.original_mb:.3g} MB)",
@@ -303,6 +299,6 @@ def test_the_result_says_what_was_done_and_what_stayed_float_and_why(tmp_path):
 
 @pytest.mark.parametrize("recipe", ["static", "hybrid"])
 def test_a_relu_whose_result_a_body_reads_is_kept(recipe, tmp_path, card, quality):
-    model, feed = builders.branch_behind_relu(tmp_path), builders.branches_feed()
+    model, feed = blocks.branch_behind_relu(tmp_path), blocks.branches_feed()
     quantized = getattr(recipes, recipe)(model, tmp_path / "int8.onnx", [feed], card=card)
     assert quality(model, quantized.path, feed) > 20

@@ -7,9 +7,9 @@ import onnx
 import pytest
 
 from qlab import recipes
-from tests.recipes import builders
-from tests.recipes.builders import FLOAT, node, noise, save, value, weights
-from tests.recipes.making import RECIPES, fates, made, padded
+from tests.builders import blocks
+from tests.builders.blocks import FLOAT, node, noise, save, value, weights
+from tests.builders.making import RECIPES, fates, made, padded
 
 
 def gemm(folder, bias, *, alpha=1.0, beta=1.0, transposed=(0, 0)):
@@ -60,13 +60,13 @@ def test_a_product_of_two_that_move_keeps_its_beta(tmp_path, card, quality):
 
 @pytest.mark.parametrize(("ir_version", "opset"), [(3, 11), (4, 11), (4, 13), (8, 17)])
 def test_weights_listed_as_inputs_become_constants_and_batch_norm_folds(ir_version, opset, tmp_path, card, quality):
-    model = builders.residual_cnn(tmp_path, opset=opset)
+    model = blocks.residual_cnn(tmp_path, opset=opset)
     listed = onnx.load(model)
     listed.ir_version = ir_version
     for tensor in listed.graph.initializer:
         listed.graph.input.append(value(tensor.name, tensor.data_type, list(tensor.dims)))
     onnx.save(listed, model)
-    feeds = [builders.cnn_feed(seed=seed) for seed in range(10, 26)]
+    feeds = [blocks.cnn_feed(seed=seed) for seed in range(10, 26)]
     for recipe in RECIPES:
         quantized = made(recipe, model, feeds, card)
         assert quality(model, quantized.path, feeds[0]) > 29

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from qlab import calibration, models, recipes
-from tests.recipes.builders import FLOAT, node, noise, save, value, weights
-from tests.recipes.making import RECIPES, fates, made
+from tests.builders.blocks import FLOAT, node, noise, save, value, weights
+from tests.builders.making import RECIPES, fates, made
 
 SAMPLES, WINDOW, HOP, BINS, MEL = 16_000, 320, 160, 64, 20
 

@@ -10,7 +10,7 @@ from qlab import calibration, measure, recipes, sqnr_db
 from qlab.measure.diagnosis.boundary import float_between
 from qlab.measure.diagnosis.diagnose import Bill
 from qlab.runtime import open_session
-from tests.recipes import builders
+from tests.builders import blocks
 
 
 def parts(model, quantized, feed):
@@ -32,15 +32,15 @@ def by_hand(model, folder, reader):
 
 @pytest.fixture
 def images():
-    return [builders.detector_feed(seed=seed) for seed in range(8)]
+    return [blocks.detector_feed(seed=seed) for seed in range(8)]
 
 
 @pytest.mark.parametrize("largest", [1, 3, 640, 100_000])
 @pytest.mark.parametrize("order", [("boxes", "scores"), ("scores", "boxes")])
 def test_scores_beside_boxes_of_any_size_keep_30_db(tmp_path, card, images, largest, order):
-    model = builders.detector(tmp_path, largest=largest, order=order)
+    model = blocks.detector(tmp_path, largest=largest, order=order)
     quantized = recipes.static(model, tmp_path / "a.onnx", images, card=card)
-    expected, found = (open_session(path).run(None, builders.detector_feed(seed=20))[0] for path in (model, quantized))
+    expected, found = (open_session(path).run(None, blocks.detector_feed(seed=20))[0] for path in (model, quantized))
     turned = slice(None) if order[0] == "boxes" else slice(None, None, -1)
     expected, found = expected[..., turned], found[..., turned]
     for place in (slice(4), slice(4, 6)):
@@ -50,7 +50,7 @@ def test_scores_beside_boxes_of_any_size_keep_30_db(tmp_path, card, images, larg
 
 
 def test_a_comparison_and_a_diagnosis_see_what_the_sqnr_of_the_whole_hides(tmp_path, card, images):
-    model = builders.detector(tmp_path)
+    model = blocks.detector(tmp_path)
     quantized = by_hand(model, tmp_path, images)
     boxes, scores = parts(model, quantized, images[0])
     assert boxes > 30 > 3 > scores
@@ -71,9 +71,9 @@ def test_a_comparison_and_a_diagnosis_see_what_the_sqnr_of_the_whole_hides(tmp_p
 
 @pytest.mark.parametrize("loud", [1, 180, 10_000])
 def test_loud_channels_of_a_residual_stream_cost_the_others_nothing(tmp_path, card, quality, loud):
-    model, reader = builders.loud_channels(tmp_path, loud=loud), [builders.stream_feed(seed) for seed in range(8)]
+    model, reader = blocks.loud_channels(tmp_path, loud=loud), [blocks.stream_feed(seed) for seed in range(8)]
     quantized = recipes.static(model, tmp_path / "a.onnx", reader, card=card)
-    assert quality(model, quantized, builders.stream_feed(20)) > 30
+    assert quality(model, quantized, blocks.stream_feed(20)) > 30
     assert {fate.how for fate in quantized.products} == {"static"}
     assert ("to share codes: place, residual0, residual1" in repr(quantized)) == (loud > 1)
     if loud > 1:
@@ -84,7 +84,7 @@ def test_loud_channels_of_a_residual_stream_cost_the_others_nothing(tmp_path, ca
 
 
 def test_sums_that_were_left_in_float_are_not_said_to_have_no_integer_kernel(tmp_path, card):
-    model, feed = builders.loud_channels(tmp_path, loud=180), builders.stream_feed(20)
+    model, feed = blocks.loud_channels(tmp_path, loud=180), blocks.stream_feed(20)
     quantized = recipes.static(model, tmp_path / "a.onnx", [feed], card=card)
     examined = measure.examine(model, quantized, feed, card=card)
     slow = tuple(replace(one, ms=one.ms + 100 * (one.kind == "float")) for one in examined.quantized.nodes)
@@ -96,7 +96,7 @@ def test_sums_that_were_left_in_float_are_not_said_to_have_no_integer_kernel(tmp
 
 
 def test_ranges_from_shards_see_the_same_as_ranges_from_all(tmp_path, card, images):
-    model = builders.detector(tmp_path)
+    model = blocks.detector(tmp_path)
     prepared = recipes.prepare(model, tmp_path / "prepared.onnx")
     whole = calibration.collect(prepared, images)
     merged = calibration.collect(prepared, images[:3]).merge(calibration.collect(prepared, images[3:]))
@@ -107,30 +107,30 @@ def test_ranges_from_shards_see_the_same_as_ranges_from_all(tmp_path, card, imag
 def test_a_join_that_is_no_operator_of_the_quantizer_hands_no_codes_on(tmp_path, card, quality):
     """A mask that is subtracted: no Q stands at the Sub, but the Sigmoid behind would ask for one."""
     nodes = [
-        builders.node("MatMul", ["x", "w"], ["h"], "first"),
-        builders.node("Sub", ["h", "hidden"], ["masked"], "masking"),
-        builders.node("Sigmoid", ["masked"], ["p"], "squash"),
-        builders.node("MatMul", ["p", "v"], ["y"], "second"),
+        blocks.node("MatMul", ["x", "w"], ["h"], "first"),
+        blocks.node("Sub", ["h", "hidden"], ["masked"], "masking"),
+        blocks.node("Sigmoid", ["masked"], ["p"], "squash"),
+        blocks.node("MatMul", ["p", "v"], ["y"], "second"),
     ]
     hidden = np.where(np.arange(16) < 13, 0, 10_000).astype(np.float32)
-    w = {"w": builders.weights(16, 16), "v": builders.weights(16, 8, seed=1), "hidden": hidden}
-    ends = [[builders.value(name, builders.FLOAT, ["n", size])] for name, size in (("x", 16), ("y", 8))]
-    model = builders.save(tmp_path / "m.onnx", nodes, *ends, w)
+    w = {"w": blocks.weights(16, 16), "v": blocks.weights(16, 8, seed=1), "hidden": hidden}
+    ends = [[blocks.value(name, blocks.FLOAT, ["n", size])] for name, size in (("x", 16), ("y", 8))]
+    model = blocks.save(tmp_path / "m.onnx", nodes, *ends, w)
     quantized = recipes.static(
-        model, tmp_path / "a.onnx", [builders.narrow_feed(seed=seed) for seed in range(8)], card=card
+        model, tmp_path / "a.onnx", [blocks.narrow_feed(seed=seed) for seed in range(8)], card=card
     )
-    assert quality(model, quantized, builders.narrow_feed(seed=20)) > 30
+    assert quality(model, quantized, blocks.narrow_feed(seed=20)) > 30
     assert "to share codes: squash" in repr(quantized)
 
 
 def test_padding_of_zeros_in_a_concat_needs_no_codes(tmp_path, card):
-    w = {"w": builders.weights(16, 16), "v": builders.weights(32, 8, seed=1)}
+    w = {"w": blocks.weights(16, 16), "v": blocks.weights(32, 8, seed=1)}
     nodes = [
-        builders.node("MatMul", ["x", "w"], ["h"], "first"),
-        builders.node("Mul", ["h", "zero"], ["nothing"], "silence"),
-        builders.node("Concat", ["h", "nothing"], ["both"], "meet", axis=1),
-        builders.node("MatMul", ["both", "v"], ["y"], "second"),
+        blocks.node("MatMul", ["x", "w"], ["h"], "first"),
+        blocks.node("Mul", ["h", "zero"], ["nothing"], "silence"),
+        blocks.node("Concat", ["h", "nothing"], ["both"], "meet", axis=1),
+        blocks.node("MatMul", ["both", "v"], ["y"], "second"),
     ]
-    ends = [[builders.value(name, builders.FLOAT, ["n", size])] for name, size in (("x", 16), ("y", 8))]
-    model = builders.save(tmp_path / "m.onnx", nodes, *ends, w | {"zero": np.float32(0)})
-    assert recipes.static(model, tmp_path / "a.onnx", [builders.narrow_feed()], card=card).notes == ()
+    ends = [[blocks.value(name, blocks.FLOAT, ["n", size])] for name, size in (("x", 16), ("y", 8))]
+    model = blocks.save(tmp_path / "m.onnx", nodes, *ends, w | {"zero": np.float32(0)})
+    assert recipes.static(model, tmp_path / "a.onnx", [blocks.narrow_feed()], card=card).notes == ()

@@ -8,9 +8,9 @@ from onnx import numpy_helper
 
 from qlab import graph
 from qlab.runtime import open_session
-from tests.recipes import builders
-from tests.recipes.builders import FLOAT
-from tests.recipes.making import RECIPES, fates, made
+from tests.builders import blocks
+from tests.builders.blocks import FLOAT
+from tests.builders.making import RECIPES, fates, made
 
 
 def narrowed(path, dtype):
@@ -30,12 +30,12 @@ def narrowed(path, dtype):
 
 
 KINDS = {
-    "residual CNN": (builders.residual_cnn, builders.cnn_feed),
-    "conformer block": (builders.conformer_block, builders.conformer_feed),
-    "If": (builders.branches, builders.branches_feed),
-    "Loop": (builders.loop, builders.loop_feed),
-    "weights in Constant nodes": (builders.constants, builders.narrow_feed),
-    "functions": (builders.functions, builders.narrow_feed),
+    "residual CNN": (blocks.residual_cnn, blocks.cnn_feed),
+    "conformer block": (blocks.conformer_block, blocks.conformer_feed),
+    "If": (blocks.branches, blocks.branches_feed),
+    "Loop": (blocks.loop, blocks.loop_feed),
+    "weights in Constant nodes": (blocks.constants, blocks.narrow_feed),
+    "functions": (blocks.functions, blocks.narrow_feed),
 }
 
 

@@ -9,8 +9,8 @@ from onnx import numpy_helper
 from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
 
 from qlab import calibration, recipes
-from tests.recipes import builders
-from tests.recipes.builders import FLOAT, node, noise, save, value, weights
+from tests.builders import blocks
+from tests.builders.blocks import FLOAT, node, noise, save, value, weights
 
 WIDTH, ROWS = 384, 192
 CHANNELS, SIDE = 32, 40
@@ -196,7 +196,7 @@ def branching(folder):
         for k in range(2)
     ]
     nodes = [node("If", ["first"], ["y"], "choice", then_branch=branches[0], else_branch=branches[1])]
-    ends = [value("x", FLOAT, [1, CHANNELS, SIDE, SIDE]), value("first", builders.BOOL, [])], [value("y", FLOAT, None)]
+    ends = [value("x", FLOAT, [1, CHANNELS, SIDE, SIDE]), value("first", blocks.BOOL, [])], [value("y", FLOAT, None)]
     return save(folder / "branching.onnx", nodes, *ends, w)
 
 
@@ -315,7 +315,7 @@ def embedding(folder):
     """A large table, of which few rows are looked up, and a product behind it."""
     w = {"table": weights(20_000, 64), "w": weights(64, 64, seed=1)}
     nodes = [node("Gather", ["table", "ids"], ["x"], "lookup"), node("MatMul", ["x", "w"], ["y"], "product")]
-    ends = [value("ids", builders.INT64, ["words"])], [value("y", FLOAT, ["words", 64])]
+    ends = [value("ids", blocks.INT64, ["words"])], [value("y", FLOAT, ["words", 64])]
     return save(folder / "embedding.onnx", nodes, *ends, w)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from qlab import recipes
-from tests.recipes.builders import FLOAT, INT64, node, save, value, weights
+from tests.builders.blocks import FLOAT, INT64, node, save, value, weights
 
 RECIPES = ("dynamic", "static", "hybrid")
 

@@ -4,7 +4,7 @@ import onnxruntime
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_dynamic, quantize_static
 
 from qlab.recipes.quantizers import captured_logs
-from tests.recipes.builders import FLOAT, node, save, value
+from tests.builders.blocks import FLOAT, node, save, value
 
 
 class Reader(CalibrationDataReader):

@@ -8,7 +8,7 @@ import onnxruntime
 from hypothesis import strategies as st
 from onnx import helper
 
-from tests.recipes.builders import FLOAT, node, noise, save, value, weights
+from tests.builders.blocks import FLOAT, node, noise, save, value, weights
 
 OPSETS = (11, 13, 17, 21)
 PRODUCTS = ("Conv", "depthwise", "grouped", "pointwise", "ConvTranspose", "MatMul")
