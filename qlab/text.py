@@ -17,7 +17,7 @@ SHORT = 24  # letters of a cell that stays in one line
 
 _MATH = re.compile(r"[$\\]")
 _BREAKS = re.compile(r"(?<=[/_])(?=\w)")  # where a long name goes on in the next line
-_MARKS = re.compile(r"[\\`*\[\]<>|~&$]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|^[#+=-]|^\d+(?=[.)])")
+_MARKS = re.compile(r"[\\`*\[\]<>|~&$]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|^[#=]|^[+-](?=[ -]|$)|^\d+(?=[.)]( |$))")
 
 
 def plural(count, what):
