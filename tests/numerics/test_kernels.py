@@ -16,10 +16,6 @@ image, kernel = np.ones((1, 2, 4, 4), np.uint8), np.ones((3, 2, 3, 3), np.int8)
 
 # ONNX lets them in; no exporter writes them there, and no test of onnx uses them.
 LEFT_OUT = ("int32", "float6", "float8e8m0")
-    "int32",
-    "float6",
-    "float8e8m0",
-)  # ONNX lets them in; no exporter writes them here, and no test of onnx uses them
 
 
 def allowed(operator):
