@@ -21,7 +21,8 @@ from qlab.calibration.observers import (
 )
 from qlab.files import DType, Method, ModelPath, Reader, as_path, check_target, scratch
 from qlab.graph.editing import show
-from qlab.graph.model import graphs, load
+from qlab.graph.model import load
+from qlab.graph.network import graphs
 from qlab.runtime import bar, check_feed, iterate_feeds, open_unoptimized, run
 
 WATCHED = {"tensor(float)": np.float32, "tensor(float16)": np.float16}  # what onnxruntime's quantizer takes
