@@ -22,7 +22,8 @@ from qlab.calibration.observers import (
 )
 from qlab.files import ModelPath, as_path, check_target, scratch
 from qlab.graph.editing import show
-from qlab.graph.model import graphs, load
+from qlab.graph.model import load
+from qlab.graph.network import graphs
 from qlab.numerics.dtypes import DType
 from qlab.runtime import Reader, bar, check_feed, iterate_feeds, open_unoptimized, run
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from onnx import ModelProto, NodeProto
 
 from qlab.files import ModelPath
-from qlab.graph.model import bodies, graphs, load, nodes
+from qlab.graph.model import load
 from qlab.graph.model import optimized as optimized_graph
-from qlab.graph.network import element_types
+from qlab.graph.network import bodies, element_types, graphs, nodes
 from qlab.graph.operators import CODES, FLOAT_PRODUCTS, SOUND, codes_of, is_quantized, kind_of, of
 from qlab.text import Table, listed
 

@@ -19,8 +19,8 @@ from onnx.external_data_helper import uses_external_data
 
 from qlab.files import ModelPath
 from qlab.graph.census import counted, line, operator_label
-from qlab.graph.network import ModelInput, wire
 from qlab.graph.operators import COMMUTATIVE, LAYERS, REARRANGING, core, originals
+from qlab.graph.wiring import ModelInput, wire
 from qlab.text import Table
 
 REACH = 3  # steps: how far the nearer surroundings go
