@@ -18,7 +18,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from qlab import palette
 from qlab import text as markup
-from qlab.files import Feeds, ModelPath
+from qlab.files import ModelPath
 from qlab.graph.model import load, size_mb
 from qlab.measure.answers import Answers, Cosine, Kept, agreement, check_agree, heads_of, kept, random_draws
 from qlab.measure.opening import open_model
@@ -34,7 +34,7 @@ from qlab.measure.outputs import (
     output_quality,
 )
 from qlab.measure.streaming import stream_of
-from qlab.runtime import MINIMUM_ROUNDS, as_feeds, check_feed, interleave, repeats_of, run
+from qlab.runtime import MINIMUM_ROUNDS, Feeds, as_feeds, check_feed, interleave, repeats_of, run
 from qlab.text import aligned, decibels, figures, ms, plural, ratio
 
 MARGIN = 1.02

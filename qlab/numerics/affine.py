@@ -14,8 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from qlab.files import Array, DType, Floats
 from qlab.numerics.dtypes import (
+    Array,
+    DType,
+    Floats,
     check_flags,
     code_range,
     finite_float32,

@@ -5,9 +5,15 @@ and once it is imported `np.dtype("int4")` works like `np.dtype("int8")`.
 """
 
 import re
+from typing import Any
 
 import ml_dtypes
 import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float32]
+DType = npt.DTypeLike  # of codes, "int4" and its like among them
 
 # ONNX's TensorProto.DataType, which node attributes such as output_dtype carry as a number.
 ONNX_DTYPES = {
