@@ -1,6 +1,5 @@
-"""One run of a recipe: input checked and prepared once, ranges, what stays in float; the result tried, then published."""
+"""One run of a recipe: the input checked and prepared once, ranges for it; the result tried, then published."""
 
-import difflib
 import math
 import shutil
 from collections.abc import Sequence
@@ -20,9 +19,8 @@ from qlab import calibration, graph
 from qlab.files import ModelPath, check_target, scratch, writing
 from qlab.graph.editing import delist_weights, listed_weights, narrow_types, part_names, show, widen
 from qlab.graph.model import LARGE, OLDEST_OPSET, Model, data_file, opset_of, write
-from qlab.graph.operators import CLIPS, FLOAT_PRODUCTS, PASSED_AT_LOAD
 from qlab.numerics.metrics import sqnr_db
-from qlab.recipes.choice import MADE_BY, check_names
+from qlab.recipes.choice import MADE_BY
 from qlab.recipes.quantized import Quantized, fates, grown
 from qlab.recipes.quantizers import captured_logs, infer, rewrite
 from qlab.runtime import iterate_feeds, open_session, open_unoptimized, repeats, run
@@ -33,8 +31,6 @@ TYPES = {  # onnxruntime's names of those that operators of its own give
     "tensor(int64)": onnx.TensorProto.INT64, "tensor(bool)": onnx.TensorProto.BOOL,
 }  # fmt: skip
 LAST_WITH_UPSAMPLE = 10  # opset
-NEEDED = "a Log, root or quotient behind needs smaller numbers than codes tell apart"
-SHOWN = 5  # names in a note
 NOTHING = "nothing was quantized: the file holds the model as it was"
 OF_NO_USE_DB = 10  # an error of a third of the signal
 _SHARED = ContextVar("folder and known values of the block of `sharing`, or None", default=None)
@@ -77,7 +73,7 @@ class Job:
         )
 
     def _written(self, result):
-        """The Model to publish, in a file of its own: `result`, or the model itself where nothing in it is quantized."""
+        """The Model to publish, in a new file: `result`, or the model itself where nothing in it is quantized."""
         place = self.folder / "finished"
         place.mkdir()
         if graph.quantized_by(result) or not _opens(self.model):  # bfloat16 runs as float32 only
@@ -343,7 +339,7 @@ def _collected(work, reader, options):
     if not isinstance(reader, Sequence):
         return calibration.collect(work.prepared, _each(work, reader), **options)
     work.feed, feeds = next(iter(reader), None), list(reader)  # kept with the ranges, so that no id is given again
-    key = (work.prepared, *options.values(), *map(id, feeds))
+    key = (work.prepared.path, *options.values(), *map(id, feeds))
     return once(key, lambda _: (calibration.collect(work.prepared, reader, **options), feeds))[0]
 
 
@@ -351,85 +347,6 @@ def _each(work, reader):
     for feed in iterate_feeds(reader):
         work.feed = work.feed or feed
         yield feed
-
-
-def excluded(work, names):
-    """{name in the pre-processed model: why} of the nodes that `names` names in the original.
-
-    A node that was fused into another is found by what it computes: from its output forward, along single consumers, to
-    the first tensor that is still there. Raises ValueError for a name that the original does not have.
-    """
-    check_names(names, "exclude")
-    nodes = {node.name: node for node in graph.nodes(work.model.proto) if node.name}
-    prepared = Links(graph.nodes(work.prepared.proto))
-    still = {node.name for node in prepared.items}
-    found = set()
-    for name in names:
-        if name not in nodes and name not in still:
-            close = difflib.get_close_matches(name, nodes, n=3)
-            hint = (
-                f"did you mean {', '.join(map(repr, close))}?" if close else f"the model has {len(nodes)} named nodes"
-            )
-            raise ValueError(f"exclude names {name!r}, which {work.model} does not have; {hint}")
-        fused = {name} & still or {f"{name}/MatMulAddFusion"} & still
-        found.update(fused or [_fused_into(nodes[name], work.source, producers)])
-    # A Relu or Clip computes nothing on codes: it is where they end. Alone in float it would be given coarser ones.
-    clips = (node for node in graph.nodes(prepared) if node.op_type in CLIPS and node.input[0] in producers)
-    ahead = {clip.name: producers[clip.input[0]] for clip in clips}
-    of_codes = {name for name, node in ahead.items() if node.op_type in FLOAT_PRODUCTS and node.name not in found}
-    return dict.fromkeys(found - {None} - of_codes, "excluded by name")
-
-
-def in_float(why, names):
-    """[a note on the nodes `names`, which stay in float for a reason found in the numbers]; [] if there are none."""
-    shown = [*sorted(names)[:SHOWN], *["..."] * (len(names) > SHOWN)]
-    return [f"left in float, since {why}: {', '.join(shown)}"] if names else []
-
-
-def without_range(work, ranges, op_types):
-    """{name: why} of the nodes that cannot be quantized, since a tensor that they read or write got no range.
-
-    A mask of minus infinities is such a tensor; onnxruntime's quantizer would stop there.
-    """
-    prepared = onnx.load(work.prepared, load_external_data=False)
-    reasons, left_out = {}, ranges.left_out
-    for node in prepared.graph.node:
-        lacking = next((name for name in (*node.input, *node.output) if name in left_out), None)
-        if node.op_type in op_types and lacking is not None:
-            reasons[node.name] = f"{lacking!r} has no range: {left_out[lacking]}"
-    return reasons
-
-
-def of_small_numbers(work, ranges, static, dynamic=()):
-    """{name: why} of the nodes whose codes would lose the small numbers that a Log, root or quotient behind them needs.
-
-    static, dynamic  operators that get codes to read and to write, and to read only. See `Magnitudes`.
-    """
-    lost = ranges.joins.magnitudes.lost(ranges)
-    reasons = {}
-    for node in onnx.load(work.prepared, load_external_data=False).graph.node:
-        read, written = ([lost[name] for name in names if name in lost] for names in (node.input, node.output))
-        needed = read + written if node.op_type in static else read and written if node.op_type in dynamic else ()
-        if needed:
-            reasons[node.name] = f"too few codes for the small numbers that {needed[0]} needs"
-    return reasons
-
-
-def _fused_into(node, source, producers):
-    consumers = {}
-    for other in graph.nodes(source):
-        for name in other.input:
-            consumers.setdefault(name, []).append(other)
-    moves = node.op_type in PASSED_AT_LOAD
-    while node is not None:
-        if node.output[0] in producers:
-            found = producers[node.output[0]]
-            while found.op_type in PASSED_AT_LOAD and not moves:  # products of stacks are fused between two Reshapes
-                found = producers[found.input[0]]
-            return found.name
-        following = consumers.get(node.output[0], [])
-        node = following[0] if len(following) == 1 else None
-    return None  # folded into a constant: nothing is left to quantize
 
 
 def _opens(model):

@@ -1,7 +1,7 @@
 """onnxruntime's two quantizers, called without a file between them, and exact rewrites of what they take wrongly.
 
-A Sum of one keeps onnxruntime from what it does to Q, DQ and weights of its own accord when it opens a model: it changes
-no number, costs one pass over them, and no optimizer removes it.
+A Sum of one keeps onnxruntime from what it does to Q, DQ and weights of its own accord when it opens a model:
+it changes no number, costs one pass over them, and no optimizer removes it.
 """
 
 import logging
@@ -20,7 +20,7 @@ from onnxruntime.quantization.quant_utils import QuantizationMode, add_infer_met
 from qlab import graph
 from qlab.files import writing
 from qlab.graph.editing import Weights, unshare
-from qlab.graph.model import LARGE, OLDEST_OPSET, opset_of, stored_bytes, write
+from qlab.graph.model import OLDEST_OPSET, opset_of
 from qlab.graph.operators import CLIPS, FOLDED_AT_LOAD, PASSED_AT_LOAD, ROUNDED_AT_LOAD
 
 TYPED_OPSET = 21  # QuantizeLinear may name the type of its codes since then
@@ -222,7 +222,7 @@ def _readers(main):
 
 
 def quantized_dynamically(work, model, choice, *, op_types, per_channel, exclude=(), conv_dtype=None):
-    """The ModelProto that quantize_dynamic makes of `model`, which changes; convolutions may have another weight dtype."""
+    """The ModelProto that quantize_dynamic makes of `model`, which changes; convolutions may have other weights."""
     exclude = set(exclude) | (without_channels(model) if per_channel else set())
     as_products = {f"{name}_MatMul" for name in exclude}  # what a Gemm is called once it is a MatMul
     inside = len(list(graph.graphs(model))) > 1

@@ -1,0 +1,46 @@
+"""A file is opened once: what a recipe loads, by itself and through onnxruntime's tools."""
+
+from collections import Counter
+from pathlib import Path
+
+import onnx
+import pytest
+
+from qlab import graph
+from qlab.recipes import RECIPES
+from tests.builders import blocks
+
+# The source; what onnxruntime's optimizer makes of it, before and after; and the dynamic quantizer reloads its own.
+MOST = {"dynamic": 4, "static": 3, "hybrid": 4}
+
+
+@pytest.fixture
+def loads(monkeypatch):
+    """A Counter {name of a file: how often onnx loaded it}."""
+    counted, real = Counter(), onnx.load_model
+
+    def load(file, *args, **kwargs):
+        counted[Path(str(file)).name] += 1
+        return real(file, *args, **kwargs)
+
+    for name in ("load", "load_model"):
+        monkeypatch.setattr(onnx, name, load)  # the tools call onnx.load
+    return counted
+
+
+@pytest.mark.parametrize("recipe", list(RECIPES))
+def test_a_recipe_loads_few_files(recipe, tmp_path, card, loads):
+    model = blocks.conformer_block(tmp_path)
+    RECIPES[recipe](model, tmp_path / "out.onnx", [blocks.conformer_feed()], card=card)
+    assert loads.total() <= MOST[recipe], loads
+    assert loads[model.name] == 1
+
+
+@pytest.mark.parametrize("recipe", list(RECIPES))
+def test_a_model_that_is_open_already_is_not_loaded_again_nor_changed(recipe, tmp_path, card, loads):
+    path = blocks.conformer_block(tmp_path)
+    model = graph.opened(path)
+    before = model.proto.SerializeToString(deterministic=True)
+    RECIPES[recipe](model, tmp_path / "out.onnx", [blocks.conformer_feed()], card=card)
+    assert loads[path.name] == 1
+    assert model.proto.SerializeToString(deterministic=True) == before
