@@ -8,6 +8,7 @@ import numpy as np
 from onnx import numpy_helper
 from onnx.external_data_helper import uses_external_data
 
+from qlab.graph.network import Links
 from qlab.graph.operators import FORGETFUL
 from qlab.numerics.dtypes import finite_float32, plain_array
 
@@ -158,7 +159,7 @@ class Magnitudes:
     """
 
     def __init__(self, model):
-        self._producers = {name: node for node in model.graph.node for name in node.output}
+        self._producers = Links(model.graph.node).producers
         stored = {tensor.name: tensor for tensor in model.graph.initializer}
         self._stored = {name: _scalar(tensor) for name, tensor in stored.items()}
         self._ends = [(node, name, power) for node in model.graph.node for name, power in self._started(node)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from qlab import graph, machine
+from qlab import machine
 from qlab.graph import operators
 from qlab.graph.network import Links
 from qlab.graph.operators import CLIPS, FLOAT_PRODUCTS, PASSED_AT_LOAD, PRODUCT
@@ -221,9 +221,8 @@ def excluded(work, names):
     the first tensor that is still there. Raises ValueError for a name that the original does not have.
     """
     check_names(names, "exclude")
-    source = Links(graph.nodes(work.model.proto))
-    nodes = {node.name: node for node in graph.nodes(work.model.proto) if node.name}
-    prepared = list(graph.nodes(work.prepared.proto))
+    source, nodes = Links(work.model.nodes), {node.name: node for node in work.model.nodes if node.name}
+    prepared = work.prepared.nodes
     still, producers = {node.name for node in prepared}, Links(prepared).producers
     found = set()
     for name in names:

@@ -8,6 +8,7 @@ from qlab import graph, machine
 from qlab.calibration.collect import Method, RangesOf
 from qlab.files import ModelPath
 from qlab.graph.model import Model
+from qlab.graph.network import Links
 from qlab.graph.operators import CLIPS, CONVOLUTION, CONVOLUTIONS, NO_INTEGER_KERNEL, PRODUCT
 from qlab.machine.card import Card
 from qlab.recipes.choice import (
@@ -157,9 +158,8 @@ def _spare_the_others(model, exclude):
     A residual, a LayerNorm or an excluded convolution that reads the same tensor gets the float again. What a quantized
     convolution computed exists as codes only, so that all of its readers keep reading those.
     """
-    nodes = list(graph.nodes(model))
-    producers = {name: node for node in nodes for name in node.output}
-    floats = {}
+    nodes, floats = list(graph.nodes(model)), {}
+    producers = Links(nodes).producers
     for node in nodes:
         if node.op_type != "DequantizeLinear" or node.input[0] not in producers:
             continue

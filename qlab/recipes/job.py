@@ -67,7 +67,7 @@ class Job:
             per_channel=per_channel,
             size_mb=made.size_mb,
             original_mb=self.model.size_mb,
-            products=tuple(fates(self.prepared.proto, made.proto, optimized, op_types, exclude or {})),
+            products=tuple(fates(self.prepared.proto, result, optimized, op_types, exclude or {})),
             census=graph.count(optimized),
             notes=tuple(self.notes),
         )
@@ -77,8 +77,7 @@ class Job:
         place = self.folder / "finished"
         place.mkdir()
         if graph.quantized_by(result) or not _opens(self.model):  # bfloat16 runs as float32 only
-            properties = {entry.key: entry.value for entry in self.model.proto.metadata_props}
-            onnx.helper.set_model_props(result, properties | {MADE_BY: self.recipe})
+            onnx.helper.set_model_props(result, self.model.metadata | {MADE_BY: self.recipe})
         else:
             self.notes.append(NOTHING)
             if not self.model.external:
@@ -131,7 +130,7 @@ def check_source(model):
     Raises ValueError naming what shows that it is quantized already, and what `graph.load` raises.
     """
     model = graph.opened(model)
-    if found := model.quantized_by:
+    if found := graph.quantized_by(model.proto):
         raise ValueError(
             f"{model.path} is already quantized: it has {', '.join(found)} nodes. Quantizing twice only adds error; "
             "start from the fp32 model that it was made from"
@@ -195,7 +194,7 @@ def prepared_in(folder, model):
     """
     plain, notes = _plain(folder, model)
     open_session(plain.path)  # a model that does not run at all fails here, with a better message
-    target, is_large = folder / "prepared.onnx", plain.size_mb * 1e6 > LARGE
+    target, is_large = folder / "prepared.onnx", plain.bytes > LARGE
     try:
         with captured_logs():
             prepared = _fused(plain, target, is_large)

@@ -156,7 +156,7 @@ def grown(model, prepared, quantized):
     2. A weight that somebody reads as floats as well stays beside its codes.
     3. Otherwise the model is so small, or so little of it was quantized, that scales and nodes take more than it saves.
     """
-    before, between, after = (1e6 * one.size_mb for one in (model, prepared, quantized))
+    before, between, after = (one.bytes for one in (model, prepared, quantized))
     if after < before + FEW:
         return []
     text = f"the file grew from {_mb(before)} to {_mb(after)} MB"

@@ -21,6 +21,7 @@ from qlab import graph
 from qlab.files import writing
 from qlab.graph.editing import Weights, unshare
 from qlab.graph.model import OLDEST_OPSET, opset_of
+from qlab.graph.network import Links, _without_weights
 from qlab.graph.operators import CLIPS, FOLDED_AT_LOAD, PASSED_AT_LOAD, ROUNDED_AT_LOAD
 
 TYPED_OPSET = 21  # QuantizeLinear may name the type of its codes since then
@@ -143,8 +144,8 @@ def keep_float(model):
     those saturate. Between them may stand what it drops, folds into the product, or moves a Q or DQ past.
     """
     main = model.graph
-    stored = {tensor.name for tensor in main.initializer}
-    from_codes, to_codes = _behind_codes(main.node), _ahead_of_codes(main)
+    links, stored = _links(main), {tensor.name for tensor in main.initializer}
+    from_codes, to_codes = _behind_codes(main.node), _ahead_of_codes(links)
     _put_sums(main, [node for node in main.node if node.op_type in ROUNDED_AT_LOAD and node.input[1] in stored
                      and node.input[0] in from_codes and node.output[0] in to_codes])  # fmt: skip
 
@@ -157,8 +158,7 @@ def keep_signed(model):
     """
     main = model.graph
     given = {name for node in main.node if node.op_type == "DequantizeLinear" for name in node.output}
-    readers = _readers(main)
-    taken = {name for name, nodes in readers.items() if all(one and one.op_type == "QuantizeLinear" for one in nodes)}
+    taken = _read_only_by(_links(main), lambda node, _: node.op_type == "QuantizeLinear")
     movers = [node for node in main.node if node.op_type in PASSED_AT_LOAD]
     ahead = [node for node in movers if node.input[0] in given and node.output[0] not in taken]
     behind = [node for node in movers if node.input[0] not in given and node.output[0] in taken]
@@ -195,30 +195,29 @@ def _behind_codes(nodes):
     return found
 
 
-def _ahead_of_codes(main):
+def _ahead_of_codes(links):
     """The tensors that only Qs read, or what their Qs may reach."""
-    readers, found = _readers(main), set()
-    for node in reversed(main.node):
+
+    def takes_to_codes(node, ahead):
+        carries = node.op_type in PASSED_AT_LOAD | FOLDED_AT_LOAD and node.output[0] in ahead
+        return node.op_type == "QuantizeLinear" or carries
+
+    return _read_only_by(links, takes_to_codes)
+
+
+def _read_only_by(links, test):
+    """The tensors whose readers all pass `test(node, tensors found behind it)`; nobody outside reads them."""
+    found = set()
+    for node in reversed(links.items):
         for name in node.output:
-            if name in readers and all(_takes_to_codes(one, found) for one in readers[name]):
+            readers = links.readers.get(name, ())
+            if readers and name not in links.ends and all(test(one, found) for one in readers):
                 found.add(name)
     return found
 
 
-def _takes_to_codes(node, ahead):
-    if node is None:
-        return False
-    carries = node.op_type in PASSED_AT_LOAD | FOLDED_AT_LOAD and node.output[0] in ahead
-    return node.op_type == "QuantizeLinear" or carries
-
-
-def _readers(main):
-    """{tensor: the nodes that read it, in their bodies too, and None for the outside}."""
-    readers = {output.name: [None] for output in main.output}
-    for node in main.node:
-        for name in graph.reads(node):
-            readers.setdefault(name, []).append(node)
-    return readers
+def _links(main):
+    return Links(main.node, ends=[output.name for output in main.output])
 
 
 def quantized_dynamically(work, model, choice, *, op_types, per_channel, exclude=(), conv_dtype=None):
@@ -304,7 +303,7 @@ def infer(model):
 
     Its large weights, of which the shapes say enough, are not copied.
     """
-    inferred = onnx.shape_inference.infer_shapes(without_weights(model)).graph
+    inferred = onnx.shape_inference.infer_shapes(_without_weights(model)).graph
     for kept, new in ((model.graph.node, inferred.node), (model.graph.output, inferred.output),
                       (model.graph.value_info, inferred.value_info)):  # fmt: skip
         del kept[:]
