@@ -13,9 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import ClassVar, Self
 
-from qlab import text as markup
 from qlab.files import DATA, checked, write_whole
-from qlab.text import plural
+from qlab.text import Table, plural
 
 REFERENCE_FOLDER = DATA / "machines"
 SIGN_PAIRS = ("u8s8", "u8u8", "s8s8", "s8u8")  # activations x weights
@@ -106,7 +105,7 @@ class Card:
         rows = [["integer product, activations x weights", "against float32", ""], *self._speeds()]
         if self.saturates:
             tones[1, 1], rows[1][2] = "bad", "saturates"
-        return markup.table(rows, left=(0, 2), tones=tones, above=self._machine(), below=self._sums())
+        return Table(rows, (0, 2), tones, self._machine(), self._sums())._repr_html_()
 
     def _machine(self):
         return [

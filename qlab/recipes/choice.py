@@ -2,8 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 from qlab import machine
+
+CodeType = Literal["uint8", "int8"]
 
 DTYPES = ("uint8", "int8")
 

@@ -6,12 +6,13 @@ from onnx import TensorProto
 from onnxruntime.quantization.registry import IntegerOpsRegistry
 
 from qlab import machine
-from qlab.files import CodeType, ModelPath, Names
+from qlab.files import ModelPath
 from qlab.machine.card import Card
-from qlab.recipes.choice import check_names, choose
+from qlab.recipes.choice import CodeType, check_names, choose
 from qlab.recipes.job import excluded, job
 from qlab.recipes.quantized import Quantized
 from qlab.recipes.quantizers import quantized_dynamically
+from qlab.runtime import Names
 from qlab.text import figures
 
 LARGE_SHARE = 0.2  # of the file
