@@ -1,21 +1,129 @@
-"""Which dtypes: what the machine card says is fastest and gives right answers."""
+"""Which recipe, and which dtypes: what is known of each recipe before it is run, and what the machine card says."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from qlab import machine
+from qlab.graph import operators
+from qlab.graph.operators import FLOAT_PRODUCTS, PRODUCT
 
 CodeType = Literal["uint8", "int8"]
 
 DTYPES = ("uint8", "int8")
-
-
 SHORT = {"uint8": "u8", "int8": "s8"}
-
-
+STATIC, DYNAMIC = WAYS = ("static", "dynamic")  # how a product gets its codes: ranges from the file, or while it runs
+MADE_BY = "qlab.recipe"  # where a file's metadata say which recipe made it
 # Speeds of one machine differ by some percent from run to run; within this, two pairs are equally fast.
 AS_GOOD = 0.95
+
+
+@dataclass(frozen=True)
+class Product:
+    """A product that a recipe may meet, in the file or in a graph that ran.
+
+    rank       how many dimensions its constant factor has; 0 if both factors move
+    depthwise  a convolution in which each channel is by itself
+    inside     whether it stands in the body of an If, Loop or Scan
+    """
+
+    op_type: str
+    rank: int
+    depthwise: bool = False
+    inside: bool = False
+
+    @property
+    def core(self):
+        """ "Conv", "MatMul", "LSTM" ..., whatever it became."""
+        return operators.core(self.op_type)
+
+    @property
+    def is_stack(self):
+        """Whether it multiplies by a constant vector or stack of matrices, which no scale per channel fits."""
+        is_float_matrix = self.op_type in FLOAT_PRODUCTS and operators.of(self.op_type).family == PRODUCT
+        return is_float_matrix and self.rank not in (0, 2)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A named way to quantize a model, and what its plain call does: all that anyone asks about a recipe.
+
+    make      the function, `recipes.<name>`
+    how       how(product, **options): STATIC, DYNAMIC, or "" for a Product that it leaves in float
+    ways      all that `how` may say of a product that it quantizes
+    fits      the families of products that it is for, such as operators.CONVOLUTION
+    needs_reader  whether it takes feeds to calibrate on
+    activations   dtypes that it can give the activations
+    keeps     operators, no products, that work on codes
+    spreads   whether these are quantized wherever they stand, so that any other operator stands between codes;
+              otherwise only beside a static product
+    options   options(operators): what a call on a model with these operators needs besides, or {}
+    pointless  pointless(operators): why it makes nothing of such a model that another does not make, or ""
+    calibrated  name of the recipe that does the same with ranges from a reader; "" if it has them itself
+    spares_unlike  whether it leaves in float what puts numbers of unlike size under one scale
+    """
+
+    name: str
+    make: Callable
+    how: Callable[..., str]
+    ways: frozenset[str]
+    fits: frozenset[str]
+    needs_reader: bool = True
+    activations: tuple[str, ...] = DTYPES
+    keeps: frozenset[str] = frozenset()
+    spreads: bool = False
+    options: Callable[[Iterable[str]], dict] = lambda operators: {}
+    pointless: Callable[[Iterable[str]], str] = lambda operators: ""
+    calibrated: str = ""
+    spares_unlike: bool = False
+
+    def __call__(self, model, output, reader=None, **options):
+        """Run it; the reader is left out where it needs none."""
+        return self.make(model, output, *[reader] * self.needs_reader, **options)
+
+    def call(self, model, output=None, *, reader="reader", card="", **options):
+        """The Python that runs it, as text; the output is beside the model if none is named.
+
+        >>> from qlab.recipes import RECIPES
+        >>> RECIPES["hybrid"].call("a.onnx", exclude=("conv0",))
+        "recipes.hybrid('a.onnx', 'a.hybrid.onnx', reader, exclude=('conv0',))"
+
+        reader  the name of the variable that holds the feeds;   card, that of a machine card, "" for this machine's own
+        """
+        output = Path(model).with_name(f"{Path(model).stem}.{self.name}.onnx") if output is None else output
+        arguments = [repr(str(model)), repr(str(output)), *[reader] * self.needs_reader]
+        arguments += [f"{name}={value!r}" for name, value in options.items()]
+        arguments += [f"card=machine.card({card!r})"] * bool(card)
+        return f"recipes.{self.name}({', '.join(arguments)})"
+
+
+class Recipes(dict):
+    """{name: Recipe}, in the order in which they are told."""
+
+    def __init__(self, *recipes):
+        super().__init__({one.name: one for one in recipes})
+
+    def fitting(self, families):
+        """The Recipe for a model whose products are of these families: as many of its own, and as few others."""
+        return min(self.values(), key=lambda one: len(one.fits ^ set(families)))
+
+    def of_ways(self, *ways):
+        """The first Recipe whose products get their codes in these ways, or None."""
+        return next((one for one in self.values() if one.ways == set(ways)), None)
+
+    def like(self, op_types):
+        """The Recipe that quantizes as a model with these operators is quantized, or None."""
+        is_static = any(
+            name == "QuantizeLinear" or name in operators.STATIC or name.startswith("QLinear") for name in op_types
+        )
+        is_dynamic = bool(operators.DYNAMIC & set(op_types))
+        return self.of_ways(*[STATIC] * is_static, *[DYNAMIC] * is_dynamic)
+
+
+def made_by(model):
+    """Name of the recipe that made the ModelProto `model`, by its own word; "" where none did."""
+    return next((entry.value for entry in model.metadata_props if entry.key == MADE_BY), "")
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from onnxruntime.quantization.registry import IntegerOpsRegistry
 
 from qlab import machine
 from qlab.files import ModelPath
+from qlab.graph.operators import NO_INTEGER_KERNEL, PRODUCT
 from qlab.machine.card import Card
-from qlab.recipes.choice import CodeType, check_names, choose
+from qlab.recipes.choice import DYNAMIC, CodeType, Recipe, check_names, choose
 from qlab.recipes.job import excluded, job
 from qlab.recipes.quantized import Quantized
 from qlab.recipes.quantizers import quantized_dynamically
@@ -93,3 +94,21 @@ def _conv_weights(card):
     """ConvInteger multiplies weights x activations, so its sign pair reads the other way round."""
     speeds = {"uint8": card.speed["u8u8"] or 0, "int8": card.speed["s8u8"] or 0}
     return max(speeds, key=speeds.get)
+
+
+def _how(product, op_types=("MatMul",)):
+    is_taken = product.core in op_types and product.rank and not product.is_stack
+    return DYNAMIC if is_taken and product.op_type not in NO_INTEGER_KERNEL else ""
+
+
+RECIPE = Recipe(
+    name="dynamic",
+    make=dynamic,
+    how=_how,
+    ways=frozenset({DYNAMIC}),
+    fits=frozenset({PRODUCT}),
+    needs_reader=False,
+    activations=("uint8",),
+    options=lambda operators: {"op_types": ("MatMul", "LSTM")} if "LSTM" in operators else {},
+    calibrated="hybrid",
+)

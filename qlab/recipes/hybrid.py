@@ -11,9 +11,9 @@ from qlab import graph, machine
 from qlab.calibration.collect import Method, RangesOf
 from qlab.files import ModelPath, writing
 from qlab.graph.model import write
-from qlab.graph.operators import CLIPS
+from qlab.graph.operators import CLIPS, CONVOLUTION, CONVOLUTIONS, NO_INTEGER_KERNEL, PRODUCT
 from qlab.machine.card import Card
-from qlab.recipes.choice import choose
+from qlab.recipes.choice import DYNAMIC, STATIC, Recipe, choose
 from qlab.recipes.job import NEEDED, check_request, excluded, in_float, job, of_small_numbers, ranges_for, without_range
 from qlab.recipes.quantized import Quantized
 from qlab.recipes.quantizers import quantized_dynamically, quantized_statically
@@ -69,7 +69,7 @@ def _product(node):
 
 
 # With a convolution go the activations that its codes' range can stand for: [0, max] with zero point 0 is a ReLU.
-STATIC, DYNAMIC = {"Conv", *CLIPS}, {"LSTM", "MatMul"}
+OF_STATIC, OF_DYNAMIC = {"Conv", *CLIPS}, {"LSTM", "MatMul"}
 
 
 def hybrid(
@@ -105,19 +105,19 @@ def hybrid(
         choice = choose(card, "uint8", "int8" if recurrent else None)  # onnxruntime's LSTM has int8 weights only
         exclude = excluded(work, exclude)
         ranges = ranges_for(work, choice, reader, ranges, method)
-        small = of_small_numbers(work, ranges, STATIC, DYNAMIC)
+        small = of_small_numbers(work, ranges, OF_STATIC, OF_DYNAMIC)
         work.notes += in_float(NEEDED, small)
-        exclude |= without_range(work, ranges, STATIC) | _depthwise(work) | small
+        exclude |= without_range(work, ranges, OF_STATIC) | _depthwise(work) | small
         settings = {"per_channel": True, "exclude": exclude}
         rewritten = onnx.load(work.prepared)
         as_products(rewritten, exclude)
         path = _written(work, rewritten, "rewritten.onnx")
-        half = quantized_statically(work, path, choice, ranges, op_types=STATIC, **settings)
+        half = quantized_statically(work, path, choice, ranges, op_types=OF_STATIC, **settings)
         _rename_scales(half)
         path = _written(work, half, "half.onnx")
-        result = quantized_dynamically(work, path, choice, op_types=DYNAMIC, **settings)
+        result = quantized_dynamically(work, path, choice, op_types=OF_DYNAMIC, **settings)
         _spare_the_others(result, exclude)
-        return work.finish(result, choice, op_types=STATIC | DYNAMIC, **settings)
+        return work.finish(result, choice, op_types=OF_STATIC | OF_DYNAMIC, **settings)
 
 
 def _depthwise(work):
@@ -165,9 +165,35 @@ def _spare_the_others(model, exclude):
         if node.op_type != "DequantizeLinear" or node.input[0] not in producers:
             continue
         before = producers[node.input[0]].input[0]
-        if before not in producers or producers[before].op_type not in STATIC or producers[before].name in exclude:
+        if before not in producers or producers[before].op_type not in OF_STATIC or producers[before].name in exclude:
             floats[node.output[0]] = before
     for node in nodes:
-        if node.op_type not in STATIC or node.name in exclude:
+        if node.op_type not in OF_STATIC or node.name in exclude:
             for place, name in enumerate(node.input):
                 node.input[place] = floats.get(name, name)
+
+
+def _how(product):
+    """A pointwise convolution over time, which is made a matrix product, counts as the convolution that it was."""
+    if product.op_type in NO_INTEGER_KERNEL or product.is_stack:
+        return ""
+    if product.core == "Conv":
+        over_time = product.rank == 3 and product.depthwise
+        return "" if over_time or product.inside else STATIC
+    return DYNAMIC if product.core in OF_DYNAMIC and product.rank else ""
+
+
+def _pointless(operators):
+    return "" if CONVOLUTIONS & set(operators) else "the model has no convolutions, so it would be dynamic"
+
+
+RECIPE = Recipe(
+    name="hybrid",
+    make=hybrid,
+    how=_how,
+    ways=frozenset({STATIC, DYNAMIC}),
+    fits=frozenset({CONVOLUTION, PRODUCT}),
+    activations=("uint8",),
+    keeps=CLIPS,
+    pointless=_pointless,
+)

@@ -28,7 +28,7 @@ from qlab.graph.editing import delist_weights, listed_weights, narrow_types, par
 from qlab.graph.model import LARGE, OLDEST_OPSET, Model, data_file, external_files, opset_of, write
 from qlab.graph.operators import CLIPS, FLOAT_PRODUCTS, PASSED_AT_LOAD
 from qlab.numerics.metrics import sqnr_db
-from qlab.recipes.choice import check_names
+from qlab.recipes.choice import MADE_BY, check_names
 from qlab.recipes.quantized import Quantized, fates, grown
 from qlab.recipes.quantizers import captured_logs, rewrite
 from qlab.runtime import iterate_feeds, open_session, open_unoptimized, repeats, run
@@ -408,7 +408,7 @@ class Job:
         place.mkdir()
         if graph.quantized_by(result) or not _opens(self.model):  # bfloat16 runs as float32 only
             properties = {entry.key: entry.value for entry in self.source.metadata_props}
-            onnx.helper.set_model_props(result, properties | {"qlab.recipe": self.recipe})
+            onnx.helper.set_model_props(result, properties | {MADE_BY: self.recipe})
             return write(result, place, self.output.name)
         self.notes.append(NOTHING)
         if external_files(self.source):

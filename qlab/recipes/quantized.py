@@ -17,7 +17,7 @@ from qlab import graph
 from qlab.graph.editing import narrow_types
 from qlab.graph.model import Model
 from qlab.graph.operators import FLOAT_PRODUCTS, MATRIX_PRODUCTS, NO_INTEGER_KERNEL
-from qlab.recipes.choice import Choice
+from qlab.recipes.choice import DYNAMIC, STATIC, WAYS, Choice
 from qlab.text import figures
 
 
@@ -49,7 +49,7 @@ def fates(before, after, optimized, op_types, exclude):
             continue
         left = remaining.get(node.name) or remaining.get(f"{node.name}_MatMul")
         if left is None:
-            yield Fate(node.name, node.op_type, "dynamic")
+            yield Fate(node.name, node.op_type, DYNAMIC)
         elif left.input[0] not in dequantized or left.input[1] not in dequantized:
             yield Fate(node.name, node.op_type, "float", _why(node, op_types, exclude, constants, node.name in inner))
         elif left.name in floats:
@@ -57,7 +57,7 @@ def fates(before, after, optimized, op_types, exclude):
                 node.name, node.op_type, "float", "between Q and DQ, but onnxruntime has no integer kernel for it here"
             )
         else:
-            yield Fate(node.name, node.op_type, "static")
+            yield Fate(node.name, node.op_type, STATIC)
 
 
 def _why(node, op_types, exclude, constants, inside):
@@ -166,7 +166,7 @@ def _mb(number):
 class Quantized:
     """A quantized model on disk. Printing it says what was done to how many nodes, what stayed float, and why.
 
-    path, recipe          where it is, and "dynamic", "static" or "hybrid"
+    path, recipe          where it is, and the name of its recipe, as in RECIPES
     choice                the dtypes and why these: a Choice
     per_channel           whether weights have a scale per output channel
     size_mb, original_mb  10^6 bytes, with external data
@@ -194,17 +194,21 @@ class Quantized:
                 reasons.setdefault((fate.op_type, fate.why), []).append(fate.name)
         return reasons
 
+    @property
+    def done(self):
+        """["38 of 38 Conv (static)", ...]: per way and operator, how many products are quantized."""
+        return [f"{text} ({how})" for how in WAYS for text in summary(self.products, how)]
+
     def __fspath__(self):
         return str(self.path)
 
     def __repr__(self):
         scales = "a weight scale per output channel" if self.per_channel else "one weight scale per tensor"
-        done = [f"{text} ({how})" for how in ("static", "dynamic") for text in summary(self.products, how)]
         totals = Counter(fate.op_type for fate in self.products)
         lines = [
             f"{self.recipe}: {self.path}, {figures(self.size_mb)} MB (before: {figures(self.original_mb)} MB)",
             f"  {self.choice}, {scales}: {self.choice.why}",
-            f"  on integers: {', '.join(done) or 'nothing'}",
+            f"  on integers: {', '.join(self.done) or 'nothing'}",
             *(
                 f"  in float: {len(names)} of {totals[op_type]} {op_type}: {why}"
                 for (op_type, why), names in self.stayed_float.items()

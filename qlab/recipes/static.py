@@ -5,9 +5,9 @@ from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
 from qlab.calibration.collect import Method, RangesOf
 from qlab.files import ModelPath
-from qlab.graph.operators import FLOAT_PRODUCTS, NO_INTEGER_KERNEL
+from qlab.graph.operators import CONVOLUTION, FLOAT_PRODUCTS, LAYERS, NO_INTEGER_KERNEL
 from qlab.machine.card import Card
-from qlab.recipes.choice import CodeType, check_names, choose
+from qlab.recipes.choice import STATIC, CodeType, Recipe, check_names, choose
 from qlab.recipes.job import NEEDED, check_request, excluded, in_float, job, of_small_numbers, ranges_for, without_range
 from qlab.recipes.quantized import Quantized
 from qlab.recipes.quantizers import quantized_statically
@@ -130,3 +130,20 @@ def _crowded(ranges, name):
 def _is_wide(ranges, name):
     low, high = ranges.get(name, (0.0, 0.0))
     return float(high) - float(low) > WIDEST_SPAN
+
+
+def _how(product):
+    is_taken = product.core in LAYERS and not product.is_stack and not product.inside
+    return STATIC if is_taken and product.op_type not in NO_INTEGER_KERNEL else ""
+
+
+RECIPE = Recipe(
+    name="static",
+    make=static,
+    how=_how,
+    ways=frozenset({STATIC}),
+    fits=frozenset({CONVOLUTION}),
+    keeps=frozenset(DEFAULT_OP_TYPES),
+    spreads=True,
+    spares_unlike=True,
+)
