@@ -18,7 +18,8 @@ from qlab.calibration.observers import (
 )
 from qlab.files import ModelPath, check_target, scratch
 from qlab.graph.editing import show
-from qlab.graph.model import Model, graphs, opened
+from qlab.graph.model import Model, opened
+from qlab.graph.network import graphs
 from qlab.numerics.dtypes import DType
 from qlab.runtime import Reader, bar, check_feed, iterate_feeds, run
 

@@ -21,7 +21,7 @@ from qlab import graph
 from qlab.files import writing
 from qlab.graph.editing import Weights, unshare
 from qlab.graph.model import OLDEST_OPSET, opset_of
-from qlab.graph.network import Links, _without_weights
+from qlab.graph.network import Links, without_weights
 from qlab.graph.operators import CLIPS, FOLDED_AT_LOAD, PASSED_AT_LOAD, ROUNDED_AT_LOAD
 
 TYPED_OPSET = 21  # QuantizeLinear may name the type of its codes since then
@@ -303,7 +303,7 @@ def infer(model):
 
     Its large weights, of which the shapes say enough, are not copied.
     """
-    inferred = onnx.shape_inference.infer_shapes(_without_weights(model)).graph
+    inferred = onnx.shape_inference.infer_shapes(without_weights(model)).graph
     for kept, new in ((model.graph.node, inferred.node), (model.graph.output, inferred.output),
                       (model.graph.value_info, inferred.value_info)):  # fmt: skip
         del kept[:]
@@ -350,7 +350,7 @@ def _quantizer(work):
         except Exception as error:  # its checks and asserts, and onnx's about a file that a full disk cut short
             if lacking := re.search(r"not specified for param (.+?)\.( |$)", str(error)):
                 raise ValueError(
-                    f"the ranges lack the tensor {lacking[1]!r} of {work.model}: collect them on what recipes.prepare "
+                    f"the ranges lack the tensor {lacking[1]!r} of {work.model.path}: collect them on what recipes.prepare "
                     "makes of this very model, or give a reader instead"
                 ) from error
-            raise ValueError(f"onnxruntime's quantizer fails on {work.model}: {error}") from error
+            raise ValueError(f"onnxruntime's quantizer fails on {work.model.path}: {error}") from error
