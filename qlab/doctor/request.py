@@ -265,7 +265,7 @@ def _check_outputs(arguments, models, read):
     html, save = arguments.html, arguments.save
     if save is not None:
         for path, model in models.items():
-            check_output(save, path, model)
+            check_output(save, graph.Model(path, model))
     for option, path in (("--html", html), ("--save", save)):
         if path is None:
             continue
