@@ -15,8 +15,6 @@ from qlab.numerics.dtypes import code_range
 from qlab.numerics.granularity import PerAxis
 
 STEPS = 100  # ranges that one pass of the MSE search tries
-
-
 WINDOWS_AT_ONCE = 64  # windows of the KL search whose tables are made together: small, however many bins there are
 
 

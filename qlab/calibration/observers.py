@@ -205,11 +205,7 @@ class EntropyObserver(HistogramObserver):
 
 
 CONCAT = "Concat"
-
-
 CODES = 255
-
-
 FEWEST = {CONCAT: 32, "sum": 16}  # codes: below, an input of a Concat keeps less than about 30 dB; half of the channels
 
 

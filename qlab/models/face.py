@@ -21,20 +21,10 @@ from qlab.numerics.dtypes import Array
 from qlab.runtime import bar, open_session
 
 SPLITS = ("calibration", "test")
-
-
 VECTORS = 16  # of the conformer's output, around a moment: 0.64 s
-
-
 MOUTH = (slice(54, 90), slice(28, 68))  # rows and columns of a picture within which every mouth stays
-
-
 EVERY = {"calibration": 4, "test": 1}  # vectors from one shown moment to the next
-
-
 MOUTH_UNITS = 100  # in which data/face holds heads.Pose.mouth, as int8
-
-
 SEED = 43
 
 
