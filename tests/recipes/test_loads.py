@@ -1,5 +1,6 @@
 """A file is opened once: what a recipe loads, by itself and through onnxruntime's tools."""
 
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -44,3 +45,21 @@ def test_a_model_that_is_open_already_is_not_loaded_again_nor_changed(recipe, tm
     RECIPES[recipe](model, tmp_path / "out.onnx", [blocks.conformer_feed()], card=card)
     assert loads[path.name] == 1
     assert model.proto.SerializeToString(deterministic=True) == before
+
+
+@pytest.mark.parametrize("recipe", list(RECIPES))
+def test_a_recipe_visits_at_most_five_rooms_of_its_floor(recipe, tmp_path, card):
+    model, rooms = blocks.conformer_block(tmp_path), set()
+
+    def visit(frame, event, _):
+        path = Path(frame.f_code.co_filename)
+        if event == "call" and path.parent.name == "recipes" and path.parent.parent.name == "qlab":
+            rooms.add(path.name)
+
+    sys.setprofile(visit)
+    try:
+        RECIPES[recipe](model, tmp_path / "out.onnx", [blocks.conformer_feed()], card=card)
+    finally:
+        sys.setprofile(None)
+    assert f"{recipe}.py" in rooms
+    assert len(rooms) <= 5, rooms
