@@ -44,7 +44,7 @@ def percentile_range(histogram, percentile=99.99, dtype="uint8", *, symmetric=Fa
 def least_error_range(histogram, dtype="uint8", *, symmetric=False):
     """(low, high) whose codes give the least mean squared error, rounding and clipping together.
 
-    The same search as `numerics.clipping.mse_range`: both ends shrink together in 100 steps, then, unless symmetric,
+    The same search as `numerics.affine.mse_range`: both ends shrink together in 100 steps, then, unless symmetric,
     each end alone. The whole range is the first to be tried.
     """
     low, high = min(histogram.low, 0.0), max(histogram.high, 0.0)

@@ -84,7 +84,7 @@ def face_frames(split: str) -> list[Frame]:
     speak with voices that speech model and face know, the others with voices never trained on. The first call draws the
     pictures, which takes some seconds, and keeps them in the cache.
 
-    Raises ValueError for another name, and what `catalog.checked` raises for a missing or altered file.
+    Raises ValueError for another name, and what `files.checked` raises for a missing or altered file.
     """
     if split not in SPLITS:
         raise ValueError(f"there is no set of face frames {split!r}; there are: {', '.join(SPLITS)}")

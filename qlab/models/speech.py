@@ -180,7 +180,7 @@ def utterances(split: str, *, noise_db: float | None = None) -> list[Utterance]:
 
     The ratio is that of the energies of the whole recording, short margins of silence included, and of the whole noise.
     Samples are shared between calls, and so cannot be written to.
-    Raises ValueError for another name or ratio, and what `catalog.checked` raises for a missing or altered file.
+    Raises ValueError for another name or ratio, and what `files.checked` raises for a missing or altered file.
     """
     if split not in SPLITS:
         raise ValueError(f"there is no set of utterances {split!r}; there are: {', '.join(SPLITS)}")

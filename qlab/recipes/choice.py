@@ -163,6 +163,13 @@ def check_names(names, what):
         raise ValueError(f"{what} is {names!r}; expected several names in a tuple{alone}")
 
 
+def check_op_types(op_types, known, other=""):
+    """Raise ValueError unless `op_types` are some of the operators `known`; `other` is what else could be given."""
+    check_names(op_types, "op_types")
+    if not op_types or not set(op_types) <= known:
+        raise ValueError(f"op_types is {op_types!r}; expected {other}some of {sorted(known)}, in a tuple")
+
+
 def choose(card=None, activation_dtype=None, weight_dtype=None, reduce_range=None, *, activations=DTYPES):
     """The Choice for a machine; None leaves a part of it to the card (this machine's own if `card` is None).
 

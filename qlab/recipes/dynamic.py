@@ -10,7 +10,7 @@ from qlab.files import ModelPath
 from qlab.graph.model import Model
 from qlab.graph.operators import NO_INTEGER_KERNEL, PRODUCT
 from qlab.machine.card import Card
-from qlab.recipes.choice import DYNAMIC, CodeType, Recipe, check_names, choose, excluded
+from qlab.recipes.choice import DYNAMIC, CodeType, Recipe, check_op_types, choose, excluded
 from qlab.recipes.job import job
 from qlab.recipes.quantized import Quantized
 from qlab.recipes.quantizers import quantized_dynamically
@@ -49,7 +49,8 @@ def dynamic(
     Returns a `Quantized`, which says what became of every product. Raises ValueError for a model that is quantized
     already, cannot be opened or written, or for settings that cannot run; FileNotFoundError where something is missing.
     """
-    op_types = _check_op_types(op_types)
+    check_op_types(op_types, OP_TYPES)
+    op_types = {"MatMul" if name == "Gemm" else name for name in op_types}
     card = machine.card(card)
     conv_dtype = weight_dtype or _conv_weights(card)
     if "LSTM" in op_types:
@@ -82,13 +83,6 @@ def _embeddings(result, op_types):
         f"{most!r}, an embedding of {figures(tables[most] / 1e6)} MB, stays in float: op_types=({operators}) makes it "
         f"{figures(tables[most] / 4e6)} MB"
     ]
-
-
-def _check_op_types(op_types):
-    check_names(op_types, "op_types")
-    if not op_types or not set(op_types) <= OP_TYPES:
-        raise ValueError(f"op_types is {op_types!r}; expected some of {sorted(OP_TYPES)}, in a tuple")
-    return {"MatMul" if name == "Gemm" else name for name in op_types}
 
 
 def _conv_weights(card):

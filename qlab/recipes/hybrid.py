@@ -9,7 +9,7 @@ from qlab.calibration.collect import Method, RangesOf
 from qlab.files import ModelPath
 from qlab.graph.model import Model
 from qlab.graph.network import Links
-from qlab.graph.operators import CLIPS, CONVOLUTION, CONVOLUTIONS, NO_INTEGER_KERNEL, PRODUCT
+from qlab.graph.operators import CLIPS, CONVOLUTION, CONVOLUTIONS, NO_INTEGER_KERNEL, PRODUCT, attribute
 from qlab.machine.card import Card
 from qlab.recipes.choice import (
     DYNAMIC,
@@ -105,12 +105,11 @@ def as_products(model, exclude=()):
 def _is_pointwise(node, weights):
     if node.op_type != "Conv" or node.input[1] not in weights:
         return False
-    attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
     return (
         list(weights[node.input[1]].dims[2:]) == [1]
-        and attributes.get("group", 1) == 1
-        and attributes.get("strides", [1]) == [1]
-        and not any(attributes.get("pads", ()))
+        and attribute(node, "group", 1) == 1
+        and attribute(node, "strides", [1]) == [1]
+        and not any(attribute(node, "pads", ()))
     )
 
 
@@ -127,18 +126,14 @@ def _product(node):
 
 def _depthwise(work):
     """{name: why} of the 1-D convolutions that make one channel of each, by itself."""
-    model = work.prepared.proto
-    kernels = {tensor.name: tensor.dims for tensor in model.graph.initializer if len(tensor.dims) == 3}
-    groups = {
-        node.name: ([one.i for one in node.attribute if one.name == "group"], kernels[node.input[1]])
-        for node in model.graph.node
-        if node.op_type == "Conv" and node.input[1] in kernels
-    }
+    main = work.prepared.proto.graph
+    kernels = {tensor.name: tensor.dims for tensor in main.initializer if len(tensor.dims) == 3}
     return {
-        name: "depthwise over time: too few products to gain by integers"
-        for name, (group, sizes) in groups.items()
-        if sizes[1] == 1 and group == [sizes[0]] and sizes[0] > 1
-    }
+        node.name: "depthwise over time: too few products to gain by integers"
+        for node in main.node
+        if node.op_type == "Conv" and (sizes := kernels.get(node.input[1])) and sizes[1] == 1 < sizes[0]
+        and attribute(node, "group", 1) == sizes[0]
+    }  # fmt: skip
 
 
 def _rename_scales(model):

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from onnx import numpy_helper
 
 from qlab import graph
 from qlab.graph.editing import narrow_types
@@ -171,12 +170,12 @@ def grown(model, prepared, quantized):
 
 def _stored(model, prepared, growth):
     """What pre-processing stored that makes for most of the growth, in words; empty where nothing does."""
-    source, other = (one.copy(weights=True) for one in (model, prepared))
-    if _bytes(other) - _bytes(source) < growth / 2:
+    before, after = (sum(one.array(tensor).nbytes for tensor in graph.tensors(one.proto)) for one in (model, prepared))
+    if after - before < growth / 2:
         return ""
-    if narrow_types(source):
+    if narrow_types(model.proto):
         return "as float32 what was of 16 bits"
-    have, more = (_by_values(one, NOTABLE * growth) for one in (source, other))
+    have, more = (_by_values(one, NOTABLE * growth) for one in (model, prepared))
     copies = {key: len(names) - len(have.get(key, ())) for key, names in more.items()}
     most = max(copies, key=lambda key: copies[key] * key[0], default=None)
     if most is None or copies[most] < 1:
@@ -187,15 +186,11 @@ def _stored(model, prepared, growth):
     return f"{name!r} {len(more[most])} times, once for each use of it or of what it is transposed to"
 
 
-def _bytes(model):
-    return sum(numpy_helper.to_array(tensor).nbytes for tensor in graph.tensors(model))
-
-
 def _by_values(model, least):
     """{(bytes, hash of the sorted values): [names]} of constants of `least` bytes: transposed ones are alike."""
     found = defaultdict(list)
-    for tensor in graph.tensors(model):
-        array = numpy_helper.to_array(tensor)
+    for tensor in graph.tensors(model.proto):
+        array = model.array(tensor)
         if array.nbytes >= least and array.dtype.kind in "fiu":
             found[array.nbytes, hash(np.sort(array, axis=None).tobytes())].append(tensor.name)
     return found

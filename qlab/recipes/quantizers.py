@@ -350,7 +350,7 @@ def _quantizer(work):
         except Exception as error:  # its checks and asserts, and onnx's about a file that a full disk cut short
             if lacking := re.search(r"not specified for param (.+?)\.( |$)", str(error)):
                 raise ValueError(
-                    f"the ranges lack the tensor {lacking[1]!r} of {work.model.path}: collect them on what recipes.prepare "
-                    "makes of this very model, or give a reader instead"
+                    f"the ranges lack the tensor {lacking[1]!r} of {work.model.path}: collect them on what "
+                    "recipes.prepare makes of this very model, or give a reader instead"
                 ) from error
             raise ValueError(f"onnxruntime's quantizer fails on {work.model.path}: {error}") from error

@@ -12,7 +12,7 @@ from qlab.recipes.choice import (
     STATIC,
     CodeType,
     Recipe,
-    check_names,
+    check_op_types,
     choose,
     excluded,
     in_float,
@@ -64,7 +64,8 @@ def static(
     already, cannot be opened or written, for feeds that do not fit, and for settings that cannot run.
     """
     check_request(reader, ranges)
-    op_types = _check_op_types(op_types)
+    op_types = DEFAULT_OP_TYPES if op_types is None else op_types
+    check_op_types(op_types, OP_TYPES, "None, or ")
     choice = choose(card, activation_dtype, weight_dtype, reduce_range)
     with job("static", model, output) as work:
         exclude = excluded(work, exclude)
@@ -76,18 +77,9 @@ def static(
         work.notes += in_float("what meets there differs too much in size to share codes", unlike.keys() - masked)
         work.notes += in_float(NEEDED, small.keys() - masked - unlike.keys())
         exclude |= without_range(work, ranges, op_types) | masked | unlike | small
-        settings = {"op_types": op_types, "per_channel": per_channel, "exclude": exclude}
+        settings = {"op_types": set(op_types), "per_channel": per_channel, "exclude": exclude}
         result = quantized_statically(work, work.prepared.copy(weights=True), choice, ranges, **settings)
         return work.finish(result, choice, **settings)
-
-
-def _check_op_types(op_types):
-    if op_types is None:
-        return DEFAULT_OP_TYPES
-    check_names(op_types, "op_types")
-    if not op_types or not set(op_types) <= OP_TYPES:
-        raise ValueError(f"op_types is {op_types!r}; expected None, or some of {sorted(OP_TYPES)}, in a tuple")
-    return set(op_types)
 
 
 def around_masks(work, ranges, op_types):
