@@ -38,7 +38,7 @@ from qlab.doctor.visit import FP32, INT8, NEAR, disagreement
 from qlab.graph.model import size_mb
 from qlab.measure.answers import DIVERSE, ENOUGH
 from qlab.measure.diagnosis.diagnose import CODES
-from qlab.measure.streaming import stream_of
+from qlab.measure.compare import stream_of
 from qlab.recipes.quantized import summary
 from qlab.text import decibels, figures, listed, ms, plural, ratio
 

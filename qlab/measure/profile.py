@@ -1,8 +1,4 @@
-"""The result of a profile: times of nodes, a row an operator, a figure.
-
-Where the milliseconds went: two profiles side by side, in lines that add up to the two run times.
-
-Where the time goes: run a model under onnxruntime's profiler, and join what it says to the graph that ran."""
+"""Where the time goes: a profile's times by node and operator, and two profiles side by side, line by line."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,21 +9,18 @@ import onnx
 
 from qlab import graph, palette
 from qlab import text as markup
-from qlab.files import Feeds, ModelPath, as_path, scratch
+from qlab.files import Feeds, ModelPath, scratch
+from qlab.graph import Model
 from qlab.graph.census import operator_label
 from qlab.graph.model import keep_optimized, kept
-from qlab.measure.compare import one_pass, repeats_here, rounds_here
-from qlab.measure.opening import open_model
+from qlab.measure.compare import one_pass, open_model, repeats_here, rounds_here
+from qlab.measure.outputs import answer
 from qlab.measure.trace import NodeTime, node_times, read_runs
-from qlab.runtime import as_feeds, check_feed, interleave, open_session, run
+from qlab.runtime import as_feeds, check_feed, interleave, open_session
 from qlab.text import aligned, figures, ms
 
 SHOWN = 12  # operators in a table or figure
-
-
 TEXT = (0, 1)  # columns of the table that hold no numbers
-
-
 # The boundary is half float, half integer; the labels say it to those who do not see colours.
 BARS = {
     "integer": {"color": palette.INTEGER},
@@ -35,6 +28,19 @@ BARS = {
     "boundary": {"facecolor": palette.FP32, "edgecolor": palette.INTEGER, "hatch": "///"},
     "other": {"facecolor": "white", "edgecolor": palette.FP32},
 }
+FAMILIES = {
+    "convolution": "convolutions",
+    "matrix product": "matrix products",
+    "other product": "recurrent layers and attention",
+    "boundary": "quantize, dequantize, cast",
+    "the rest": "all other operators",
+    "between": "between the operators",
+    "whole": "a whole run",
+}
+NOTHING = 1e-4  # of a run
+ROUNDS, BUDGET_S = 20, 20.0
+MOST_EVENTS = 900_000  # the profiler stops writing at a million
+PLENTY = 1_000  # events a round; reading ten times as many takes longer than running them
 
 
 @dataclass(frozen=True)
@@ -140,20 +146,6 @@ def _cells(label, kind, row):
     return [label, kind, str(row.count), figures(row.ms), f"{100 * row.share:.1f} %"]
 
 
-NOTHING = 1e-4  # of a run
-
-
-FAMILIES = {
-    "convolution": "convolutions",
-    "matrix product": "matrix products",
-    "other product": "recurrent layers and attention",
-    "boundary": "quantize, dequantize, cast",
-    "the rest": "all other operators",
-    "between": "between the operators",
-    "whole": "a whole run",
-}
-
-
 @dataclass(frozen=True)
 class Line:
     """One kind of work: milliseconds of one run in the fp32 model and in the quantized one.
@@ -244,16 +236,7 @@ def by_family(*profiles):
             yield family, [profile.ms_of(family=family) for profile in profiles]
 
 
-ROUNDS, BUDGET_S = 20, 20.0
-
-
-MOST_EVENTS = 900_000  # the profiler stops writing at a million
-
-
-PLENTY = 1_000  # events a round; reading ten times as many takes longer than running them
-
-
-def profile(path: ModelPath, feed: Feeds, *, rounds: int = ROUNDS, threads: int = 1) -> Profile:
+def profile(path: ModelPath | Model, feed: Feeds, *, rounds: int = ROUNDS, threads: int = 1) -> Profile:
     """Time of every node of the graph that onnxruntime makes of the model file `path`, and what it computes on.
 
     >>> measure.profile("model.int8.onnx", {"x": x})  # doctest: +SKIP
@@ -274,7 +257,7 @@ def profile(path: ModelPath, feed: Feeds, *, rounds: int = ROUNDS, threads: int 
 
 
 def profile_models(models, feed, *, rounds=ROUNDS, threads=1):
-    """{name: Profile} of several models, {name: path}, taking turns: what slows the machine slows all of them.
+    """{name: Profile} of several models, {name: path or Model}, taking turns: what slows the machine slows all of them.
 
     Each model is also timed without the profiler, in the same rounds. Otherwise as `profile`.
     """
@@ -282,12 +265,13 @@ def profile_models(models, feed, *, rounds=ROUNDS, threads=1):
     with scratch() as folder:
         profiled, plain = {}, {}
         for at, (name, path) in enumerate(models.items()):
-            graph.load(path)
-            plain[name] = open_model(path, threads=threads)
-            profiled[name] = _Profiled(path, Path(folder) / str(at), threads)
+            model = graph.opened(path)
+            plain[name] = open_model(model, threads=threads)
+            profiled[name] = _Profiled(model.path, Path(folder) / str(at), threads)
             for one in feeds:
                 check_feed(plain[name], one, name)
-                _first(plain[name], one, path)
+                # Once, outside all times: does it run, and does it end?
+                answer(plain[name], one, f"{model.path} does not run on this feed")
         totals, rounds = _totals(plain, profiled, feeds, rounds)
         return {name: one.profile(feeds, totals[name], rounds) for name, one in profiled.items()}
 
@@ -308,20 +292,12 @@ def _totals(plain, profiled, feeds, rounds):
     return {name: 1e3 * float(np.median(seconds[name])) / len(feeds) for name in plain}, len(seconds[next(iter(plain))])
 
 
-def _first(session, feed, path):
-    """Run the model once, outside all times: does it run, and does it end?"""
-    try:
-        run(session, feed)
-    except Exception as error:  # onnxruntime's exceptions share no base class
-        raise ValueError(f"{path} does not run on this feed: {error}") from error
-
-
 class _Profiled:
     """A session under the profiler, and the graph that it runs."""
 
     def __init__(self, path, folder, threads):
         folder.mkdir()
-        self.path = as_path(path)
+        self.path = path
         self.session = open_session(path, threads=threads, adjust=lambda options: _observe(options, folder))
         self.model = kept(folder)
 
