@@ -11,11 +11,12 @@ from qlab.recipes import RECIPES, Product
 from qlab.recipes.choice import STATIC, made_by
 from qlab.text import figures, ms
 
-TIME, ACCURACY, NOTHING = "time", "accuracy", "nothing"  # what a fault costs
+TIME, ACCURACY, NEITHER = "time", "accuracy", "neither"  # what mending a fault gives back
 FIRST, LAST = "first", "last"
 SMALL_SHARE = 0.05  # of all multiply-adds: a kind of product below does not decide which recipe fits
 NOTHING_FOUND = "nothing found: none of the causes in measure.CODES"
-NO_RECIPE = "no recipe mends it"
+NOTHING = "no recipe mends it"
+WITH_LSTM = ("MatMul", "LSTM")
 STILL_SLOWER = ". Mended all that was found, about "  # an estimate, which the doctor's measuring replaces
 
 
@@ -27,7 +28,7 @@ class Kind:
     why        why it costs, where that is the same in every model
     mend       what the call that mends it does, in words; where no recipe can mend it, what can be done
     mended_by  how the recipe that mends it quantizes, such as (STATIC,); None: as it fits the model; (): none can
-    costs      TIME, ACCURACY, or NOTHING that could be saved
+    costs      what mending it gives back: TIME, ACCURACY, or NEITHER
     needs_values      whether it rests on what real feeds hold, so that noise cannot show it
     shows_in_answers  whether answers that stay as they were prove that it does no harm
     is_of_a_part      whether it is about the part of an output that lost most, which SQNR of the whole may hide
@@ -237,8 +238,8 @@ def has_lstm(profile):
 def stay(examination):
     """What to do where no recipe mends it."""
     if examination.is_slower:
-        return f"{NO_RECIPE}: stay with fp32 for speed"
-    return f"{NO_RECIPE}: keep this model as it is, or stay with fp32"
+        return f"{NOTHING}: stay with fp32 for speed"
+    return f"{NOTHING}: keep this model as it is, or stay with fp32"
 
 
 def call(examination, recipe, **options):

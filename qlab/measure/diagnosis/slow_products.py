@@ -12,7 +12,7 @@ from qlab import graph
 from qlab.graph.operators import CONVOLUTION, FUSED_ACTIVATIONS, QUANTIZERS, STATIC
 from qlab.measure.diagnosis.examination import neighbours, reads_codes
 from qlab.measure.diagnosis.finding import (
-    NOTHING,
+    NEITHER,
     Cause,
     Finding,
     Kind,
@@ -50,7 +50,7 @@ SMALL = Kind(
     mend="stay with fp32 for speed, or run more at a time (a larger batch, a longer input); quantize only to save "
     "bytes",
     mended_by=(),
-    costs=NOTHING,
+    costs=NEITHER,
 )
 PAIR = Kind(
     "slow-sign-pair",
