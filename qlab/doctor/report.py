@@ -35,7 +35,7 @@ from qlab.doctor.advice import (
     too_inexact,
 )
 from qlab.doctor.visit import FP32, INT8, NEAR, disagreement
-from qlab.graph.model import size_mb
+from qlab.graph.model import opened
 from qlab.measure.answers import DIVERSE, ENOUGH
 from qlab.measure.diagnosis.diagnose import CODES
 from qlab.measure.compare import stream_of
@@ -377,15 +377,16 @@ def examined(visit):
 
 
 def _fp32(path):
-    nodes = list(graph.nodes(graph.load(path)))
-    return f"{figures(size_mb(path))} MB, {plural(len(nodes), 'node')}: {listed(operators(nodes))}"
+    model = opened(path)
+    return f"{figures(model.size_mb)} MB, {plural(len(model.nodes), 'node')}: {listed(model.operators)}"
 
 
 def _int8(path, profile):
     counts = {kind: [node for node in profile.nodes if node.kind == kind] for kind in ("integer", "float", "boundary")}
     integer = f" ({listed(operators(counts['integer']))})" if counts["integer"] else ""
+    size = figures(opened(path).size_mb)
     return (
-        f"{figures(size_mb(path))} MB; as onnxruntime runs it, {plural(len(counts['integer']), 'node')} on integers"
+        f"{size} MB; as onnxruntime runs it, {plural(len(counts['integer']), 'node')} on integers"
         f"{integer}, {len(counts['float'])} on floats, {len(counts['boundary'])} between"
     )
 

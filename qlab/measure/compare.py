@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 
 from qlab import graph
-from qlab.files import Feeds, ModelPath
+from qlab.files import ModelPath
 from qlab.graph import Model
 from qlab.measure.answers import agreement, check_agree, heads_of, kept, random_draws
 from qlab.measure.opening import explained
@@ -30,7 +30,7 @@ from qlab.measure.outputs import (
     output_quality,
 )
 from qlab.measure.results import MARGIN, Comparison, Row
-from qlab.runtime import MINIMUM_ROUNDS, as_feeds, check_feed, interleave, open_session, repeats_of
+from qlab.runtime import MINIMUM_ROUNDS, Feeds, as_feeds, check_feed, interleave, open_session, repeats_of
 from qlab.text import decibels, figures
 
 FAST_ROUNDS, MOST_ROUNDS = 7, 100_000

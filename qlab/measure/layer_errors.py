@@ -10,13 +10,13 @@ from matplotlib.ticker import MaxNLocator
 from qlab import graph, palette
 from qlab import text as markup
 from qlab.calibration.collect import WatchedModel
-from qlab.files import Feeds, ModelPath
+from qlab.files import ModelPath
 from qlab.graph import Model
 from qlab.graph.operators import FLOAT_PRODUCTS
 from qlab.measure.answers import random_draws
 from qlab.measure.cutting import CutModel, moved
 from qlab.measure.outputs import RANDOM_WEIGHTS, PooledError, has_random_weights
-from qlab.runtime import as_feeds, bar
+from qlab.runtime import Feeds, as_feeds, bar
 from qlab.text import aligned, decibels, plural
 
 COLUMNS = 160  # of the heat map at most: a narrower one would not be seen

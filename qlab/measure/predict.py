@@ -8,7 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 
 from qlab import machine
-from qlab.files import Feeds, ModelPath
+from qlab.files import ModelPath
 from qlab.graph import Model
 from qlab.graph.operators import CLIPS, LAYOUT
 from qlab.machine.card import Card
@@ -16,6 +16,7 @@ from qlab.measure.profile import ROUNDS, Ledger, by_family, ledger_of, profile
 from qlab.measure.trace import inner, side_by_side
 from qlab.recipes import RECIPES, Product
 from qlab.recipes.choice import DYNAMIC, STATIC, choose
+from qlab.runtime import Feeds
 
 PRODUCT_FAMILIES = ("convolution", "matrix product", "other product")
 FULL_DEPTH = 64

@@ -9,14 +9,14 @@ import onnx
 
 from qlab import graph, palette
 from qlab import text as markup
-from qlab.files import Feeds, ModelPath, scratch
+from qlab.files import ModelPath, scratch
 from qlab.graph import Model
 from qlab.graph.census import operator_label
 from qlab.graph.model import keep_optimized, kept
 from qlab.measure.compare import one_pass, open_model, repeats_here, rounds_here
 from qlab.measure.outputs import answer
 from qlab.measure.trace import NodeTime, node_times, read_runs
-from qlab.runtime import as_feeds, check_feed, interleave, open_session
+from qlab.runtime import Feeds, as_feeds, check_feed, interleave, open_session
 from qlab.text import aligned, figures, ms
 
 SHOWN = 12  # operators in a table or figure

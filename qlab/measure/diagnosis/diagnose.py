@@ -4,13 +4,14 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from qlab.files import Feeds, ModelPath
+from qlab.files import ModelPath
 from qlab.graph import Model
 from qlab.machine.card import Card
 from qlab.measure.diagnosis import accuracy, boundary, float_products, saturation, slow_products
 from qlab.measure.diagnosis.examination import Examination, examine
 from qlab.measure.diagnosis.finding import FIRST, LAST, STILL_SLOWER, TIME, Findings, Kind
 from qlab.measure.profile import profile_models
+from qlab.runtime import Feeds
 from qlab.text import ms
 
 

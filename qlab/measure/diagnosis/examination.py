@@ -10,7 +10,7 @@ from onnx import TensorProto
 
 from qlab import graph, machine
 from qlab.calibration.collect import WatchedModel
-from qlab.files import Feeds, ModelPath
+from qlab.files import ModelPath
 from qlab.graph import Model
 from qlab.graph.operators import Q_AND_DQ, QUANTIZERS, factors, is_product, originals
 from qlab.machine.card import Card
@@ -22,7 +22,7 @@ from qlab.measure.predict import Yardstick
 from qlab.measure.profile import ROUNDS, Profile, profile_models
 from qlab.measure.trace import inner, side_by_side
 from qlab.recipes.choice import Choice, choose
-from qlab.runtime import as_feeds
+from qlab.runtime import Feeds, as_feeds
 
 STEPS = 4  # from a fused node's last operator back to its product
 OPTION = "session.x64quantprecision"  # onnxruntime then makes int8 weights uint8, whose products do not saturate
