@@ -8,7 +8,6 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import MaxNLocator
 
 from qlab import graph, palette
-from qlab import text as markup
 from qlab.calibration.collect import WatchedModel
 from qlab.files import ModelPath
 from qlab.graph import Model
@@ -17,12 +16,12 @@ from qlab.measure.answers import random_draws
 from qlab.measure.cutting import CutModel, moved
 from qlab.measure.outputs import RANDOM_WEIGHTS, PooledError, has_random_weights
 from qlab.runtime import Feeds, as_feeds, bar
-from qlab.text import aligned, decibels, plural
+from qlab.text import Table, Tabular, decibels, plural, shortened
 
 COLUMNS = 160  # of the heat map at most: a narrower one would not be seen
 NAMED = 3  # layers that the figure calls by name
 SCALE = (0.0, 60.0)  # dB, in every figure alike, so that two of them compare: all is lost, and hardly anything
-LONGEST_NAME = 32
+LONGEST_NAME = 31
 SHOWN = 10
 TEXT = (0, 1, 2, 5)  # columns that hold no numbers
 LOCAL, ACCUMULATED = "local", "accumulated"
@@ -119,8 +118,7 @@ def _finding(worst):
 
 
 def _short(name):
-    half = (LONGEST_NAME - 3) // 2
-    return name if len(name) <= LONGEST_NAME else f"{name[:half]}...{name[-half:]}"
+    return shortened(name, LONGEST_NAME, "middle")
 
 
 @dataclass(frozen=True)
@@ -144,7 +142,7 @@ class LayerError:
 
 
 @dataclass(frozen=True, repr=False)
-class LayerErrors:
+class LayerErrors(Tabular):
     """What `layer_errors` found. Printing it gives the layers that lose most by themselves.
 
     rows     a LayerError for each tensor, in graph order
@@ -170,20 +168,12 @@ class LayerErrors:
         """A figure: SQNR of every layer as a heat map in graph order, local and accumulated, and the same as curves."""
         return draw(self.rows, self.worst(), self.note)
 
-    def __repr__(self):
-        table = self._table()
-        return "\n".join([*(aligned(table, TEXT) if len(table) > 1 else []), *self._summary(len(table) - 1)])
-
-    def _repr_html_(self) -> str:
-        table = self._table()
-        return markup.table(table, left=TEXT, tones={(1, 3): "bad"}, below=self._summary(len(table) - 1))
-
     def _table(self):
-        """The worst layers as text, below their heads."""
         worst = self.worst()
         notes = any(row.note for row in worst)
         head = ["tensor", "layer", "node", "local dB", "accumulated dB"]
-        return [head + ["note"] * notes, *(_cells(row) + [row.note] * notes for row in worst)]
+        rows = [head + ["note"] * notes, *(_cells(row) + [row.note] * notes for row in worst)]
+        return Table(rows, TEXT, {(1, 3): "bad"}, below=list(self._summary(len(worst))))
 
     def _summary(self, shown):
         exact = sum(row.local_db == math.inf for row in self.rows)

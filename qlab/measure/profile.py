@@ -8,7 +8,6 @@ import numpy as np
 import onnx
 
 from qlab import graph, palette
-from qlab import text as markup
 from qlab.files import ModelPath, scratch
 from qlab.graph import Model
 from qlab.graph.census import operator_label
@@ -17,7 +16,7 @@ from qlab.measure.compare import one_pass, open_model, repeats_here, rounds_here
 from qlab.measure.outputs import answer
 from qlab.measure.trace import NodeTime, node_times, read_runs
 from qlab.runtime import Feeds, as_feeds, check_feed, interleave, open_session
-from qlab.text import aligned, figures, ms
+from qlab.text import Table, Tabular, figures, ms
 
 SHOWN = 12  # operators in a table or figure
 TEXT = (0, 1)  # columns of the table that hold no numbers
@@ -61,7 +60,7 @@ class ProfileRow:
 
 
 @dataclass(frozen=True, repr=False)
-class Profile:
+class Profile(Tabular):
     """Where one model's time goes. Printing it gives the table, the costliest operator first.
 
     nodes        NodeTimes of the optimized graph, in order of execution
@@ -96,13 +95,10 @@ class Profile:
         """Milliseconds of the nodes whose attributes are as given: `profile.ms_of(kind="boundary")`."""
         return sum(n.ms for n in self.nodes if all(getattr(n, name) == value for name, value in wanted.items()))
 
-    def __repr__(self):
-        return "\n".join([*aligned(self.table(), TEXT), self._method()])
-
-    def _repr_html_(self) -> str:
+    def _table(self):
         tones = {(place, 1): "good" for place, row in enumerate(self.rows[:SHOWN], 1) if row.kind == "integer"}
         costliest = {(1, 0): "watch", (1, 4): "watch"}
-        return markup.table(self.table(), left=TEXT, tones=costliest | tones, below=[self._method()])
+        return Table(self.table(), TEXT, costliest | tones, below=[self._method()])
 
     def table(self, most=SHOWN):
         """The costliest operators as text, below their heads; what is left, in one row."""
@@ -169,7 +165,7 @@ class Line:
 
 
 @dataclass(frozen=True, repr=False)
-class Ledger:
+class Ledger(Tabular):
     """The lines, and their sum: both run times as they are without a profiler. Printing it gives the table."""
 
     lines: tuple[Line, ...]
@@ -179,8 +175,8 @@ class Ledger:
         """The sum of all lines, a Line."""
         return Line("whole", *(sum(getattr(line, n) for line in self.lines) for n in ("fp32_ms", "quantized_ms")))
 
-    def __repr__(self):
-        return "\n".join(aligned(self.table()))
+    def _table(self):
+        return Table(self.table())
 
     def table(self, name="quantized"):
         """The lines as text, below their heads and above their sum; `name` is what the quantized model is called."""

@@ -7,10 +7,9 @@ import numpy as np
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from qlab import palette
-from qlab import text as markup
 from qlab.measure.answers import Answers, Cosine, Kept
 from qlab.measure.outputs import RANDOM_WEIGHTS, Part
-from qlab.text import aligned, decibels, figures, ms, plural, ratio
+from qlab.text import Table, Tabular, decibels, figures, ms, plural, ratio
 
 _COLOURS = {"faster": palette.INTEGER, "slower": palette.ERROR, "cannot tell": palette.FP32}
 _TONES = {"faster": "good", "slower": "bad", "cannot tell": "quiet"}
@@ -62,7 +61,7 @@ class Row:
 
 
 @dataclass(frozen=True, repr=False)
-class Comparison:
+class Comparison(Tabular):
     """What `compare` found. `rows` has one Row a model, the reference first; printing it gives the table.
 
     sqnr_by_output  {model: {float output: dB}}
@@ -77,13 +76,10 @@ class Comparison:
     feeds: int
     worst_part: dict[str, Part | None] = field(default_factory=dict)
 
-    def __repr__(self):
-        return "\n".join([*aligned(self._noted(), self.text_columns), self.method])
-
-    def _repr_html_(self) -> str:
+    def _table(self):
         judged = ((place, row) for place, row in enumerate(self.rows, 1) if not row.is_reference)
         tones = {(place, self.table[0].index("verdict")): _TONES[row.verdict] for place, row in judged}
-        return markup.table(self._noted(), left=self.text_columns, tones=tones, below=[self.method])
+        return Table(self._noted(), self.text_columns, tones, below=[self.method])
 
     def joined(self, other):
         """This Comparison with the rows of another that it does not have, which was made later with the same reference.

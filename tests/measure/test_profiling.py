@@ -10,6 +10,7 @@ import pytest
 
 from qlab import graph, measure, recipes
 from qlab.measure.profile import Ledger, Line, profile_models
+from qlab.measure.trace import read_runs
 from tests.builders import blocks, faults
 
 MODELS = {

@@ -4,12 +4,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from qlab import text as markup
 from qlab.graph.operators import CONVOLUTION, CONVOLUTIONS, MATRIX_PRODUCTS, NO_INTEGER_KERNEL, PRODUCT, factors
 from qlab.measure.trace import inner
 from qlab.recipes import RECIPES, Product
 from qlab.recipes.choice import STATIC, made_by
-from qlab.text import figures, ms
+from qlab.text import Table, figures, ms
 
 TIME, ACCURACY, NEITHER = "time", "accuracy", "neither"  # what mending a fault gives back
 FIRST, LAST = "first", "last"
@@ -142,11 +141,12 @@ class Findings(list):
 
     def _repr_html_(self) -> str:
         if not self:
-            return markup.table([], above=[NOTHING_FOUND])
+            return Table([], above=[NOTHING_FOUND])._repr_html_()
         rows = [["finding", "ms a run", "what was seen, why it costs, what mends it"]]
         rows += [[one.code, figures(one.cost_ms) if one.cost_ms else "", "\n".join(one._lines())] for one in self]
         tones = {(place, 0): "quiet" if one.is_harmless else "watch" for place, one in enumerate(self, 1)}
-        return markup.table(rows, left=(0, 2), tones=tones | ({} if self[0].is_harmless else {(1, 0): "bad"}))
+        worst = {} if self[0].is_harmless else {(1, 0): "bad"}
+        return Table(rows, (0, 2), tones | worst)._repr_html_()
 
 
 def recipe_for(profile):
@@ -160,7 +160,7 @@ def recipe_for(profile):
             work[CONVOLUTION] += node.macs
         elif node.op_type in MATRIX_PRODUCTS - NO_INTEGER_KERNEL and node.weights:
             work[PRODUCT] += node.macs
-    return RECIPES.fitting(what for what, macs in work.items() if macs > SMALL_SHARE * sum(work.values()))
+    return RECIPES.fitting({what for what, macs in work.items() if macs > SMALL_SHARE * sum(work.values())})
 
 
 def recipe_of_its_kind(examination):
