@@ -8,18 +8,7 @@ from onnx import TensorProto
 
 from qlab.graph.operators import CLIPS
 from qlab.measure.cutting import find
-from qlab.measure.diagnosis.examination import to_exclude
-from qlab.measure.diagnosis.finding import (
-    ACCURACY,
-    FIRST,
-    Cause,
-    Finding,
-    Kind,
-    calibrated_kind,
-    call,
-    excluding,
-    is_as_made,
-)
+from qlab.measure.diagnosis.finding import ACCURACY, FIRST, Cause, Finding, Kind
 from qlab.measure.diagnosis.saturation import harms, saturated_layers
 from qlab.measure.outputs import energy, sqnr
 from qlab.measure.trace import side_by_side
@@ -224,8 +213,8 @@ def _clips(examination, clipping, total):
         for name, one in worst[:SHOWN]
     )
     evidence = f"{len(clipping)} of {total} ranges are too narrow for these feeds: {shown}"
-    recipe = calibrated_kind(examination)
-    remedy = f"{call(examination, recipe.name)} with a reader of feeds like these; or a wider method, method='minmax'"
+    recipe = examination.calibrated
+    remedy = f"{examination.call(recipe)} with a reader of feeds like these; or a wider method, method='minmax'"
     nodes = [name for name, _ in worst]
     return Finding.of(CLIPPED, examination, evidence, nodes=nodes, recipe=recipe, remedy=remedy)
 
@@ -236,8 +225,8 @@ def _wastes(examination, wasting, total):
         f"{_against(name, one)}: {max(1, round(256 * one.used))} of 256 codes in use" for name, one in worst[:SHOWN]
     )
     evidence = f"{len(wasting)} of {total} ranges are far wider than what these feeds need: {shown}"
-    recipe = calibrated_kind(examination)
-    remedy = f"{call(examination, recipe.name, **PERCENTILE)} with a reader of feeds like these, or method='mse'"
+    recipe = examination.calibrated
+    remedy = f"{examination.call(recipe, **PERCENTILE)} with a reader of feeds like these, or method='mse'"
     more = {"recipe": recipe, "options": PERCENTILE, "remedy": remedy}
     return Finding.of(WASTEFUL, examination, evidence, nodes=[name for name, _ in worst], **more)
 
@@ -249,7 +238,7 @@ def _against(name, one):
 def _unlike(examination, crowded):
     recipe = next(one for one in RECIPES.values() if one.spares_unlike)
     makers = tuple(node.name for node in examination.original.nodes if set(node.output) & crowded.keys())
-    options = {"exclude": makers} if is_as_made(examination, recipe) else {}
+    options = {"exclude": makers} if examination.is_as_made(recipe) else {}
     shown = "; ".join(f"{name!r}: {who}" for name, who in list(crowded.items())[:SHOWN])
     evidence = f"in {plural(len(crowded), 'tensor')} numbers of very different size share one scale: {shown}"
     return Finding.of(UNLIKE, examination, evidence, nodes=crowded, recipe=recipe, options=options)
@@ -277,7 +266,7 @@ def layer_losses(examination, bill):
         f"{len(poor)} of {len(rows)} layers lose far more than the rest: {shown}; the middle layer keeps "
         f"{middle:.1f} dB. Each was fed with the fp32 model's own values, so this is its own loss"
     )
-    nodes, mend = [row.node for row in poor if row.node], excluding(examination, to_exclude(examination, poor))
+    nodes, mend = [row.node for row in poor if row.node], examination.excluding_layers(poor)
     yield Finding.of(LAYER, examination, evidence, nodes=nodes, **mend)
 
 
@@ -301,7 +290,7 @@ def output_losses(examination, bill):
         f"{USELESS_DB:.0f} dB, with {decibels(first.accumulated_db)}; by themselves the weakest layers keep: {layers}"
     )
     nodes = [first.name, *dict.fromkeys(row.node for row in weakest if row.node)]
-    mend = excluding(examination, to_exclude(examination, weakest))
+    mend = examination.excluding_layers(weakest)
     yield Finding.of(OUTPUT, examination, evidence, nodes=nodes, **mend)
 
 

@@ -4,16 +4,7 @@ import re
 from collections import Counter
 
 from qlab.graph.operators import Q_AND_DQ, QUANTIZERS
-from qlab.measure.diagnosis.examination import neighbours, reads_codes
-from qlab.measure.diagnosis.finding import (
-    Cause,
-    Finding,
-    Kind,
-    excluding,
-    is_as_made,
-    is_out_of_reach,
-    recipe_of_its_kind,
-)
+from qlab.measure.diagnosis.finding import Cause, Finding, Kind
 from qlab.measure.predict import PRODUCT_FAMILIES
 from qlab.recipes import RECIPES
 from qlab.recipes.choice import STATIC
@@ -55,12 +46,12 @@ def boundary_overhead(examination, bill):
         f"{', '.join(f'{count} {name}' for name, count in counts.most_common())} take "
         f"{ms(sum(node.ms for node in nodes))} of {ms(examination.quantized.total_ms)} a run"
     )
-    if not recipe_of_its_kind(examination).needs_reader:
+    if not examination.alike.needs_reader:
         if not examination.matters(bill.left(nodes), DYNAMIC_SHARE):
             return
         cost, static = sum(bill.charge(node) for node in nodes), RECIPES.of_ways(STATIC)
         mend = {"recipe": static, "mend": "with fixed ranges codes stay codes between integer operators"}
-        if is_out_of_reach(examination, nodes, static):
+        if examination.is_out_of_reach(nodes, static):
             mend = {}
         dearest = sorted(nodes, key=lambda node: -node.ms)
         yield Finding.of(OVERHEAD, examination, seen, cost_ms=cost, nodes=dearest, **mend)
@@ -110,13 +101,13 @@ def _of_a_static_model(examination, bill, seen):
 
 def _mend(examination, is_plain, concerned, exclude):
     """What mends it: a plain call, unless that made the model, or one that leaves `exclude` out."""
-    recipe = recipe_of_its_kind(examination)
-    if is_out_of_reach(examination, concerned, recipe):
+    recipe = examination.alike
+    if examination.is_out_of_reach(concerned, recipe):
         return {}
-    if is_plain and not is_as_made(examination, recipe):
+    if is_plain and not examination.is_as_made(recipe):
         return {"recipe": recipe, "mend": "quantizes what onnxruntime fuses, all of it and nothing else"}
     if exclude and any(_is_integer_product(node) and node not in concerned for node in examination.quantized.nodes):
-        return excluding(examination, exclude, "leaves these products in float")
+        return examination.excluding(exclude, "leaves these products in float")
     return {"remedy": "stay with fp32 for speed: not one of its products gains"} if exclude else {}
 
 
@@ -139,10 +130,10 @@ def _needless(examination):
                 found |= {id(one): one for one in (node, *readers)}
         elif _is_unfused(examination, node, readers):
             around.append(node)
-            found |= {id(one): one for one in neighbours(examination, node) if one.op_type in QUANTIZERS}
+            found |= {id(one): one for one in examination.neighbours(node) if one.op_type in QUANTIZERS}
     transposes = [one for one in examination.quantized.nodes if (one.op_type, one.kind) == ("Transpose", "float")]
     for node in transposes:
-        if any(id(one) in found for one in neighbours(examination, node)):
+        if any(id(one) in found for one in examination.neighbours(node)):
             found[id(node)] = node
     return list(found.values()), around
 
@@ -162,7 +153,7 @@ def _is_unfused(examination, node, readers):
     """Whether `node`, no product, has an integer kernel and computes on floats that were codes and will be again."""
     if node.kind != "float" or node.family in PRODUCT_FAMILIES or node.op_type not in CAN_FUSE:
         return False
-    return reads_codes(examination, node) and all(reader.op_type == "QuantizeLinear" for reader in readers)
+    return examination.reads_codes(node) and all(reader.op_type == "QuantizeLinear" for reader in readers)
 
 
 class _Island:
@@ -178,7 +169,7 @@ class _Island:
         self.products = [node for node in nodes if node.family in PRODUCT_FAMILIES]
         self.edges = edges + [node for node in nodes if node.op_type == "Transpose"]
         self.edge_ms = bill.left(self.edges)
-        self.beyond = [one for edge in edges for one in neighbours(examination, edge) if one.kind == "float"]
+        self.beyond = [one for edge in edges for one in examination.neighbours(edge) if one.kind == "float"]
         self.can_grow = any(one.op_type in CAN_FUSE for one in self.beyond)
         yardstick = examination.yardstick
         in_float = ((yardstick.float_ms(node) or node.ms) + yardstick.layout_ms(node) for node in self.products)
@@ -207,7 +198,7 @@ def _islands(examination):
                 continue
             seen.add(id(node))
             nodes.append(node)
-            for one in neighbours(examination, node):
+            for one in examination.neighbours(node):
                 if one.kind == "integer":
                     todo.append(one)
                 elif one.op_type in QUANTIZERS:
@@ -259,9 +250,9 @@ def _groups(examination, bill):
                 continue
             seen.add(id(node))
             group.append(node)
-            todo += neighbours(examination, node)
+            todo += examination.neighbours(node)
         can_fuse = all(node.op_type in CAN_FUSE for node in group)
-        is_between = any(reads_codes(examination, node) for node in group) and any(
+        is_between = any(examination.reads_codes(node) for node in group) and any(
             edge.op_type == "QuantizeLinear" for edge in edges.values()
         )
         if is_between and not can_fuse and not any(map(bill.is_explained, group)):
@@ -273,7 +264,7 @@ def _called(examination, node):
 
     What is left of that name stands in the QuantizeLinear behind it, since onnxruntime names anew what it fuses.
     """
-    near = [node, *(one for one in neighbours(examination, node) if one.op_type == "QuantizeLinear")]
+    near = [node, *(one for one in examination.neighbours(node) if one.op_type == "QuantizeLinear")]
     names = " ".join(name for one in near for name in (one.name, *one.node.input, *one.node.output))
     whole = INLINED.search(names)
     return f"{node.op_type} of {whole[1]}" if whole else node.op_type
