@@ -55,11 +55,16 @@ _FASTEST = f"Of those the fastest, unless one within {100 * (1 - AS_FAST):.0f} %
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The name of the row to use, why, and {name: why not} of the others."""
+    """The name of the row to use, why, and {name: why not} of the others.
+
+    is_reference  whether that is the fp32 model; is_present, whether it is the one that is in use already
+    """
 
     name: str
     why: str
     rejected: dict[str, str]
+    is_reference: bool = False
+    is_present: bool = False
 
 
 def recommend(rows, present=None):
@@ -82,7 +87,7 @@ def recommend(rows, present=None):
     rejected |= {row.name: too_inexact(row, *best) for row in faster if too_inexact(row, *best)}
     kept = [row for row in faster if row.name not in rejected]
     if not kept:
-        return Recommendation(reference.name, _why_none(faster, others), rejected)
+        return Recommendation(reference.name, _why_none(faster, others), rejected, is_reference=True)
     fastest = max(row.speedup for row in kept)
     near = [row for row in kept if row.speedup >= AS_FAST * fastest]
     as_same = [row for row in near if same(row) >= max(map(same, near)) - AS_SAME]
@@ -92,8 +97,9 @@ def recommend(rows, present=None):
     for row in kept:
         if row is not chosen:
             rejected[row.name] = _behind(row, chosen)
-    why = "no other is better by more than luck" if chosen.name == present else _why(chosen, fastest, len(kept))
-    return Recommendation(chosen.name, why, rejected)
+    is_present = chosen.name == present
+    why = "no other is better by more than luck" if is_present else _why(chosen, fastest, len(kept))
+    return Recommendation(chosen.name, why, rejected, is_present=is_present)
 
 
 def rule(rows):

@@ -79,7 +79,7 @@ class Visit:
         """The given model is neither slower nor too inexact, and has no findings; or a recipe's is recommended so."""
         if self.given is not None:
             return not self.given.findings and self.row.verdict != "slower" and not self.is_inexact
-        if self.recommendation is None or self.recommendation.name == FP32:
+        if self.recommendation is None or self.recommendation.is_reference:
             return False
         return self.request.quick or (self.tried is not None and not self.tried.findings)
 
@@ -105,7 +105,7 @@ def visit(request):
             saved = publish(made(attempts)[recommendation.name], request.save)
     is_real = request.feeds.source is not None
     tried = limited(tried, comparison, attempts=attempts, is_real=is_real)
-    recommended = None if tried is None or recommendation.name == FP32 else tried
+    recommended = None if tried is None or recommendation.is_reference else tried
     given = limited(given, comparison, recommended, attempts=attempts, is_real=is_real)
     return Visit(request, given, attempts, comparison, recommendation, tried, problem, saved)
 
@@ -153,7 +153,7 @@ def _with(more, comparison, tried, request):
 
 def _again(recommendation, comparison, more):
     """The Recommendation, now that its own mends were tried: one of them, if it is better by more than luck."""
-    kept = None if recommendation.name == FP32 else recommendation.name
+    kept = None if recommendation.is_reference else recommendation.name
     better = recommend(comparison.rows, kept)
     if better.name in made(more):
         return better
@@ -162,10 +162,10 @@ def _again(recommendation, comparison, more):
 
 def _best_diagnosed(recommendation, comparison, attempts, request):
     """(Diagnosis, problem) of the recommended recipe's model; of the fastest one where fp32 is recommended."""
-    if recommendation is None or recommendation.name == INT8 or request.quick:
+    if recommendation is None or recommendation.is_present or request.quick:
         return None, ""
     name, paths = recommendation.name, made(attempts)
-    if name == FP32:
+    if recommendation.is_reference:
         name = max((row for row in comparison.rows if row.name in paths), key=lambda row: row.speedup).name
     try:
         return _settled(_diagnosed(name, paths[name], request), comparison, request), ""

@@ -9,7 +9,7 @@ from qlab.doctor import advice as limiting
 from qlab.doctor.visit import Diagnosis
 from qlab.measure import Finding, Findings
 from qlab.measure.answers import Answers, Kept
-from tests.doctor.conftest import REFERENCE, row
+from tests.doctor.conftest import REFERENCE, row, words
 
 
 def finding(code="float-both-move", recipe="static", cost_ms=1.0):
@@ -67,7 +67,7 @@ def test_an_operator_without_an_integer_kernel_is_a_limit_whatever_was_tried():
 def test_a_model_with_limits_only_is_healthy_and_the_report_shows_them(doctor, fp32, int8, measured):
     measured({"int8": [finding()]}, static=(1.0, 40, "cannot tell"))
     code, out, _ = doctor(fp32, int8)
-    text = " ".join(out.split())
+    text = words(out)
     assert code == 0
     assert "None of the recipes does better on these feeds: keep it." in text
     assert "Nothing to mend. True as well, but not worth mending here:" in text

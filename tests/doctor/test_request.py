@@ -139,7 +139,7 @@ def test_the_last_resort_is_one_line_and_2(error, doctor, fp32, monkeypatch):
     def trip(_):
         raise error
 
-    monkeypatch.setattr("qlab.doctor.command.checked", trip)
+    monkeypatch.setattr("qlab.doctor.request.checked", trip)
     code, out, err = doctor(fp32)
     assert (code, out) == (2, "")
     assert err.startswith(f"qlab: not foreseen, so a fault of qlab's too: {type(error).__name__}: ")
@@ -180,7 +180,7 @@ def test_a_hostile_model_is_harmless(doctor, tmp_path):
     shown = Page(text)
     assert {"script", "i", "u", "b"} & set(shown.tags) == set()
     assert set(shown.attributes) <= {
-        "charset", "class", "http-equiv", "content", "name", "lang", "src", "alt",
+        "charset", "class", "http-equiv", "content", "name", "lang", "src", "alt", "style",
     }  # fmt: skip
     assert all(link.startswith("data:image/png;base64,") for link in shown.links)
     assert "could not be drawn" not in shown.text

@@ -5,6 +5,7 @@ import pytest
 from qlab import recipes
 from qlab.measure import Finding
 from tests.builders import blocks
+from tests.doctor.conftest import words
 
 NODES = ("q", "out")
 
@@ -17,10 +18,6 @@ def loss(recipe="dynamic", exclude=NODES, code="output-loss", cost_ms=None):
 @pytest.fixture
 def feeds(feeds_file):
     return feeds_file([blocks.conformer_feed(seed=seed) for seed in range(5)])
-
-
-def words(out):
-    return " ".join(out.split())
 
 
 def test_a_mend_that_takes_more_than_a_recipe_is_tried_and_has_its_row(doctor, fp32, int8, feeds, measured):
