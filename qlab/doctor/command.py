@@ -13,7 +13,7 @@ DESCRIPTION = """\
 Find out why a quantized ONNX model is slow or inexact, on this machine, and what mends it.
 With a quantized model: compares it to the fp32 model that it was made from, and names each fault
 with its evidence and its cost; if it finds any, it tries the recipes too.
-Without one: tries the recipes dynamic, static and hybrid, and recommends one."""
+Without one: tries the recipes, dynamic, static and hybrid quantization, and recommends one."""
 
 EPILOG = """\
 feeds

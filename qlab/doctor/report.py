@@ -17,12 +17,15 @@ from qlab.doctor.advice import (
     rule,
 )
 from qlab.doctor.markdown import code, facts, heading, items, paragraph, table
+from qlab.doctor.trying import in_order_of_promise
 from qlab.doctor.verdict import advice, disagreements, together, verdict
 from qlab.doctor.visit import FP32, INT8
 from qlab.graph.model import size_mb
 from qlab.measure.answers import DIVERSE, ENOUGH
 from qlab.measure.diagnosis.diagnose import CODES
 from qlab.measure.streaming import stream_of
+from qlab.recipes import RECIPES
+from qlab.recipes.choice import WAYS
 from qlab.recipes.quantized import summary
 from qlab.runtime import usable_cores
 from qlab.text import decibels, figures, listed, plural
@@ -44,11 +47,12 @@ INVENTED = (
     "rests on them are those of noise: give real inputs with --calibration."
 )
 
-LEFT_OUT = {
-    "int8": "--quick: one feed measures, the layers' errors were not looked for, and no recipe was tried",
-    "fp32": "--quick: one feed measures, of the recipes the first that gives a model of hybrid, dynamic and static was "
-    "tried, and that model was not diagnosed",
-}
+NO_LAYERS = "--quick: one feed measures, the layers' errors were not looked for, and no recipe was tried"
+
+ONE_RECIPE = (
+    "--quick: one feed measures, of the recipes the first that gives a model of {} was tried, and that model was not "
+    "diagnosed"
+)
 
 NOTHING_ELSE = "no recipe made anything else of it"
 
@@ -127,9 +131,16 @@ def _examined(visit):
         ("timing", [_timing(request)]),
     ]
     if request.quick:
-        entries.append(("left out", [LEFT_OUT["fp32" if visit.given is None else "int8"]]))
+        order = _and(recipe.name for recipe in in_order_of_promise())
+        entries.append(("left out", [NO_LAYERS if visit.given is not None else ONE_RECIPE.format(order)]))
     notes = [ALONE] * request.is_alone + [INVENTED] * (request.feeds.source is None)
     return [heading(2, "What was examined"), facts(entries), *map(paragraph, notes)]
+
+
+def _and(names):
+    """ "hybrid, dynamic and static"."""
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _operators(nodes):
@@ -171,16 +182,15 @@ def _machine(request):
 
 def _feeds(feeds, fp32):
     state = stream_of(graph.load(fp32), feeds.feeds).state
+    flatters = f"the SQNR of {_and(name for name, recipe in RECIPES.items() if recipe.needs_reader)} flatters"
     source = "invented" if feeds.source is None else str(feeds.source)
     measured, calibration = len(feeds.measured), len(feeds.calibration)
     if feeds.held_out:
         use = f"{plural(measured, 'feed')} to measure on, {calibration} others to calibrate"
     elif calibration == 1:
-        use = "one feed, to calibrate and to measure on: the SQNR of static and hybrid flatters"
+        use = f"one feed, to calibrate and to measure on: {flatters}"
     else:
-        use = (
-            f"{calibration} feeds to calibrate, the first to measure on as well: the SQNR of static and hybrid flatters"
-        )
+        use = f"{calibration} feeds to calibrate, the first to measure on as well: {flatters}"
     return [
         f"{source}: {use}",
         *(_input(name, feeds, name in state) for name in feeds.declared if name in feeds.feeds[0]),
@@ -336,7 +346,7 @@ def _recommendation(visit):
 def _of_the_made(visit):
     """What is to be said of the recommended recipe's model."""
     said = []
-    if visit.request.feeds.source is None and _attempt_of(visit).recipe != "dynamic":
+    if visit.request.feeds.source is None and RECIPES[_attempt_of(visit).recipe].needs_reader:
         said.append("It was calibrated on noise: make it again from real feeds before you use it.")
     if visit.saved is not None:
         said.append(f"Kept as {visit.saved}.")
@@ -349,7 +359,7 @@ def _attempt(visit, attempt):
     if attempt.quantized is None:
         return f"{attempt.name}: {'failed: ' * attempt.failed}{attempt.why_not}."
     products, choice = attempt.quantized.products, attempt.quantized.choice
-    done = [f"{text} ({how})" for how in ("static", "dynamic") for text in summary(products, how)]
+    done = [f"{text} ({how})" for how in WAYS for text in summary(products, how)]
     rejected = visit.recommendation.rejected.get(attempt.name)
     notes = "".join(f" Note: {note}." for note in attempt.quantized.notes)
     return f"{attempt.name}: {', '.join(done) or 'no products'}, {choice}; {rejected or 'recommended'}.{notes}"
@@ -363,17 +373,12 @@ def _attempt_of(visit):
 def _call(visit):
     """The Python that makes the recommended model."""
     request, attempt = visit.request, _attempt_of(visit)
-    source, card = str(request.fp32), request.card_name
-    output = str(request.save or request.fp32.with_name(f"{request.fp32.stem}.int8.onnx"))
-    arguments = [repr(source), repr(output)] + ["feeds"] * (attempt.recipe != "dynamic")
-    options = {key: repr(value) for key, value in attempt.options.items()}
-    options |= {} if card is None else {"card": f"machine.card({card!r})"}
-    arguments += [f"{key}={value}" for key, value in options.items()]
+    recipe, card = RECIPES[attempt.recipe], request.card_name or ""
+    output = request.save or request.fp32.with_name(f"{request.fp32.stem}.int8.onnx")
     lines = [f"from qlab import {'machine, ' if card else ''}recipes"]
-    if attempt.recipe != "dynamic":
-        lines += ["from qlab.doctor import read_feeds", ""]
-        lines += _feeds_of_the_call(request.feeds, source)
-    return "\n".join([*lines, f"recipes.{attempt.recipe}({', '.join(arguments)})"])
+    if recipe.needs_reader:
+        lines += ["from qlab.doctor import read_feeds", "", *_feeds_of_the_call(request.feeds, str(request.fp32))]
+    return "\n".join([*lines, recipe.call(request.fp32, output, reader="feeds", card=card, **attempt.options)])
 
 
 def _feeds_of_the_call(feeds, source):

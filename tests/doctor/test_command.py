@@ -3,17 +3,19 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 
-from qlab import models, recipes
+from qlab import models
 from qlab import runtime as identity
 from qlab.__main__ import main
 from qlab.doctor import command
 from qlab.measure import Finding
+from qlab.recipes import RECIPES
 from tests.builders import blocks
 from tests.builders.blocks import FLOAT, node, save, value
 from tests.doctor.conftest import words
@@ -148,7 +150,7 @@ def test_a_recipe_that_fails_is_listed_with_its_reason(doctor, fp32, measured, m
         raise RuntimeError("onnx\nsays no")
 
     measured()
-    monkeypatch.setattr(recipes, "static", fail)
+    monkeypatch.setitem(RECIPES, "static", replace(RECIPES["static"], make=fail))
     _, out, _ = doctor(fp32)
     assert "- static: failed: onnx says no." in out
 

@@ -1,9 +1,11 @@
 """What the doctor tells to mend a model with, it has tried."""
 
+from dataclasses import replace
+
 import pytest
 
-from qlab import recipes
 from qlab.measure import Finding
+from qlab.recipes import RECIPES
 from tests.builders import blocks
 from tests.doctor.conftest import words
 
@@ -115,8 +117,8 @@ def test_recipes_that_failed_are_told_from_those_that_find_nothing(doctor, tmp_p
         raise ValueError("no kernel")
 
     model = blocks.linear(tmp_path)
-    monkeypatch.setattr(recipes, "static", fail)
-    monkeypatch.setattr(recipes, "dynamic", fail)
+    monkeypatch.setitem(RECIPES, "static", replace(RECIPES["static"], make=fail))
+    monkeypatch.setitem(RECIPES, "dynamic", replace(RECIPES["dynamic"], make=fail))
     code, out, _ = doctor(model)
     assert code == 1
     expected = "No recipe makes a model of linear.onnx: recipes.dynamic and recipes.static failed, and the others find"
