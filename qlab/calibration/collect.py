@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from itertools import islice
 from operator import length_hint
+from typing import Any, Literal
 
 import numpy as np
 
@@ -19,10 +20,15 @@ from qlab.calibration.observers import (
     MseObserver,
     PercentileObserver,
 )
-from qlab.files import DType, Method, ModelPath, Reader, as_path, check_target, scratch
+from qlab.files import ModelPath, as_path, check_target, scratch
 from qlab.graph.editing import show
-from qlab.graph.model import graphs, load
-from qlab.runtime import bar, check_feed, iterate_feeds, open_unoptimized, run
+from qlab.graph.model import load
+from qlab.graph.network import graphs
+from qlab.numerics.dtypes import DType
+from qlab.runtime import Reader, bar, check_feed, iterate_feeds, open_unoptimized, run
+
+Method = Literal["minmax", "moving_average", "percentile", "mse", "entropy"]
+RangesOf = Mapping[str, tuple[Any, Any]]  # {tensor: (min, max)}
 
 WATCHED = {"tensor(float)": np.float32, "tensor(float16)": np.float16}  # what onnxruntime's quantizer takes
 

@@ -20,7 +20,7 @@ from qlab.doctor.markdown import code, facts, heading, items, paragraph, table
 from qlab.doctor.trying import in_order_of_promise
 from qlab.doctor.verdict import advice, disagreements, together, verdict
 from qlab.doctor.visit import FP32, INT8
-from qlab.graph.model import size_mb
+from qlab.graph.model import opened
 from qlab.measure.answers import DIVERSE, ENOUGH
 from qlab.measure.diagnosis.diagnose import CODES
 from qlab.measure.streaming import stream_of
@@ -148,15 +148,16 @@ def _operators(nodes):
 
 
 def _fp32(path):
-    nodes = list(graph.nodes(graph.load(path)))
-    return f"{figures(size_mb(path))} MB, {plural(len(nodes), 'node')}: {_operators(nodes)}"
+    model = opened(path)
+    return f"{figures(model.size_mb)} MB, {plural(len(model.nodes), 'node')}: {listed(model.operators)}"
 
 
 def _int8(path, profile):
     counts = {kind: [node for node in profile.nodes if node.kind == kind] for kind in ("integer", "float", "boundary")}
     integer = f" ({_operators(counts['integer'])})" if counts["integer"] else ""
+    size = figures(opened(path).size_mb)
     return (
-        f"{figures(size_mb(path))} MB; as onnxruntime runs it, {plural(len(counts['integer']), 'node')} on integers"
+        f"{size} MB; as onnxruntime runs it, {plural(len(counts['integer']), 'node')} on integers"
         f"{integer}, {len(counts['float'])} on floats, {len(counts['boundary'])} between"
     )
 

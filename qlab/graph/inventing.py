@@ -10,9 +10,10 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from qlab.files import Array, ModelPath
+from qlab.files import ModelPath
 from qlab.graph.model import load
 from qlab.graph.operators import REARRANGING
+from qlab.numerics.dtypes import Array
 from qlab.runtime import NeverEnds, open_session, run
 
 # What a symbolic size is for, by the words in its name. Nothing is in a cache before the first step.

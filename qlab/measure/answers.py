@@ -27,7 +27,7 @@ from typing import NamedTuple
 import numpy as np
 
 from qlab import graph
-from qlab.graph.model import bodies, graphs
+from qlab.graph.network import bodies, graphs
 from qlab.graph.operators import DRAWS, MATRIX_PRODUCTS, Q_AND_DQ, REARRANGING
 from qlab.measure.outputs import PooledError, is_float
 from qlab.runtime import open_session, repeats

@@ -18,8 +18,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from qlab import palette
 from qlab import text as markup
-from qlab.files import Feeds, ModelPath
-from qlab.graph.model import load, size_mb
+from qlab.files import ModelPath
+from qlab.graph.model import load, opened
 from qlab.measure.answers import Answers, Cosine, Kept, agreement, check_agree, heads_of, kept, random_draws
 from qlab.measure.opening import open_model
 from qlab.measure.outputs import (
@@ -34,7 +34,7 @@ from qlab.measure.outputs import (
     output_quality,
 )
 from qlab.measure.streaming import stream_of
-from qlab.runtime import MINIMUM_ROUNDS, as_feeds, check_feed, interleave, repeats_of, run
+from qlab.runtime import MINIMUM_ROUNDS, Feeds, as_feeds, check_feed, interleave, repeats_of, run
 from qlab.text import aligned, decibels, figures, ms, plural, ratio
 
 MARGIN = 1.02
@@ -329,9 +329,10 @@ def compare(
     SQNR is not the task: 48 dB can change a class, 10 dB can leave all as they were. Where an output is a Softmax, a
     LogSoftmax, a Sigmoid, logits or a label, its answers are counted as well (the largest number; above 0.5; the label
     itself), and of embeddings the cosine is taken: `Row.answers`, `Row.cosine`, `Row.kept`. What counts as what is in
-    qlab.measure.heads. What all classes share changes no answer, but flatters the SQNR of logits and log-probabilities:
-    `sqnr_db` is of the numbers as they are, `Kept.judged_db` of those without the mean of each vector, and of
-    embeddings at length 1. Positions that the feed marks as padding (attention_mask, lengths) count for nothing.
+    qlab.measure.answers. What all classes share changes no answer, but flatters the SQNR of logits and of
+    log-probabilities: `sqnr_db` is of the numbers as they are, `Kept.judged_db` of those without the mean of each
+    vector, and of embeddings at length 1. Positions that the feed marks as padding (attention_mask, lengths) count for
+    nothing.
     Raises ValueError where models, feed or `agree` do not fit together, FileNotFoundError for a path that is not there.
     """
     _check_models(models)
@@ -431,7 +432,7 @@ def _row(name, path, seconds, quality, notes, told):
     speedup, low, high = speedup_interval(seconds[reference], seconds[name])
     return Row(
         name=name,
-        size_mb=size_mb(path),
+        size_mb=opened(path).size_mb,
         median_ms=1e3 * float(np.median(seconds[name])),
         speedup=speedup,
         speedup_low=low,

@@ -10,8 +10,8 @@ from onnx import NodeProto, TensorProto, helper
 
 from qlab.files import as_path
 from qlab.graph.editing import show
-from qlab.graph.model import bodies, load
-from qlab.graph.network import Network
+from qlab.graph.model import load
+from qlab.graph.network import Network, bodies
 from qlab.graph.operators import CLIPS, MOVERS, attribute, moves, scale_places
 from qlab.runtime import check_feed, open_unoptimized, run
 

@@ -14,13 +14,13 @@ from matplotlib.ticker import MaxNLocator
 from qlab import graph, palette
 from qlab import text as markup
 from qlab.calibration.collect import WatchedModel
-from qlab.files import Feeds, ModelPath
+from qlab.files import ModelPath
 from qlab.graph.network import Network
 from qlab.graph.operators import FLOAT_PRODUCTS
 from qlab.measure.answers import random_draws
 from qlab.measure.cutting import CutModel, moved
 from qlab.measure.outputs import RANDOM_WEIGHTS, PooledError, has_random_weights
-from qlab.runtime import as_feeds, bar
+from qlab.runtime import Feeds, as_feeds, bar
 from qlab.text import aligned, decibels, plural
 
 COLUMNS = 160  # of the heat map at most: a narrower one would not be seen
@@ -284,7 +284,7 @@ def _opened(fp32, quantized):
             "quantized model that was made from it"
         )
     network, reference = Network(model), WatchedModel(fp32)
-    moving = network.moving()
+    moving = network.moving(network.inputs)
     other = CutModel(quantized, [name for name in reference.tensors if name in moving], network)
     for what in ("inputs", "outputs"):
         first, second = (sorted(getattr(one, what)) for one in (network, other.network))
@@ -317,7 +317,10 @@ def _add(errors, key, expected, array):
 
 def _rows(errors, reference, other, network):
     """A LayerError for each tensor in which numbers were compared."""
-    exact, fused = moved(other.kept, other.network), set(reference.tensors) & network.moving() - set(other.kept)
+    exact, fused = (
+        moved(other.kept, other.network),
+        set(reference.tensors) & network.moving(network.inputs) - set(other.kept),
+    )
     rows = []
     for name, one in list(other.kept.items()):
         local = _worst([errors[name, place, LOCAL] for place in one.seen])

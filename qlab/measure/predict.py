@@ -7,12 +7,13 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 
 from qlab import graph, machine
-from qlab.files import Feeds, ModelPath
+from qlab.files import ModelPath
 from qlab.graph.operators import CLIPS, LAYOUT, NO_INTEGER_KERNEL
 from qlab.machine.card import Card
 from qlab.measure.profile import ROUNDS, Ledger, by_family, ledger_of, profile
 from qlab.recipes.choice import choose
 from qlab.recipes.static import DEFAULT_OP_TYPES
+from qlab.runtime import Feeds
 
 PRODUCT_FAMILIES = ("convolution", "matrix product", "other product")
 

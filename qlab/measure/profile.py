@@ -13,13 +13,13 @@ import onnx
 
 from qlab import graph, palette
 from qlab import text as markup
-from qlab.files import Feeds, ModelPath, as_path, scratch
+from qlab.files import ModelPath, as_path, scratch
 from qlab.graph.census import operator_label
 from qlab.graph.model import keep_optimized, kept
 from qlab.measure.compare import one_pass, repeats_here, rounds_here
 from qlab.measure.opening import open_model
 from qlab.measure.trace import NodeTime, node_times, read_runs
-from qlab.runtime import as_feeds, check_feed, interleave, open_session, run
+from qlab.runtime import Feeds, as_feeds, check_feed, interleave, open_session, run
 from qlab.text import aligned, figures, ms
 
 SHOWN = 12  # operators in a table or figure

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from qlab.files import Array, scratch_prefix, write_whole
+from qlab.files import scratch_prefix, write_whole
 from qlab.machine import cache_folder, cached
+from qlab.numerics.dtypes import Array
 
 
 def lent(path):

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from qlab.files import Array, checked
+from qlab.files import checked
 from qlab.models import heads
 from qlab.models.catalog import kept
 from qlab.models.speech import Utterance, feed, utterances
+from qlab.numerics.dtypes import Array
 from qlab.runtime import bar, open_session
 
 SPLITS = ("calibration", "test")

@@ -14,9 +14,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from qlab.files import Array, checked
+from qlab.files import checked
 from qlab.graph.operators import REARRANGING
 from qlab.models.catalog import kept
+from qlab.numerics.dtypes import Array
 from qlab.runtime import bar
 
 NOTE = "random weights: latency only"

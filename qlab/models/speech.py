@@ -20,8 +20,9 @@ from numbers import Real
 import numpy as np
 import numpy.typing as npt
 
-from qlab.files import Array, Floats, ModelPath, Session, checked
-from qlab.runtime import bar, open_session
+from qlab.files import ModelPath, checked
+from qlab.numerics.dtypes import Array, Floats
+from qlab.runtime import Session, bar, open_session
 
 SECOND = 16_000
 

@@ -3,10 +3,13 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from qlab import machine
 from qlab.graph import operators
 from qlab.graph.operators import FLOAT_PRODUCTS, PRODUCT
+
+CodeType = Literal["uint8", "int8"]
 
 DTYPES = ("uint8", "int8")
 SHORT = {"uint8": "u8", "int8": "s8"}

@@ -6,13 +6,14 @@ from onnx import TensorProto
 from onnxruntime.quantization.registry import IntegerOpsRegistry
 
 from qlab import machine
-from qlab.files import CodeType, ModelPath, Names
+from qlab.files import ModelPath
 from qlab.graph.operators import NO_INTEGER_KERNEL, PRODUCT
 from qlab.machine.card import Card
-from qlab.recipes.choice import DYNAMIC, Recipe, check_names, choose
+from qlab.recipes.choice import DYNAMIC, CodeType, Recipe, check_names, choose
 from qlab.recipes.job import excluded, job
 from qlab.recipes.quantized import Quantized
 from qlab.recipes.quantizers import quantized_dynamically
+from qlab.runtime import Names
 from qlab.text import figures
 
 LARGE_SHARE = 0.2  # of the file

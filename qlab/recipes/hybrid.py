@@ -8,7 +8,8 @@ import onnx
 from onnx import helper, numpy_helper
 
 from qlab import graph, machine
-from qlab.files import Method, ModelPath, Names, RangesOf, Reader, writing
+from qlab.calibration.collect import Method, RangesOf
+from qlab.files import ModelPath, writing
 from qlab.graph.model import write
 from qlab.graph.operators import CLIPS, CONVOLUTION, CONVOLUTIONS, NO_INTEGER_KERNEL, PRODUCT
 from qlab.machine.card import Card
@@ -16,6 +17,7 @@ from qlab.recipes.choice import DYNAMIC, STATIC, Recipe, choose
 from qlab.recipes.job import NEEDED, check_request, excluded, in_float, job, of_small_numbers, ranges_for, without_range
 from qlab.recipes.quantized import Quantized
 from qlab.recipes.quantizers import quantized_dynamically, quantized_statically
+from qlab.runtime import Names, Reader
 
 
 def as_products(model, exclude=()):

@@ -25,7 +25,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from qlab import calibration, graph
 from qlab.files import ModelPath, as_path, check_target, scratch, writing
 from qlab.graph.editing import delist_weights, listed_weights, narrow_types, part_names, show, widen
-from qlab.graph.model import LARGE, OLDEST_OPSET, data_file, external_files, opset_of, stored_bytes, write
+from qlab.graph.model import LARGE, OLDEST_OPSET, Model, data_file, external_files, opset_of, write
 from qlab.graph.operators import CLIPS, FLOAT_PRODUCTS, PASSED_AT_LOAD
 from qlab.numerics.metrics import sqnr_db
 from qlab.recipes.choice import MADE_BY, check_names
@@ -113,7 +113,7 @@ def prepared_in(folder, model, source):
     """
     model, notes = _plain(folder, model, source)
     open_session(model)  # a model that does not run at all fails here, with a better message
-    target, large = folder / "prepared.onnx", stored_bytes(model, onnx.load(model, load_external_data=False)) > LARGE
+    target, large = folder / "prepared.onnx", Model(model, onnx.load(model, load_external_data=False)).bytes > LARGE
     why = _pre_process(model, target, large)
     if why is not None and not target.exists():
         write(_as_it_is(model), folder, target.name)
@@ -381,8 +381,8 @@ class Job:
         with writing(self.output):
             path = self._written(result)
             size, original = (
-                stored_bytes(path, onnx.load(path, load_external_data=False)),
-                stored_bytes(self.model, self.source),
+                Model(path, onnx.load(path, load_external_data=False)).bytes,
+                Model(self.model, self.source).bytes,
             )
         self.notes += grown(self.model, self.prepared, path)
         optimized = graph.optimized(path)  # also the proof that onnxruntime accepts it

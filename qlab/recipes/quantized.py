@@ -15,7 +15,7 @@ from onnx import numpy_helper
 
 from qlab import graph
 from qlab.graph.editing import narrow_types
-from qlab.graph.model import stored_bytes
+from qlab.graph.model import Model
 from qlab.graph.operators import FLOAT_PRODUCTS, MATRIX_PRODUCTS, NO_INTEGER_KERNEL
 from qlab.recipes.choice import DYNAMIC, STATIC, WAYS, Choice
 from qlab.text import figures
@@ -101,7 +101,7 @@ def grown(model, prepared, quantized):
     2. A weight that somebody reads as floats as well stays beside its codes.
     3. Otherwise the model is so small, or so little of it was quantized, that scales and nodes take more than it saves.
     """
-    before, between, after = (stored_bytes(path, _read(path)) for path in (model, prepared, quantized))
+    before, between, after = (Model(path, _read(path)).bytes for path in (model, prepared, quantized))
     if after < before + FEW:
         return []
     text = f"the file grew from {_mb(before)} to {_mb(after)} MB"

@@ -22,7 +22,7 @@ from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, 
 from qlab import graph
 from qlab.files import writing
 from qlab.graph.editing import Weights, unshare
-from qlab.graph.model import LARGE, OLDEST_OPSET, opset_of, stored_bytes, write
+from qlab.graph.model import LARGE, OLDEST_OPSET, Model, opset_of, write
 from qlab.graph.operators import CLIPS, FOLDED_AT_LOAD, PASSED_AT_LOAD, ROUNDED_AT_LOAD
 
 SILENT, USUAL = 4, 2  # onnxruntime's levels: fatal errors only, and warnings, its default (which it does not tell)
@@ -255,7 +255,7 @@ def quantized_dynamically(work, path, choice, *, op_types, per_channel, exclude=
             per_channel=per_channel,
             reduce_range=choice.reduce_range,
             weight_type=TYPES[choice.weight_dtype],
-            use_external_data_format=stored_bytes(path, model) > LARGE,
+            use_external_data_format=Model(path, model).bytes > LARGE,
             extra_options=options,
         )
         return onnx.load(target)
@@ -288,7 +288,7 @@ def quantized_statically(work, path, choice, ranges, *, op_types, per_channel, e
             reduce_range=choice.reduce_range,
             activation_type=TYPES[choice.activation_dtype],
             weight_type=TYPES[choice.weight_dtype],
-            use_external_data_format=stored_bytes(path, model) > LARGE,
+            use_external_data_format=Model(path, model).bytes > LARGE,
             # Unsigned weights too: per channel, onnxruntime's convolution wants the same zero point in every channel.
             extra_options={"ActivationSymmetric": choice.symmetric, "WeightSymmetric": True},
         )

@@ -3,13 +3,15 @@
 import onnx
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
-from qlab.files import CodeType, Method, ModelPath, Names, RangesOf, Reader
+from qlab.calibration.collect import Method, RangesOf
+from qlab.files import ModelPath
 from qlab.graph.operators import CONVOLUTION, FLOAT_PRODUCTS, LAYERS, NO_INTEGER_KERNEL
 from qlab.machine.card import Card
-from qlab.recipes.choice import STATIC, Recipe, check_names, choose
+from qlab.recipes.choice import STATIC, CodeType, Recipe, check_names, choose
 from qlab.recipes.job import NEEDED, check_request, excluded, in_float, job, of_small_numbers, ranges_for, without_range
 from qlab.recipes.quantized import Quantized
 from qlab.recipes.quantizers import quantized_statically
+from qlab.runtime import Names, Reader
 
 OP_TYPES = {*QDQRegistry, *QLinearOpsRegistry}
 

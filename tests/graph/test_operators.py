@@ -354,14 +354,14 @@ def test_a_name_goes_back_to_the_one_in_the_file(name, expected):
 
 ALLOWED = {
     # names for the eye, no property
-    ("graph/labelling.py", "SHORT"): "what long operators are called among many in a box",
+    ("graph/labels.py", "SHORT"): "what long operators are called among many in a box",
     # another question than any row answers
-    ("models/skeletons.py", ""): "those whose fan-in it can tell from the shape of the weights",
+    ("models/full_size.py", ""): "those whose fan-in it can tell from the shape of the weights",
     ("graph/floating.py", "FOLDED"): "what quantizers put between stored codes and floats",
     ("graph/floating.py", "NEVER_NEGATIVE"): "what needs no Clip behind it",
-    ("measure/causes/norms.py", "TAKES"): "what onnxruntime folds a BatchNormalization into",
-    ("measure/heads.py", "_HEADS"): "what an output is that such a node gives",
-    ("measure/heads.py", "_POOLED"): "what an embedding is the result of",
+    ("measure/diagnosis/slow_products.py", "TAKES"): "what onnxruntime folds a BatchNormalization into",
+    ("measure/answers.py", "_HEADS"): "what an output is that such a node gives",
+    ("measure/answers.py", "_POOLED"): "what an embedding is the result of",
 }
 LEAST = 3  # operators in a set that make it a table
 

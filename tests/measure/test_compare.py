@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 from onnxruntime.quantization import CalibrationDataReader
 
 from qlab import measure
-from qlab.graph.model import size_mb
+from qlab.graph.model import opened
 from qlab.measure import compare as latency
 from tests.builders.linear import WIDTH, feed, linear, save, weights
 
@@ -45,7 +45,7 @@ def test_the_table_has_one_row_a_model_with_every_figure(models):
     result = measure.compare(models, feed())
     assert [row.name for row in result.rows] == ["light", "rounded", "heavy"]
     for row in result.rows:
-        assert row.size_mb == size_mb(models[row.name])
+        assert row.size_mb == opened(models[row.name]).size_mb
         assert row.median_ms > 0
         assert row.speedup_low <= row.speedup_high
         assert row.verdict in {"faster", "slower", "cannot tell"}

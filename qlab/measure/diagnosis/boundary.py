@@ -209,9 +209,6 @@ def _islands(examination):
         yield nodes, list(edges.values())
 
 
-LEAST_SHARE = 0.05
-
-
 EDGES = ("QuantizeLinear", "DequantizeLinear")
 
 
@@ -231,8 +228,8 @@ def float_between(examination, bill):
     own_ms, edge_ms = sum(node.ms for node in nodes.values()), bill.left(edges.values())
     if not examination.matters(own_ms + edge_ms, LEAST_SHARE):
         return
-    lacking = _listed(examination, (node for node in nodes.values() if node.op_type not in CAN_FUSE))
-    beside = _listed(examination, (node for node in nodes.values() if node.op_type in CAN_FUSE))
+    lacking = _named(examination, (node for node in nodes.values() if node.op_type not in CAN_FUSE))
+    beside = _named(examination, (node for node in nodes.values() if node.op_type in CAN_FUSE))
     yield Finding(
         code="float-between",
         evidence=f"between integer operators {lacking} compute on floats{f', and {beside} with them' * bool(beside)}, "
@@ -246,7 +243,7 @@ def float_between(examination, bill):
     )
 
 
-def _listed(examination, nodes):
+def _named(examination, nodes):
     return listed(Counter(_called(examination, node) for node in nodes))
 
 

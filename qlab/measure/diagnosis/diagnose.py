@@ -4,7 +4,7 @@ Why is this int8 model slow, or wrong? Every cause is looked for, and each findi
 
 from dataclasses import replace
 
-from qlab.files import Feeds, ModelPath
+from qlab.files import ModelPath
 from qlab.machine.card import Card
 from qlab.measure.diagnosis.accuracy import calibration_ranges, layer_losses, output_losses
 from qlab.measure.diagnosis.boundary import boundary_overhead, float_between
@@ -13,6 +13,7 @@ from qlab.measure.diagnosis.finding import STILL_SLOWER, Finding, Findings
 from qlab.measure.diagnosis.float_products import float_products
 from qlab.measure.diagnosis.saturation import quantized_at_load, ranges_that_move, saturated_layers, saturation
 from qlab.measure.diagnosis.slow_products import conv_integer, slow_sign_pairs, too_small, unfolded_norms, weight_only
+from qlab.runtime import Feeds
 from qlab.text import ms
 
 

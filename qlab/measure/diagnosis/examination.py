@@ -16,7 +16,7 @@ import onnx
 from onnx import TensorProto
 
 from qlab import graph, machine
-from qlab.files import Feeds, ModelPath
+from qlab.files import ModelPath
 from qlab.graph.operators import Q_AND_DQ, QUANTIZERS, factors, is_product, originals
 from qlab.machine.card import Card
 from qlab.measure.answers import random_draws
@@ -27,7 +27,7 @@ from qlab.measure.outputs import output_quality
 from qlab.measure.predict import Yardstick
 from qlab.measure.profile import ROUNDS, Profile, profile_models
 from qlab.recipes.choice import Choice, choose
-from qlab.runtime import as_feeds, open_session, open_unoptimized, run
+from qlab.runtime import Feeds, as_feeds, open_session, open_unoptimized, run
 
 STEPS = 4  # from a fused node's last operator back to its product
 

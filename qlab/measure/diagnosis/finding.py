@@ -17,7 +17,7 @@ from qlab.graph.operators import (
 )
 from qlab.text import figures, ms
 
-NOTHING = "nothing found: none of the causes in measure.CODES"
+NOTHING_FOUND = "nothing found: none of the causes in measure.CODES"
 
 
 @dataclass(frozen=True)
@@ -77,11 +77,11 @@ class Findings(list):
         return sum(finding.cost_ms or 0.0 for finding in self)
 
     def __repr__(self):
-        return "\n".join(map(str, self)) if self else NOTHING
+        return "\n".join(map(str, self)) if self else NOTHING_FOUND
 
     def _repr_html_(self) -> str:
         if not self:
-            return markup.table([], above=[NOTHING])
+            return markup.table([], above=[NOTHING_FOUND])
         rows = [["finding", "ms a run", "what was seen, why it costs, what mends it"]]
         rows += [[one.code, figures(one.cost_ms) if one.cost_ms else "", "\n".join(one._lines())] for one in self]
         tones = {(place, 0): "quiet" if one.is_harmless else "watch" for place, one in enumerate(self, 1)}
