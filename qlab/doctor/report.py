@@ -20,7 +20,6 @@ from qlab.doctor.markdown import code, facts, heading, items, paragraph, table
 from qlab.doctor.trying import in_order_of_promise
 from qlab.doctor.verdict import advice, disagreements, together, verdict
 from qlab.doctor.visit import FP32, INT8
-from qlab.graph.model import opened
 from qlab.measure.answers import DIVERSE, ENOUGH
 from qlab.measure.diagnosis.diagnose import CODES
 from qlab.measure.streaming import stream_of
@@ -122,12 +121,12 @@ def _surroundings(diagnosis):
 def _examined(visit):
     """What was looked at: the models, the machine, the feeds."""
     request = visit.request
-    entries = [(FP32, [request.fp32.name if request.is_alone else str(request.fp32), _fp32(request.fp32)])]
+    entries = [(FP32, [request.fp32.name if request.is_alone else str(request.fp32), _fp32(request.model)])]
     if visit.given is not None:
-        entries.append((INT8, [str(request.int8), _int8(request.int8, visit.given.examination.quantized)]))
+        entries.append((INT8, [str(request.int8), _int8(request.quantized, visit.given.examination.quantized)]))
     entries += [
         ("machine", _machine(request)),
-        ("feeds", _feeds(request.feeds, request.fp32)),
+        ("feeds", _feeds(request.feeds, request.model)),
         ("timing", [_timing(request)]),
     ]
     if request.quick:
@@ -147,15 +146,14 @@ def _operators(nodes):
     return listed(Counter(node.op_type for node in nodes))
 
 
-def _fp32(path):
-    model = opened(path)
+def _fp32(model):
     return f"{figures(model.size_mb)} MB, {plural(len(model.nodes), 'node')}: {listed(model.operators)}"
 
 
-def _int8(path, profile):
+def _int8(model, profile):
     counts = {kind: [node for node in profile.nodes if node.kind == kind] for kind in ("integer", "float", "boundary")}
     integer = f" ({_operators(counts['integer'])})" if counts["integer"] else ""
-    size = figures(opened(path).size_mb)
+    size = figures(model.size_mb)
     return (
         f"{size} MB; as onnxruntime runs it, {plural(len(counts['integer']), 'node')} on integers"
         f"{integer}, {len(counts['float'])} on floats, {len(counts['boundary'])} between"
@@ -181,8 +179,8 @@ def _machine(request):
     return lines
 
 
-def _feeds(feeds, fp32):
-    state = stream_of(graph.load(fp32), feeds.feeds).state
+def _feeds(feeds, model):
+    state = stream_of(model.proto, feeds.feeds).state
     flatters = f"the SQNR of {_and(name for name, recipe in RECIPES.items() if recipe.needs_reader)} flatters"
     source = "invented" if feeds.source is None else str(feeds.source)
     measured, calibration = len(feeds.measured), len(feeds.calibration)

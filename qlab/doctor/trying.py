@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from qlab import graph
 from qlab.doctor.request import stage
 from qlab.recipes import RECIPES
 from qlab.recipes.quantized import Quantized
@@ -41,12 +40,11 @@ def try_recipes(request, session_of, folder):
 
     session_of  opens a model: a recipe whose model does not run on the first feed has failed
     """
-    operators = _operators(request.fp32)
     attempts = []
     for recipe in in_order_of_promise() if request.quick else RECIPES.values():
         if request.quick and any(one.quantized is not None for one in attempts):
             break
-        if why_not := recipe.pointless(operators):
+        if why_not := recipe.pointless(request.model.operators):
             attempts.append(Attempt(recipe.name, recipe.name, {}, why_not=why_not))
             continue
         attempts.append(_attempt(recipe, recipe.name, {}, request, session_of, Path(folder) / recipe.name))
@@ -87,17 +85,13 @@ def _name(recipe, options):
     return " ".join([recipe, *words])
 
 
-def _operators(model):
-    return {node.op_type for node in graph.nodes(graph.load(model))}
-
-
 def _attempt(recipe, name, asked, request, session_of, place):
-    options = recipe.options(_operators(request.fp32)) | asked
+    options = recipe.options(request.model.operators) | asked
     output = place / (f"{request.fp32.stem}.int8.onnx" if request.save is None else request.save.name)
     place.mkdir()
     try:
         with stage(f"quantizing: {name}"):
-            quantized = recipe(request.fp32, output, request.feeds.calibration, card=request.card, **options)
+            quantized = recipe(request.model, output, request.feeds.calibration, card=request.card, **options)
         if not quantized.census.integer:
             return Attempt(
                 recipe.name, name, options, asked, why_not=f"changes nothing that computes{_reasons(quantized)}"

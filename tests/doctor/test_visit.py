@@ -1,17 +1,20 @@
-"""Times of the diagnosis are taken again where they are far from the comparison's; what still disagrees is said."""
+"""What a visit measures: times taken again where they disagree, and what it costs, counted in runs and files."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import pytest
 
+from qlab import calibration
+from qlab.calibration.collect import WatchedModel
 from qlab.doctor import visit as visiting
-from qlab.doctor.report import disagreements
+from qlab.doctor.verdict import disagreements
 from qlab.doctor.visit import Diagnosis, disagreement
 from qlab.measure import Findings
-from tests.doctor.conftest import REFERENCE, row
+from qlab.recipes import job
+from tests.builders import blocks
+from tests.doctor.conftest import REFERENCE, row, words
 
-REQUEST = SimpleNamespace(rounds=3, threads=1)
 COMPARISON = SimpleNamespace(rows=[REFERENCE, row("int8", 2.0)])  # 10 ms and 5 ms
 
 
@@ -25,48 +28,32 @@ def examined(fp32_ms, quantized_ms):
     return Examined(SimpleNamespace(total_ms=fp32_ms), SimpleNamespace(total_ms=quantized_ms))
 
 
-@pytest.fixture
-def runs(monkeypatch):
-    """runs([(fp32 ms, int8 ms), ...]): what the next profiles will say; returns the list of those not taken yet."""
-
-    def arrange(times):
-        left = list(times)
-        monkeypatch.setattr(
-            visiting, "profiled_again", lambda examination, **_: replace(examination, **vars(examined(*left.pop(0))))
-        )
-        monkeypatch.setattr(visiting, "ledger", lambda fp32, quantized: None)
-        monkeypatch.setattr(visiting, "_findings", lambda examination, request: Findings())
-        return left
-
-    return arrange
+def diagnosis(fp32_ms, quantized_ms):
+    return Diagnosis("int8", examined(fp32_ms, quantized_ms), Findings(), None)
 
 
-def settled(fp32_ms, quantized_ms):
-    diagnosis = Diagnosis("int8", examined(fp32_ms, quantized_ms), Findings(), None)
-    return visiting._settled(diagnosis, COMPARISON, REQUEST).examination
+def settled(first, *others):
+    """(time of fp32 that is settled on, how many of the other profiles were not taken), the profiles as pairs of ms."""
+    left = [diagnosis(*times) for times in others]
+    found = visiting.settled(diagnosis(*first), COMPARISON, lambda: left.pop(0))
+    return found.examination.fp32.total_ms, len(left)
 
 
 def test_disagreement_is_that_of_the_worse_of_both_models():
-    assert disagreement(Diagnosis("int8", examined(11, 5), Findings(), None), COMPARISON) == pytest.approx(0.1)
-    assert disagreement(Diagnosis("int8", examined(11, 4), Findings(), None), COMPARISON) == pytest.approx(0.2)
+    assert disagreement(diagnosis(11, 5), COMPARISON) == pytest.approx(0.1)
+    assert disagreement(diagnosis(11, 4), COMPARISON) == pytest.approx(0.2)
 
 
-def test_what_agrees_is_not_measured_again(runs):
-    left = runs([(10, 5)])
-    assert settled(10.5, 5.2).fp32.total_ms == 10.5
-    assert len(left) == 1
+def test_what_agrees_is_not_measured_again():
+    assert settled((10.5, 5.2), (10, 5)) == (10.5, 1)
 
 
-def test_the_first_profile_that_agrees_is_taken(runs):
-    left = runs([(9.5, 5), (10, 5)])
-    assert settled(20, 5).fp32.total_ms == 9.5
-    assert len(left) == 1
+def test_the_first_profile_that_agrees_is_taken():
+    assert settled((20, 5), (9.5, 5), (10, 5)) == (9.5, 1)
 
 
-def test_of_three_that_disagree_the_nearest_is_taken(runs):
-    left = runs([(13, 5), (15, 5)])
-    assert settled(20, 5).fp32.total_ms == 13
-    assert left == []
+def test_of_three_that_disagree_the_nearest_is_taken():
+    assert settled((20, 5), (13, 5), (15, 5)) == (13, 0)
 
 
 def said(fp32_ms, quantized_ms, *, verdict="faster", speedup=2.0, db=40.0, by_node=40.0, note=""):
@@ -77,9 +64,9 @@ def said(fp32_ms, quantized_ms, *, verdict="faster", speedup=2.0, db=40.0, by_no
         row_of=lambda name: next(one for one in rows if one.name == name),
     )
     layers = SimpleNamespace(rows=[SimpleNamespace(name="y", accumulated_db=by_node)])
-    diagnosis = SimpleNamespace(name="int8", findings=[])
-    diagnosis.examination = SimpleNamespace(**vars(examined(fp32_ms, quantized_ms)), layers=layers)
-    return disagreements(visit, diagnosis)
+    one = SimpleNamespace(name="int8", findings=[])
+    one.examination = SimpleNamespace(**vars(examined(fp32_ms, quantized_ms)), layers=layers)
+    return disagreements(visit, one)
 
 
 def test_two_times_that_stay_apart_are_said_without_any_finding():
@@ -100,3 +87,71 @@ def test_an_output_that_keeps_less_as_it_runs_than_node_by_node_is_said_but_not_
     assert said(10, 5, db=35.0, by_node=45.0) == []
     assert said(10, 5, db=17.0, by_node=19.0) == []
     assert said(10, 5, db=7.7, by_node=38.6, note="a stream of 32 steps with its own state fed back") == []
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """calls(owner, name): a list that grows with each call of it."""
+
+    def count(owner, name):
+        made, original = [], getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *arguments, **named: made.append(1) or original(*arguments, **named))
+        return made
+
+    return count
+
+
+@pytest.fixture
+def real(feeds_file):
+    """A file of many feeds: 2 of them measure, 8 calibrate."""
+    return feeds_file([blocks.conformer_feed(seed=seed) for seed in range(10)])
+
+
+def test_three_recipes_prepare_the_model_once_and_calibrate_it_once(doctor, fp32, real, calls, measured):
+    measured()
+    prepared, calibrated = calls(job, "prepared_in"), calls(calibration, "collect")
+    doctor(fp32, "--calibration", real)
+    assert (len(prepared), len(calibrated)) == (1, 1)
+
+
+def test_times_taken_again_let_the_fp32_model_be_watched_no_more_often(doctor, fp32, int8, real, calls, monkeypatch):
+    watched = calls(WatchedModel, "run")
+    doctor(fp32, int8, "--calibration", real, "--no-recipes", "--rounds", 2)
+    once = len(watched)
+    monkeypatch.setattr(visiting, "disagreement", lambda *_: 1.0)  # a busy machine: no profile fits the comparison
+    again = calls(visiting, "profiled_again")
+    doctor(fp32, int8, "--calibration", real, "--no-recipes", "--rounds", 2)
+    assert len(again) == visiting.AGAIN
+    assert len(watched) == 2 * once
+
+
+def test_quick_makes_one_model_calibrates_on_few_and_says_what_it_left_out(doctor, fp32, real, calls, measured):
+    measured()
+    examined, fed = calls(visiting, "examine"), calls(WatchedModel, "run")
+    code, out, _ = doctor(fp32, "--calibration", real, "--quick")
+    assert (code, examined, len(fed)) == (0, [], 4)
+    assert "left out: --quick: one feed measures" in words(out)
+    assert "recipes.hybrid makes a model" in out
+    assert "it was not diagnosed" in out
+    assert "- static" not in out
+    assert "6 rounds" in out
+    assert "--quick" in out.rsplit("python -m qlab doctor", 1)[1]
+
+
+def test_quick_tells_the_causes_of_a_given_model_without_its_layers(doctor, fp32, int8, real, calls):
+    tried = calls(visiting, "try_recipes")
+    _, out, _ = doctor(fp32, int8, "--calibration", real, "--quick")
+    assert tried == []
+    assert "int8: findings" in out
+    assert "no recipe was tried" in words(out)
+    assert "Not looked for with --quick." in out
+    assert "local dB" not in out
+
+
+def test_rounds_fit_the_speed_of_the_model_unless_they_are_asked_for(doctor, fp32, int8, measured, monkeypatch):
+    measured()
+    monkeypatch.setattr("qlab.doctor.request.TIMING_S", 0.0)
+    assert "timing: 6 rounds" in words(doctor(fp32, int8, "--no-recipes")[1])
+    assert "timing: 7 rounds" in words(doctor(fp32, int8, "--no-recipes", "--rounds", 7)[1])
+    monkeypatch.setattr("qlab.doctor.request.TIMING_S", 1e6)
+    assert "timing: 20 rounds" in words(doctor(fp32, int8, "--no-recipes")[1])
