@@ -21,8 +21,8 @@ from qlab.doctor.trying import in_order_of_promise
 from qlab.doctor.verdict import advice, disagreements, together, verdict
 from qlab.doctor.visit import FP32, INT8
 from qlab.measure.answers import DIVERSE, ENOUGH
+from qlab.measure.compare import stream_of
 from qlab.measure.diagnosis.diagnose import CODES
-from qlab.measure.streaming import stream_of
 from qlab.recipes import RECIPES
 from qlab.recipes.choice import WAYS
 from qlab.recipes.quantized import summary

@@ -21,8 +21,7 @@ from qlab.graph import Model
 from qlab.graph.model import write
 from qlab.machine.card import Card
 from qlab.measure.answers import agreement, check_agree
-from qlab.measure.compare import rounds_here
-from qlab.measure.opening import open_model
+from qlab.measure.compare import open_model, rounds_here
 from qlab.measure.profile import ROUNDS
 from qlab.recipes.job import check_output
 from qlab.runtime import MINIMUM_ROUNDS, check_feed, check_threads, run

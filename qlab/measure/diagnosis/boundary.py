@@ -1,25 +1,44 @@
-"""Time spent between floats and codes, that no other cause explains.
-
-Float operators among integer ones: HardSigmoid, LayerNormalization, whatever else ran in float between DQ and Q."""
+"""Time spent between floats and codes that no other cause explains, and the float operators among integer ones."""
 
 import re
 from collections import Counter
 
-from qlab.graph.operators import QUANTIZERS
+from qlab.graph.operators import Q_AND_DQ, QUANTIZERS
 from qlab.measure.diagnosis.examination import neighbours, reads_codes
-from qlab.measure.diagnosis.finding import Finding, call, excluding, is_out_of_reach, made_by, recipe_of_its_kind, stay
+from qlab.measure.diagnosis.finding import (
+    Cause,
+    Finding,
+    Kind,
+    excluding,
+    is_as_made,
+    is_out_of_reach,
+    recipe_of_its_kind,
+)
 from qlab.measure.predict import PRODUCT_FAMILIES
+from qlab.recipes import RECIPES
+from qlab.recipes.choice import STATIC
 from qlab.recipes.static import DEFAULT_OP_TYPES
 from qlab.text import listed, ms, plural
 
 DYNAMIC_SHARE = 0.10  # a healthy dynamic model spends less than this on quantizing what moves
-
-
 LEAST_SHARE = 0.05  # what a quantizer's mistakes must cost
-
-
 # onnxruntime itself puts transposes around convolutions, between Q and DQ as well: no quantizer's mistake.
 CAN_FUSE = DEFAULT_OP_TYPES - {"Transpose"}
+INLINED = re.compile(r"_inlfunc_([A-Za-z]+)_")  # so onnxruntime names the tensors of an operator that it takes apart
+
+BETWEEN = Kind(
+    "float-between",
+    "float operators without an integer kernel among integer ones",
+    mend="no recipe can: where the model has another way, such as a Relu for an activation, and it is worth training "
+    "again, take an operator that has an integer kernel",
+    mended_by=(),
+)
+OVERHEAD = Kind(
+    "boundary-overhead",
+    "much time between floats and codes",
+    why="each passes over a whole tensor to change its numbers' form, and computes nothing. Where integer operators "
+    "follow each other there is none between them",
+)
 
 
 def boundary_overhead(examination, bill):
@@ -36,14 +55,15 @@ def boundary_overhead(examination, bill):
         f"{', '.join(f'{count} {name}' for name, count in counts.most_common())} take "
         f"{ms(sum(node.ms for node in nodes))} of {ms(examination.quantized.total_ms)} a run"
     )
-    if recipe_of_its_kind(examination) == "dynamic":
+    if not recipe_of_its_kind(examination).needs_reader:
         if not examination.matters(bill.left(nodes), DYNAMIC_SHARE):
             return
-        cost = sum(bill.charge(node) for node in nodes)
-        remedy = f"{call(examination, 'static')}: with fixed ranges codes stay codes between integer operators"
-        is_useless = is_out_of_reach(examination, nodes, "static")
-        mend = {"remedy": stay(examination)} if is_useless else {"remedy": remedy, "recipe": "static"}
-        yield _finding(seen, cost, sorted(nodes, key=lambda node: -node.ms), mend)
+        cost, static = sum(bill.charge(node) for node in nodes), RECIPES.of_ways(STATIC)
+        mend = {"recipe": static, "mend": "with fixed ranges codes stay codes between integer operators"}
+        if is_out_of_reach(examination, nodes, static):
+            mend = {}
+        dearest = sorted(nodes, key=lambda node: -node.ms)
+        yield Finding.of(OVERHEAD, examination, seen, cost_ms=cost, nodes=dearest, **mend)
         return
     yield from _of_a_static_model(examination, bill, seen)
 
@@ -84,34 +104,20 @@ def _of_a_static_model(examination, bill, seen):
         exclude = tuple(dict.fromkeys(examination.names.in_files(node.node) for node in products))
     if not told:
         return
-    yield _finding("; ".join([seen, *told]), cost, concerned, _mend(examination, is_plain, concerned, exclude))
+    mend = _mend(examination, is_plain, concerned, exclude)
+    yield Finding.of(OVERHEAD, examination, "; ".join([seen, *told]), cost_ms=cost, nodes=concerned, **mend)
 
 
 def _mend(examination, is_plain, concerned, exclude):
-    """The remedy, recipe and options: a plain call, unless that made the model, or one that leaves `exclude` out."""
+    """What mends it: a plain call, unless that made the model, or one that leaves `exclude` out."""
     recipe = recipe_of_its_kind(examination)
     if is_out_of_reach(examination, concerned, recipe):
-        return {"remedy": stay(examination)}
-    if is_plain and recipe != made_by(examination):
-        remedy = f"{call(examination, recipe)}: quantizes what onnxruntime fuses, all of it and nothing else"
-        return {"remedy": remedy, "recipe": recipe}
+        return {}
+    if is_plain and not is_as_made(examination, recipe):
+        return {"recipe": recipe, "mend": "quantizes what onnxruntime fuses, all of it and nothing else"}
     if exclude and any(_is_integer_product(node) and node not in concerned for node in examination.quantized.nodes):
         return excluding(examination, exclude, "leaves these products in float")
-    if exclude:
-        return {"remedy": "stay with fp32 for speed: not one of its products gains"}
-    return {"remedy": stay(examination)}
-
-
-def _finding(evidence, cost, nodes, mend):
-    return Finding(
-        code="boundary-overhead",
-        evidence=evidence,
-        why="each passes over a whole tensor to change its numbers' form, and computes nothing. Where integer "
-        "operators follow each other there is none between them",
-        cost_ms=cost,
-        nodes=tuple(node.name for node in nodes),
-        **mend,
-    )
+    return {"remedy": "stay with fp32 for speed: not one of its products gains"} if exclude else {}
 
 
 def _is_integer_product(node):
@@ -127,7 +133,7 @@ def _needless(examination):
     """
     found, around = {}, []
     for node in examination.quantized.nodes:
-        readers = [reader for name in node.node.output for reader in examination.consumers.get(name, [])]
+        readers = examination.ran.behind(node)
         if node.op_type == "QuantizeLinear":
             if readers and all(reader.op_type == "DequantizeLinear" for reader in readers):
                 found |= {id(one): one for one in (node, *readers)}
@@ -209,12 +215,6 @@ def _islands(examination):
         yield nodes, list(edges.values())
 
 
-EDGES = ("QuantizeLinear", "DequantizeLinear")
-
-
-INLINED = re.compile(r"_inlfunc_([A-Za-z]+)_")  # so onnxruntime names the tensors of an operator that it takes apart
-
-
 def float_between(examination, bill):
     """One Finding, if operators without an integer kernel, between integers, take time with the Q and DQ around them.
 
@@ -228,22 +228,21 @@ def float_between(examination, bill):
     own_ms, edge_ms = sum(node.ms for node in nodes.values()), bill.left(edges.values())
     if not examination.matters(own_ms + edge_ms, LEAST_SHARE):
         return
-    lacking = _named(examination, (node for node in nodes.values() if node.op_type not in CAN_FUSE))
-    beside = _named(examination, (node for node in nodes.values() if node.op_type in CAN_FUSE))
-    yield Finding(
-        code="float-between",
-        evidence=f"between integer operators {lacking} compute on floats{f', and {beside} with them' * bool(beside)}, "
+    lacking = _called_listed(examination, (node for node in nodes.values() if node.op_type not in CAN_FUSE))
+    beside = _called_listed(examination, (node for node in nodes.values() if node.op_type in CAN_FUSE))
+    yield Finding.of(
+        BETWEEN,
+        examination,
+        f"between integer operators {lacking} compute on floats{f', and {beside} with them' * bool(beside)}, "
         f"{ms(own_ms)} a run; {len(edges)} Q/DQ around them take {ms(edge_ms)}",
         why=f"onnxruntime has no integer kernel for {lacking}: codes are turned into floats before them, and results "
         "into codes again. What an integer kernel gains on both sides, each of them takes a part of",
         cost_ms=sum(bill.charge(edge) for edge in edges.values()),
-        remedy="no recipe can: where the model has another way, such as a Relu for an activation, and it is worth "
-        "training again, take an operator that has an integer kernel",
-        nodes=tuple(node.name for node in nodes.values()),
+        nodes=nodes.values(),
     )
 
 
-def _named(examination, nodes):
+def _called_listed(examination, nodes):
     return listed(Counter(_called(examination, node) for node in nodes))
 
 
@@ -254,7 +253,7 @@ def _groups(examination, bill):
         group, edges, todo = [], {}, [start]
         while todo:
             node = todo.pop()
-            if node.op_type in EDGES and group:
+            if node.op_type in Q_AND_DQ and group:
                 edges[id(node)] = node
             if node.kind != "float" or node.family in PRODUCT_FAMILIES or id(node) in seen:
                 continue
@@ -278,3 +277,7 @@ def _called(examination, node):
     names = " ".join(name for one in near for name in (one.name, *one.node.input, *one.node.output))
     whole = INLINED.search(names)
     return f"{node.op_type} of {whole[1]}" if whole else node.op_type
+
+
+BOUNDARY = Cause((OVERHEAD,), boundary_overhead)
+FLOAT_BETWEEN = Cause((BETWEEN,), float_between)
