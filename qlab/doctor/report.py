@@ -11,7 +11,6 @@ import onnxruntime
 
 from qlab import graph
 from qlab.doctor.advice import (
-    ON_VALUES,
     by_answers,
     by_metric,
     rule,
@@ -22,7 +21,7 @@ from qlab.doctor.verdict import advice, disagreements, together, verdict
 from qlab.doctor.visit import FP32, INT8
 from qlab.measure.answers import DIVERSE, ENOUGH
 from qlab.measure.compare import stream_of
-from qlab.measure.diagnosis.diagnose import CODES
+from qlab.measure.diagnosis.diagnose import CAUSES
 from qlab.recipes import RECIPES
 from qlab.recipes.choice import WAYS
 from qlab.recipes.quantized import summary
@@ -298,7 +297,8 @@ def _findings(visit, diagnosis):
     limits = [f"{one.finding.title}: {one.finding.evidence}. But {one.why_not}." for one in diagnosis.limits]
     rest = [paragraph("True as well, but not worth mending here:"), items(limits)] if limits else []
     if visit.request.feeds.source is None:
-        rest.append(paragraph(f"Not judged on invented feeds: {', '.join(ON_VALUES)}."))
+        on_values = (code for code, kind in CAUSES.kinds.items() if kind.needs_values)
+        rest.append(paragraph(f"Not judged on invented feeds: {', '.join(on_values)}."))
     if not diagnosis.findings:
         why = "" if diagnosis.limits else ": none of the causes that the doctor looks for"
         return [paragraph(f"Nothing to mend{why}."), *rest]
@@ -309,7 +309,7 @@ def _findings(visit, diagnosis):
 
 def _case(number, finding):
     """One finding, under its number."""
-    entries = [("what", CODES.get(finding.code, "see measure.CODES")), ("seen", finding.evidence), ("why", finding.why)]
+    entries = [("what", CAUSES.kind(finding.code).means), ("seen", finding.evidence), ("why", finding.why)]
     entries.append((finding.advice, finding.remedy))
     if finding.nodes:
         more = f", and {len(finding.nodes) - 3} more" if len(finding.nodes) > 3 else ""

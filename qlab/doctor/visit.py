@@ -4,12 +4,12 @@ import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from qlab.doctor.advice import ON_VALUES, Limit, Recommendation, by_metric, limited, recommend, too_inexact
+from qlab.doctor.advice import Limit, Recommendation, by_metric, limited, recommend, too_inexact
 from qlab.doctor.request import Request, session_of, stage
 from qlab.doctor.trying import Attempt, made, try_mends, try_recipes
 from qlab.files import scratch
 from qlab.measure.compare import Comparison, compare
-from qlab.measure.diagnosis.diagnose import findings_of
+from qlab.measure.diagnosis.diagnose import CAUSES, findings_of
 from qlab.measure.diagnosis.examination import Examination, examine, profiled_again
 from qlab.measure.diagnosis.finding import Findings
 from qlab.measure.profile import Ledger, ledger
@@ -228,4 +228,4 @@ def _findings(examination, request):
     if request.is_alone:  # the float model made for this visit is gone after it: a call names it without its folder
         folder = repr(str(request.fp32.with_name("-")))[1:-2]
         found = [replace(one, remedy=one.remedy.replace(folder, "")) for one in found]
-    return Findings(one for one in found if not (invented and one.code in ON_VALUES))
+    return Findings(one for one in found if not (invented and CAUSES.kind(one.code).needs_values))

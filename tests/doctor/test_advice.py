@@ -238,7 +238,7 @@ def test_a_model_with_limits_only_is_healthy_and_the_report_shows_them(doctor, f
 
 
 def test_where_the_recommended_recipe_is_free_of_a_finding_that_is_the_remedy(monkeypatch):
-    monkeypatch.setattr("qlab.measure.diagnosis.finding.call", lambda examination, recipe: f"recipes.{recipe}(...)")
+    monkeypatch.setattr("qlab.doctor.advice.call", lambda examination, recipe: f"recipes.{recipe}(...)")
     comparison = SimpleNamespace(rows=[REFERENCE, row("int8", 1.2, 31.0), row("static", 1.4, 10.0), row("hybrid", 1.4)])
     given = Diagnosis("int8", None, Findings([finding("conv-integer")]), None)
     free = Diagnosis("hybrid", None, Findings(), None)
