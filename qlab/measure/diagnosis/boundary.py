@@ -187,23 +187,24 @@ class _Island:
 
 def _islands(examination):
     """(nodes, edges) of each group of integer nodes between which there are no floats."""
+    return _groups(examination, lambda node: node.kind == "integer", QUANTIZERS)
+
+
+def _groups(examination, belongs, at_edges):
+    """(nodes, edges) of the nodes that belong, and hand each other tensors; edges: of these types, and beside them."""
     seen = set()
-    for start in examination.quantized.nodes:
-        if start.kind != "integer" or id(start) in seen:
-            continue
-        nodes, edges, todo = [], {}, [start]
+    for start in filter(belongs, examination.quantized.nodes):
+        nodes, edges, todo = {}, {}, [start] * (id(start) not in seen)
         while todo:
             node = todo.pop()
-            if id(node) in seen:
-                continue
-            seen.add(id(node))
-            nodes.append(node)
-            for one in examination.neighbours(node):
-                if one.kind == "integer":
-                    todo.append(one)
-                elif one.op_type in QUANTIZERS:
-                    edges[id(one)] = one
-        yield nodes, list(edges.values())
+            if id(node) not in seen:
+                seen.add(id(node))
+                nodes[id(node)] = node
+                near = examination.neighbours(node)
+                todo += filter(belongs, near)
+                edges |= {id(one): one for one in near if one.op_type in at_edges and not belongs(one)}
+        if nodes:
+            yield list(nodes.values()), list(edges.values())
 
 
 def float_between(examination, bill):
@@ -213,7 +214,7 @@ def float_between(examination, bill):
     turned into codes. Groups of operators that could have been fused are the quantizer's fault, and told elsewhere.
     """
     nodes, edges = {}, {}
-    for group, around in _groups(examination, bill):
+    for group, around in _between(examination, bill):
         nodes |= {id(node): node for node in group}
         edges |= {id(node): node for node in around}
     own_ms, edge_ms = sum(node.ms for node in nodes.values()), bill.left(edges.values())
@@ -237,26 +238,19 @@ def _called_listed(examination, nodes):
     return listed(Counter(_called(examination, node) for node in nodes))
 
 
-def _groups(examination, bill):
+def _between(examination, bill):
     """(float operators that hand floats to each other, Q and DQ around them) where integers stand on both sides."""
-    seen = set()
-    for start in examination.quantized.nodes:
-        group, edges, todo = [], {}, [start]
-        while todo:
-            node = todo.pop()
-            if node.op_type in Q_AND_DQ and group:
-                edges[id(node)] = node
-            if node.kind != "float" or node.family in PRODUCT_FAMILIES or id(node) in seen:
-                continue
-            seen.add(id(node))
-            group.append(node)
-            todo += examination.neighbours(node)
-        can_fuse = all(node.op_type in CAN_FUSE for node in group)
-        is_between = any(examination.reads_codes(node) for node in group) and any(
-            edge.op_type == "QuantizeLinear" for edge in edges.values()
+    for group, edges in _groups(examination, _is_float_operator, Q_AND_DQ):
+        is_between = any(map(examination.reads_codes, group)) and any(
+            edge.op_type == "QuantizeLinear" for edge in edges
         )
+        can_fuse = all(node.op_type in CAN_FUSE for node in group)
         if is_between and not can_fuse and not any(map(bill.is_explained, group)):
-            yield group, list(edges.values())
+            yield group, edges
+
+
+def _is_float_operator(node):
+    return node.kind == "float" and node.family not in PRODUCT_FAMILIES
 
 
 def _called(examination, node):

@@ -19,7 +19,8 @@ class Kind:
 
     means      in words, as in `measure.CODES`
     why        why it costs, where that is the same in every model
-    mend       what the call that mends it does, in words; where no recipe can mend it, what can be done
+    mend       what the call that mends it does, in words, or begins with a space and goes on behind the call; where
+               no recipe can mend it, what can be done
     mended_by  how the recipe that mends it quantizes, such as (STATIC,); None: as it fits the model; (): none can
     costs      what mending it gives back: TIME, ACCURACY, or NEITHER
     needs_values      whether it rests on what real feeds hold, so that noise cannot show it
@@ -98,7 +99,8 @@ class Finding:
         """
         options = dict(options)
         if recipe is not None:
-            remedy = f"{examination.call(recipe, **options)}: {mend or kind.mend}"
+            mend = mend or kind.mend
+            remedy = f"{examination.call(recipe, **options)}{'' if mend.startswith(' ') else ': '}{mend}"
         else:
             remedy = kind.mend if kind.is_beyond_recipes else examination.stay
         names = tuple(one if isinstance(one, str) else one.name for one in nodes)

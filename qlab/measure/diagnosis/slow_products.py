@@ -253,17 +253,13 @@ def _dequantized(examination, bill):
     excess = examination.yardstick.excess_ms(products.values())
     if not examination.matters(milliseconds + excess, LEAST_SHARE_OF_WEIGHTS):
         return
-    bill.explain(products.values())
-    cost = sum(bill.charge(node) for node in dequantizers)
-    for node in products.values():
-        cost += bill.charge(node, examination.yardstick.excess_ms([node]))
     shown = (
         f"; {plural(len(products), 'product')} behind them in float, {ms(excess)} slower than on integers"
         if products
         else "; no product reads them (an embedding, a table)"
     )
     evidence = f"{len(dequantizers)} DequantizeLinear of constant weights in every run, {ms(milliseconds)}{shown}"
-    yield _weights_as_codes(examination, evidence, cost, dequantizers, list(products.values()))
+    yield _weights_as_codes(examination, bill, evidence, dequantizers, list(products.values()))
 
 
 def _fused(examination, bill):
@@ -272,13 +268,11 @@ def _fused(examination, bill):
     excess = yardstick.excess_ms(nodes)
     if milliseconds < SLOWER * in_float or not examination.matters(excess, LEAST_SHARE_OF_WEIGHTS):
         return
-    bill.explain(nodes)
-    cost = sum(bill.charge(node, yardstick.excess_ms([node])) for node in nodes)
     evidence = (
         f"{len(nodes)} {FUSED} dequantize constant weights in every run and take {ms(milliseconds)}; the same "
         f"products take {ms(in_float)} in the fp32 model"
     )
-    yield _weights_as_codes(examination, evidence, cost, nodes, nodes)
+    yield _weights_as_codes(examination, bill, evidence, [], nodes)
 
 
 def _folded(examination, bill):
@@ -294,24 +288,23 @@ def _folded(examination, bill):
     excess = examination.yardstick.excess_ms(nodes)
     if not examination.matters(excess, LEAST_SHARE_OF_WEIGHTS):
         return
-    bill.explain(nodes)
-    cost = sum(bill.charge(node, examination.yardstick.excess_ms([node])) for node in nodes)
     evidence = (
         f"{plural(len(nodes), 'product')} with weights that the file stores as codes behind a Cast; onnxruntime turned "
         f"them into floats when it opened the file: {ms(excess)} slower than on integers"
     )
-    yield _weights_as_codes(examination, evidence, cost, nodes, nodes)
+    yield _weights_as_codes(examination, bill, evidence, [], nodes)
 
 
-def _weights_as_codes(examination, evidence, cost, nodes, products):
-    kind, mend = examination.alike, ""
+def _weights_as_codes(examination, bill, evidence, dequantizers, products):
+    bill.explain(products)
+    cost = sum(bill.charge(node) for node in dequantizers)
+    cost += sum(bill.charge(node, examination.yardstick.excess_ms([node])) for node in products)
+    recipe, more = examination.alike, {"cost_ms": examination.cost(cost), "nodes": dequantizers or products}
     if products:
-        recipe = examination.mending(products, kind)
-    else:
-        recipe = None if examination.is_as_made(kind) else kind
-        mend = "turns at most the rows back that are looked up"
-    cost_ms = examination.cost(cost)
-    return Finding.of(WEIGHT_ONLY, examination, evidence, cost_ms=cost_ms, nodes=nodes, recipe=recipe, mend=mend)
+        recipe = examination.mending(products, recipe)
+        return Finding.of(WEIGHT_ONLY, examination, evidence, recipe=recipe, **more)
+    recipe, mend = None if examination.is_as_made(recipe) else recipe, "turns at most the rows back that are looked up"
+    return Finding.of(WEIGHT_ONLY, examination, evidence, recipe=recipe, mend=mend, **more)
 
 
 def unfolded_norms(examination, bill):
