@@ -271,7 +271,7 @@ def _check_outputs(arguments, models):
     for model in models:
         read += [model.path, *(model.path.parent / name for name in model.external)]
         if save is not None:
-            check_output(save, model.path, model.proto)
+            check_output(save, model)
     for option, path in (("--html", html), ("--save", save)):
         if path is None:
             continue

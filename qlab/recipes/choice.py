@@ -1,5 +1,6 @@
-"""Which recipe, and which dtypes: what is known of each recipe before it is run, and what the machine card says."""
+"""What is decided before anything is quantized: which recipe, which dtypes, and which nodes stay in float."""
 
+import difflib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,8 @@ from typing import Literal
 
 from qlab import machine
 from qlab.graph import operators
-from qlab.graph.operators import FLOAT_PRODUCTS, PRODUCT
+from qlab.graph.network import Links
+from qlab.graph.operators import CLIPS, FLOAT_PRODUCTS, PASSED_AT_LOAD, PRODUCT
 
 CodeType = Literal["uint8", "int8"]
 
@@ -17,6 +19,8 @@ STATIC, DYNAMIC = WAYS = ("static", "dynamic")  # how a product gets its codes: 
 MADE_BY = "qlab.recipe"  # where a file's metadata say which recipe made it
 # Speeds of one machine differ by some percent from run to run; within this, two pairs are equally fast.
 AS_GOOD = 0.95
+NEEDED = "a Log, root or quotient behind needs smaller numbers than codes tell apart"
+SHOWN = 5  # names in a note
 
 
 @dataclass(frozen=True)
@@ -159,6 +163,13 @@ def check_names(names, what):
         raise ValueError(f"{what} is {names!r}; expected several names in a tuple{alone}")
 
 
+def check_op_types(op_types, known, other=""):
+    """Raise ValueError unless `op_types` are some of the operators `known`; `other` is what else could be given."""
+    check_names(op_types, "op_types")
+    if not op_types or not set(op_types) <= known:
+        raise ValueError(f"op_types is {op_types!r}; expected {other}some of {sorted(known)}, in a tuple")
+
+
 def choose(card=None, activation_dtype=None, weight_dtype=None, reduce_range=None, *, activations=DTYPES):
     """The Choice for a machine; None leaves a part of it to the card (this machine's own if `card` is None).
 
@@ -208,3 +219,76 @@ def _why(card, pair, asked, saturating, reduced):
     if reduced:
         return f"{text}, with 7-bit weights because 8-bit ones saturate there"
     return f"{text}, but SATURATES there: large sums come out wrong (reduce_range=None mends it)"
+
+
+def excluded(work, names):
+    """{name in the pre-processed model: why} of the nodes that `names` names in the original.
+
+    A node that was fused into another is found by what it computes: from its output forward, along single consumers, to
+    the first tensor that is still there. Raises ValueError for a name that the original does not have.
+    """
+    check_names(names, "exclude")
+    source, nodes = Links(work.model.nodes), {node.name: node for node in work.model.nodes if node.name}
+    prepared = work.prepared.nodes
+    still, producers = {node.name for node in prepared}, Links(prepared).producers
+    found = set()
+    for name in names:
+        if name not in nodes and name not in still:
+            close = difflib.get_close_matches(name, nodes, n=3)
+            hint = (
+                f"did you mean {', '.join(map(repr, close))}?" if close else f"the model has {len(nodes)} named nodes"
+            )
+            raise ValueError(f"exclude names {name!r}, which {work.model.path} does not have; {hint}")
+        fused = {name} & still or {f"{name}/MatMulAddFusion"} & still
+        found.update(fused or [_fused_into(nodes[name], source, producers)])
+    # A Relu or Clip computes nothing on codes: it is where they end. Alone in float it would be given coarser ones.
+    clips = (node for node in prepared if node.op_type in CLIPS and node.input[0] in producers)
+    ahead = {clip.name: producers[clip.input[0]] for clip in clips}
+    of_codes = {name for name, node in ahead.items() if node.op_type in FLOAT_PRODUCTS and node.name not in found}
+    return dict.fromkeys(found - {None} - of_codes, "excluded by name")
+
+
+def in_float(why, names):
+    """[a note on the nodes `names`, which stay in float for a reason found in the numbers]; [] if there are none."""
+    shown = [*sorted(names)[:SHOWN], *["..."] * (len(names) > SHOWN)]
+    return [f"left in float, since {why}: {', '.join(shown)}"] if names else []
+
+
+def without_range(work, ranges, op_types):
+    """{name: why} of the nodes that cannot be quantized, since a tensor that they read or write got no range.
+
+    A mask of minus infinities is such a tensor; onnxruntime's quantizer would stop there.
+    """
+    reasons, left_out = {}, ranges.left_out
+    for node in work.prepared.proto.graph.node:
+        lacking = next((name for name in (*node.input, *node.output) if name in left_out), None)
+        if node.op_type in op_types and lacking is not None:
+            reasons[node.name] = f"{lacking!r} has no range: {left_out[lacking]}"
+    return reasons
+
+
+def of_small_numbers(work, ranges, static, dynamic=()):
+    """{name: why} of the nodes whose codes would lose the small numbers that a Log, root or quotient behind them needs.
+
+    static, dynamic  operators that get codes to read and to write, and to read only. See `Magnitudes`.
+    """
+    lost = ranges.joins.magnitudes.lost(ranges)
+    reasons = {}
+    for node in work.prepared.proto.graph.node:
+        read, written = ([lost[name] for name in names if name in lost] for names in (node.input, node.output))
+        needed = read + written if node.op_type in static else read and written if node.op_type in dynamic else ()
+        if needed:
+            reasons[node.name] = f"too few codes for the small numbers that {needed[0]} needs"
+    return reasons
+
+
+def _fused_into(node, source, producers):
+    moves = node.op_type in PASSED_AT_LOAD
+    while node is not None:
+        if node.output[0] in producers:
+            found = producers[node.output[0]]
+            while found.op_type in PASSED_AT_LOAD and not moves:  # products of stacks are fused between two Reshapes
+                found = producers[found.input[0]]
+            return found.name
+        node = source.sole_reader(node.output[0])
+    return None  # folded into a constant: nothing is left to quantize
