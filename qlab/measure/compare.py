@@ -316,8 +316,8 @@ class Stream:
             return [self.note] if self.note else []
         more = f" and {len(self.state) - 2} more" if len(self.state) > 2 else ""
         first = min(output_quality(reference[:1], answers[:1], counted)[0].values(), default=np.nan)
-        text = f"a stream of {len(answers)} steps with its own state fed back ({self._pairs}{more}): {decibels(first)} dB"
-        text += f" in the first step, {decibels(db)} in the last {len(self.judged(answers))}"
+        text = f"a stream of {len(answers)} steps with its own state fed back ({self._pairs}{more}): {decibels(first)} "
+        text += f"dB in the first step, {decibels(db)} in the last {len(self.judged(answers))}"
         drift = _drift(reference, answers)
         return [f"{text}; {drift[1]} drifts by up to {figures(drift[0])}" if drift else text]
 

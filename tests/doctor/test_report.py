@@ -2,6 +2,7 @@
 
 from contextlib import chdir
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,7 +19,7 @@ from qlab.doctor.request import Request
 from qlab.doctor.trying import Attempt
 from qlab.doctor.visit import Diagnosis, Visit
 from qlab.graph import Model
-from qlab.measure import Comparison, Finding, Findings, LayerError, LayerErrors, NodeTime, Profile
+from qlab.measure import Comparison, Examination, Finding, Findings, LayerError, LayerErrors, NodeTime, Profile
 from qlab.measure.profile import ledger
 from tests.builders import blocks
 from tests.doctor.conftest import REFERENCE, row
@@ -42,7 +43,8 @@ def diagnosis(name, own_ms, fp32, card, found=()):
     ]
     layers = LayerErrors([LayerError(HOSTILE, "Conv", "n", 30.0, 25.0)], {}, ("y",), 2)
     examination = SimpleNamespace(fp32=profiles[0], quantized=profiles[1], layers=layers, card=card, is_own_card=False)
-    examination.original = fp32
+    examination.original, examination.original_operators = fp32, {node.op_type for node in profiles[0].nodes}
+    examination.call = partial(Examination.call, examination)
     return Diagnosis(name, examination, Findings(found), ledger(*profiles))
 
 
