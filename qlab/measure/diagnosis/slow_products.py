@@ -269,8 +269,8 @@ def _fused(examination, bill):
 
 
 def _folded(examination, bill):
-    names = {node.name for node in graph.products_of_cast_codes(examination.file.proto)}
-    outputs = {name for node in graph.products_of_cast_codes(examination.file.proto) for name in node.output}
+    cast = list(graph.products_of_cast_codes(examination.file.proto))
+    names, outputs = {node.name for node in cast}, {name for node in cast for name in node.output}
     nodes = [
         node
         for node in examination.quantized.nodes
