@@ -10,11 +10,7 @@ from datetime import datetime
 import onnxruntime
 
 from qlab import graph
-from qlab.doctor.advice import (
-    by_answers,
-    by_metric,
-    rule,
-)
+from qlab.doctor.advice import by_answers, by_metric, rule
 from qlab.doctor.markdown import code, facts, heading, items, paragraph, table
 from qlab.doctor.trying import in_order_of_promise
 from qlab.doctor.verdict import advice, disagreements, together, verdict
@@ -30,9 +26,9 @@ from qlab.text import decibels, figures, listed, plural
 
 SHOWN = 8  # rows of a table of many
 
-SPEED, TIME, FINDINGS, ACCURACY = (
-    "Speed and accuracy", "{}: where the time goes", "{}: findings", "{}: where the accuracy goes",
-)  # fmt: skip
+# Headings; {} is a model's name.
+SPEED, TIME = "Speed and accuracy", "{}: where the time goes"
+FINDINGS, ACCURACY = "{}: findings", "{}: where the accuracy goes"
 
 ALONE = (
     "No fp32 model was given, so one was made from the quantized one, and stands for it in calls as well: its weights "

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from qlab.doctor.advice import Limit, Recommendation, by_metric, limited, recommend, too_inexact
-from qlab.doctor.request import Request, session_of, stage
+from qlab.doctor.request import Request, stage
 from qlab.doctor.trying import Attempt, made, try_mends, try_recipes
 from qlab.files import scratch
 from qlab.measure.compare import Comparison, compare
@@ -85,14 +85,15 @@ class Visit:
 def visit(request):
     """Diagnose what was given, try the recipes if there is a reason, compare all, diagnose the recommended one."""
     given = _diagnosed(INT8, request.quantized, request) if request.int8 is not None else None
-    with _folder(request) as folder, sharing(folder):
+    beside = None if request.save is None else request.save.parent  # so that the chosen model is moved by renaming
+    with scratch(beside) as folder, sharing(folder):
         attempts = _attempts(request, given, folder)
         models = {FP32: request.model} | ({} if given is None else {INT8: request.quantized})
         comparison = _compared(models | made(attempts), request)
         given = given if request.quick else _settled(given, comparison, request)
         recommendation = recommend(comparison.rows, INT8) if made(attempts) else None
         tried, problem = _best_diagnosed(recommendation, comparison, attempts, request)
-        if tried is not None and (more := _mends(tried, attempts, request, folder)):
+        if tried is not None and (more := try_mends(tried.findings, attempts, request, folder)):
             attempts += more
             comparison = _with(more, comparison, tried, request)
             before, recommendation = recommendation, _again(recommendation, comparison, more)
@@ -108,21 +109,11 @@ def visit(request):
     return Visit(request, given, attempts, comparison, recommendation, tried, problem, saved)
 
 
-def _folder(request):
-    """Where the recipes work: beside --save, so that the chosen model is moved by renaming."""
-    return scratch(None if request.save is None else request.save.parent)
-
-
 def _attempts(request, given, folder):
     if not request.tries_recipes or (given is not None and not _is_reason(given)):
         return ()
-    attempts = tuple(try_recipes(request, session_of, folder))
-    return attempts if given is None else attempts + _mends(given, attempts, request, folder)
-
-
-def _mends(diagnosis, attempts, request, folder):
-    """An Attempt for each mend that the findings name and that is none of `attempts`."""
-    return tuple(try_mends(diagnosis.findings, attempts, request, session_of, folder))
+    attempts = try_recipes(request, folder)
+    return attempts if given is None else attempts + try_mends(given.findings, attempts, request, folder)
 
 
 def _is_reason(given):
