@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 
 from qlab.doctor.trying import attempt_of
 from qlab.measure.diagnosis.diagnose import CAUSES
-from qlab.measure.diagnosis.finding import ACCURACY, NOTHING, STILL_SLOWER, TIME, Finding, Findings, call
+from qlab.measure.diagnosis.finding import ACCURACY, NOTHING, STILL_SLOWER, TIME, Finding, Findings
 from qlab.measure.outputs import OTHER_NUMBER
+from qlab.recipes import RECIPES
 from qlab.text import decibels, ms, ratio
 
 LEAST_DB = 15.0  # below, more than a sixth of the answer is error
@@ -224,7 +225,7 @@ def limited(diagnosis, comparison, recommended=None, *, attempts=(), is_real=Tru
         if spoilt and is_free and not finding.is_harmless:
             made = next((one for one in attempts if one.name == advised), None)
             recipe, options = (advised, {}) if made is None else (made.recipe, made.asked)
-            made_by = call(diagnosis.examination, recipe, **options)
+            made_by = diagnosis.examination.call(RECIPES[recipe], **options)
             remedy, why_not = f"{made_by}: it is free of this ({spoilt})", ""
             finding = replace(finding, remedy=remedy, recipe=recipe, options=options, is_tried=True)
         elif spoilt and not why_not:

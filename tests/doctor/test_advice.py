@@ -237,10 +237,10 @@ def test_a_model_with_limits_only_is_healthy_and_the_report_shows_them(doctor, f
     assert "- float-both-move, about 1 ms a run: 2 of 9. But recipes.static was tried" in text
 
 
-def test_where_the_recommended_recipe_is_free_of_a_finding_that_is_the_remedy(monkeypatch):
-    monkeypatch.setattr("qlab.doctor.advice.call", lambda examination, recipe: f"recipes.{recipe}(...)")
+def test_where_the_recommended_recipe_is_free_of_a_finding_that_is_the_remedy():
+    examination = SimpleNamespace(call=lambda recipe: f"recipes.{recipe.name}(...)")
     comparison = SimpleNamespace(rows=[REFERENCE, row("int8", 1.2, 31.0), row("static", 1.4, 10.0), row("hybrid", 1.4)])
-    given = Diagnosis("int8", None, Findings([finding("conv-integer")]), None)
+    given = Diagnosis("int8", examination, Findings([finding("conv-integer")]), None)
     free = Diagnosis("hybrid", None, Findings(), None)
     found = limiting.limited(given, comparison, free)
     assert found.limits == ()

@@ -17,7 +17,6 @@ from qlab import calibration, graph, machine, measure, recipes
 from qlab.machine import probes
 from qlab.measure.diagnosis.diagnose import Bill
 from qlab.measure.diagnosis.examination import ExactSums
-from qlab.measure.diagnosis.finding import call
 from qlab.measure.diagnosis.float_products import _reason
 from qlab.text import ms
 from tests.builders import blocks, faults, steady
@@ -449,7 +448,7 @@ def test_an_lstm_is_sent_to_the_recipe_with_the_operators_that_it_needs(tmp_path
     model, feed = blocks.recurrent(tmp_path, "LSTM"), {"x": faults.noise(5, 2, 16)}
     quantized = recipes.dynamic(model, tmp_path / "int8.onnx", op_types=("MatMul", "LSTM"), card=card)
     examined = examine(model, quantized, feed, card=card)
-    assert call(examined, "dynamic").endswith("op_types=('MatMul', 'LSTM'))")
+    assert examined.call(recipes.RECIPES["dynamic"]).endswith("op_types=('MatMul', 'LSTM'))")
 
 
 @pytest.mark.parametrize("kind", ["dynamic", "static"])

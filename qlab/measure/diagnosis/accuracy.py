@@ -8,18 +8,7 @@ from onnx import TensorProto
 
 from qlab.graph.operators import CLIPS
 from qlab.measure.cutting import find
-from qlab.measure.diagnosis.examination import to_exclude
-from qlab.measure.diagnosis.finding import (
-    ACCURACY,
-    FIRST,
-    Cause,
-    Finding,
-    Kind,
-    calibrated_kind,
-    call,
-    excluding,
-    is_as_made,
-)
+from qlab.measure.diagnosis.finding import ACCURACY, FIRST, Cause, Finding, Kind
 from qlab.measure.diagnosis.saturation import harms, saturated_layers
 from qlab.measure.outputs import energy, sqnr
 from qlab.measure.trace import side_by_side
@@ -35,7 +24,6 @@ POOR_DB = 15.0  # below, one layer alone changes its result by more than a sixth
 OUTLIER_DB = 10.0  # this much below the middle layer stands out
 USELESS_DB = 15.0  # below, more than a sixth of the answer is error
 SHOWN = 3
-PERCENTILE = {"method": "percentile"}
 
 RANDOM = Kind(
     "random-numbers",
@@ -51,6 +39,7 @@ CLIPPED = Kind(
     "calibrated ranges too narrow for the activations",
     why="numbers outside the range become its end; where they carry the signal, that error is far larger than "
     "rounding's. Calibration saw other data than these, or cut too much",
+    mend=" with a reader of feeds like these; or a wider method, method='minmax'",
     costs=ACCURACY,
     needs_values=True,
 )
@@ -59,6 +48,7 @@ WASTEFUL = Kind(
     "calibrated ranges far wider than the activations",
     why="codes that nothing uses are bits thrown away: an eighth of the codes is 5 bits of 8. One outlier among "
     "the calibration feeds does that",
+    mend=" with a reader of feeds like these, or method='mse'",
     costs=ACCURACY,
     needs_values=True,
 )
@@ -148,8 +138,12 @@ class _Seen:
         return (max(self.most, 0.0) - min(self.least, 0.0)) / (self.high - self.low)
 
     @property
+    def left_db(self):
+        return sqnr(self.power, self.clipped)
+
+    @property
     def clips(self):
-        return self.clipped > CLIPPED_TIMES * self.rounding and sqnr(self.power, self.clipped) < CLIPPED_DB
+        return self.clipped > CLIPPED_TIMES * self.rounding and self.left_db < CLIPPED_DB
 
     @property
     def wastes(self):
@@ -160,12 +154,15 @@ def calibration_ranges(examination, bill):
     """Up to three Findings: fixed ranges that clip the activations of these feeds, that waste codes, or that numbers of
     very different size share."""
     seen, joins = examination.once(_watched)
-    clipping = {name: one for name, one in seen.items() if one.clips}
-    if clipping:
-        yield _clips(examination, clipping, len(seen))
-    wasting = {name: one for name, one in seen.items() if one.wastes and name not in clipping}
-    if wasting:
-        yield _wastes(examination, wasting, len(seen))
+    if clipping := sorted((item for item in seen.items() if item[1].clips), key=lambda item: item[1].left_db):
+        evidence = f"{len(seen)} ranges are too narrow for these feeds"
+        says = lambda one: f"{100 * one.outside / one.count:.1f} % outside, {one.left_db:.1f} dB left"
+        yield _unfit(CLIPPED, examination, clipping, evidence, says)
+    wasting = ((name, one) for name, one in seen.items() if one.wastes and not one.clips)
+    if wasting := sorted(wasting, key=lambda item: item[1].used):
+        evidence = f"{len(seen)} ranges are far wider than what these feeds need"
+        says = lambda one: f"{max(1, round(256 * one.used))} of 256 codes in use"
+        yield _unfit(WASTEFUL, examination, wasting, evidence, says, method="percentile")
     crowded = {name: joins.crowded(name, one.least, one.most) for name, one in seen.items()}
     if crowded := {name: who for name, who in crowded.items() if who}:
         yield _unlike(examination, crowded)
@@ -216,40 +213,20 @@ def folded_clips(examination):
     return set(stored_ranges(examination, names))
 
 
-def _clips(examination, clipping, total):
-    worst = sorted(clipping.items(), key=lambda item: sqnr(item[1].power, item[1].clipped))
+def _unfit(kind, examination, worst, evidence, says, **options):
+    """A Finding of ranges that do not fit, [(tensor, _Seen)], the worst first; `says` tells of one what is wrong."""
     shown = "; ".join(
-        f"{_against(name, one)}: {100 * one.outside / one.count:.1f} % outside, "
-        f"{sqnr(one.power, one.clipped):.1f} dB left"
+        f"{name!r} holds {one.least:.3g} to {one.most:.3g}, its codes {one.low:.3g} to {one.high:.3g}: {says(one)}"
         for name, one in worst[:SHOWN]
     )
-    evidence = f"{len(clipping)} of {total} ranges are too narrow for these feeds: {shown}"
-    recipe = calibrated_kind(examination)
-    remedy = f"{call(examination, recipe.name)} with a reader of feeds like these; or a wider method, method='minmax'"
-    nodes = [name for name, _ in worst]
-    return Finding.of(CLIPPED, examination, evidence, nodes=nodes, recipe=recipe, remedy=remedy)
-
-
-def _wastes(examination, wasting, total):
-    worst = sorted(wasting.items(), key=lambda item: item[1].used)
-    shown = "; ".join(
-        f"{_against(name, one)}: {max(1, round(256 * one.used))} of 256 codes in use" for name, one in worst[:SHOWN]
-    )
-    evidence = f"{len(wasting)} of {total} ranges are far wider than what these feeds need: {shown}"
-    recipe = calibrated_kind(examination)
-    remedy = f"{call(examination, recipe.name, **PERCENTILE)} with a reader of feeds like these, or method='mse'"
-    more = {"recipe": recipe, "options": PERCENTILE, "remedy": remedy}
-    return Finding.of(WASTEFUL, examination, evidence, nodes=[name for name, _ in worst], **more)
-
-
-def _against(name, one):
-    return f"{name!r} holds {one.least:.3g} to {one.most:.3g}, its codes {one.low:.3g} to {one.high:.3g}"
+    more = {"nodes": [name for name, _ in worst], "recipe": examination.calibrated, "options": options}
+    return Finding.of(kind, examination, f"{len(worst)} of {evidence}: {shown}", **more)
 
 
 def _unlike(examination, crowded):
     recipe = next(one for one in RECIPES.values() if one.spares_unlike)
     makers = tuple(node.name for node in examination.original.nodes if set(node.output) & crowded.keys())
-    options = {"exclude": makers} if is_as_made(examination, recipe) else {}
+    options = {"exclude": makers} if examination.is_as_made(recipe) else {}
     shown = "; ".join(f"{name!r}: {who}" for name, who in list(crowded.items())[:SHOWN])
     evidence = f"in {plural(len(crowded), 'tensor')} numbers of very different size share one scale: {shown}"
     return Finding.of(UNLIKE, examination, evidence, nodes=crowded, recipe=recipe, options=options)
@@ -277,7 +254,7 @@ def layer_losses(examination, bill):
         f"{len(poor)} of {len(rows)} layers lose far more than the rest: {shown}; the middle layer keeps "
         f"{middle:.1f} dB. Each was fed with the fp32 model's own values, so this is its own loss"
     )
-    nodes, mend = [row.node for row in poor if row.node], excluding(examination, to_exclude(examination, poor))
+    nodes, mend = [row.node for row in poor if row.node], examination.excluding_layers(poor)
     yield Finding.of(LAYER, examination, evidence, nodes=nodes, **mend)
 
 
@@ -301,7 +278,7 @@ def output_losses(examination, bill):
         f"{USELESS_DB:.0f} dB, with {decibels(first.accumulated_db)}; by themselves the weakest layers keep: {layers}"
     )
     nodes = [first.name, *dict.fromkeys(row.node for row in weakest if row.node)]
-    mend = excluding(examination, to_exclude(examination, weakest))
+    mend = examination.excluding_layers(weakest)
     yield Finding.of(OUTPUT, examination, evidence, nodes=nodes, **mend)
 
 

@@ -4,16 +4,7 @@ import re
 from collections import Counter
 
 from qlab.graph.operators import Q_AND_DQ, QUANTIZERS
-from qlab.measure.diagnosis.examination import neighbours, reads_codes
-from qlab.measure.diagnosis.finding import (
-    Cause,
-    Finding,
-    Kind,
-    excluding,
-    is_as_made,
-    is_out_of_reach,
-    recipe_of_its_kind,
-)
+from qlab.measure.diagnosis.finding import Cause, Finding, Kind
 from qlab.measure.predict import PRODUCT_FAMILIES
 from qlab.recipes import RECIPES
 from qlab.recipes.choice import STATIC
@@ -55,12 +46,12 @@ def boundary_overhead(examination, bill):
         f"{', '.join(f'{count} {name}' for name, count in counts.most_common())} take "
         f"{ms(sum(node.ms for node in nodes))} of {ms(examination.quantized.total_ms)} a run"
     )
-    if not recipe_of_its_kind(examination).needs_reader:
+    if not examination.alike.needs_reader:
         if not examination.matters(bill.left(nodes), DYNAMIC_SHARE):
             return
         cost, static = sum(bill.charge(node) for node in nodes), RECIPES.of_ways(STATIC)
         mend = {"recipe": static, "mend": "with fixed ranges codes stay codes between integer operators"}
-        if is_out_of_reach(examination, nodes, static):
+        if examination.is_out_of_reach(nodes, static):
             mend = {}
         dearest = sorted(nodes, key=lambda node: -node.ms)
         yield Finding.of(OVERHEAD, examination, seen, cost_ms=cost, nodes=dearest, **mend)
@@ -110,13 +101,13 @@ def _of_a_static_model(examination, bill, seen):
 
 def _mend(examination, is_plain, concerned, exclude):
     """What mends it: a plain call, unless that made the model, or one that leaves `exclude` out."""
-    recipe = recipe_of_its_kind(examination)
-    if is_out_of_reach(examination, concerned, recipe):
+    recipe = examination.alike
+    if examination.is_out_of_reach(concerned, recipe):
         return {}
-    if is_plain and not is_as_made(examination, recipe):
+    if is_plain and not examination.is_as_made(recipe):
         return {"recipe": recipe, "mend": "quantizes what onnxruntime fuses, all of it and nothing else"}
     if exclude and any(_is_integer_product(node) and node not in concerned for node in examination.quantized.nodes):
-        return excluding(examination, exclude, "leaves these products in float")
+        return examination.excluding(exclude, "leaves these products in float")
     return {"remedy": "stay with fp32 for speed: not one of its products gains"} if exclude else {}
 
 
@@ -139,10 +130,10 @@ def _needless(examination):
                 found |= {id(one): one for one in (node, *readers)}
         elif _is_unfused(examination, node, readers):
             around.append(node)
-            found |= {id(one): one for one in neighbours(examination, node) if one.op_type in QUANTIZERS}
+            found |= {id(one): one for one in examination.neighbours(node) if one.op_type in QUANTIZERS}
     transposes = [one for one in examination.quantized.nodes if (one.op_type, one.kind) == ("Transpose", "float")]
     for node in transposes:
-        if any(id(one) in found for one in neighbours(examination, node)):
+        if any(id(one) in found for one in examination.neighbours(node)):
             found[id(node)] = node
     return list(found.values()), around
 
@@ -162,7 +153,7 @@ def _is_unfused(examination, node, readers):
     """Whether `node`, no product, has an integer kernel and computes on floats that were codes and will be again."""
     if node.kind != "float" or node.family in PRODUCT_FAMILIES or node.op_type not in CAN_FUSE:
         return False
-    return reads_codes(examination, node) and all(reader.op_type == "QuantizeLinear" for reader in readers)
+    return examination.reads_codes(node) and all(reader.op_type == "QuantizeLinear" for reader in readers)
 
 
 class _Island:
@@ -178,7 +169,7 @@ class _Island:
         self.products = [node for node in nodes if node.family in PRODUCT_FAMILIES]
         self.edges = edges + [node for node in nodes if node.op_type == "Transpose"]
         self.edge_ms = bill.left(self.edges)
-        self.beyond = [one for edge in edges for one in neighbours(examination, edge) if one.kind == "float"]
+        self.beyond = [one for edge in edges for one in examination.neighbours(edge) if one.kind == "float"]
         self.can_grow = any(one.op_type in CAN_FUSE for one in self.beyond)
         yardstick = examination.yardstick
         in_float = ((yardstick.float_ms(node) or node.ms) + yardstick.layout_ms(node) for node in self.products)
@@ -196,23 +187,24 @@ class _Island:
 
 def _islands(examination):
     """(nodes, edges) of each group of integer nodes between which there are no floats."""
+    return _groups(examination, lambda node: node.kind == "integer", QUANTIZERS)
+
+
+def _groups(examination, belongs, at_edges):
+    """(nodes, edges) of the nodes that belong, and hand each other tensors; edges: of these types, and beside them."""
     seen = set()
-    for start in examination.quantized.nodes:
-        if start.kind != "integer" or id(start) in seen:
-            continue
-        nodes, edges, todo = [], {}, [start]
+    for start in filter(belongs, examination.quantized.nodes):
+        nodes, edges, todo = {}, {}, [start] * (id(start) not in seen)
         while todo:
             node = todo.pop()
-            if id(node) in seen:
-                continue
-            seen.add(id(node))
-            nodes.append(node)
-            for one in neighbours(examination, node):
-                if one.kind == "integer":
-                    todo.append(one)
-                elif one.op_type in QUANTIZERS:
-                    edges[id(one)] = one
-        yield nodes, list(edges.values())
+            if id(node) not in seen:
+                seen.add(id(node))
+                nodes[id(node)] = node
+                near = examination.neighbours(node)
+                todo += filter(belongs, near)
+                edges |= {id(one): one for one in near if one.op_type in at_edges and not belongs(one)}
+        if nodes:
+            yield list(nodes.values()), list(edges.values())
 
 
 def float_between(examination, bill):
@@ -222,7 +214,7 @@ def float_between(examination, bill):
     turned into codes. Groups of operators that could have been fused are the quantizer's fault, and told elsewhere.
     """
     nodes, edges = {}, {}
-    for group, around in _groups(examination, bill):
+    for group, around in _between(examination, bill):
         nodes |= {id(node): node for node in group}
         edges |= {id(node): node for node in around}
     own_ms, edge_ms = sum(node.ms for node in nodes.values()), bill.left(edges.values())
@@ -246,26 +238,19 @@ def _called_listed(examination, nodes):
     return listed(Counter(_called(examination, node) for node in nodes))
 
 
-def _groups(examination, bill):
+def _between(examination, bill):
     """(float operators that hand floats to each other, Q and DQ around them) where integers stand on both sides."""
-    seen = set()
-    for start in examination.quantized.nodes:
-        group, edges, todo = [], {}, [start]
-        while todo:
-            node = todo.pop()
-            if node.op_type in Q_AND_DQ and group:
-                edges[id(node)] = node
-            if node.kind != "float" or node.family in PRODUCT_FAMILIES or id(node) in seen:
-                continue
-            seen.add(id(node))
-            group.append(node)
-            todo += neighbours(examination, node)
-        can_fuse = all(node.op_type in CAN_FUSE for node in group)
-        is_between = any(reads_codes(examination, node) for node in group) and any(
-            edge.op_type == "QuantizeLinear" for edge in edges.values()
+    for group, edges in _groups(examination, _is_float_operator, Q_AND_DQ):
+        is_between = any(map(examination.reads_codes, group)) and any(
+            edge.op_type == "QuantizeLinear" for edge in edges
         )
+        can_fuse = all(node.op_type in CAN_FUSE for node in group)
         if is_between and not can_fuse and not any(map(bill.is_explained, group)):
-            yield group, list(edges.values())
+            yield group, edges
+
+
+def _is_float_operator(node):
+    return node.kind == "float" and node.family not in PRODUCT_FAMILIES
 
 
 def _called(examination, node):
@@ -273,7 +258,7 @@ def _called(examination, node):
 
     What is left of that name stands in the QuantizeLinear behind it, since onnxruntime names anew what it fuses.
     """
-    near = [node, *(one for one in neighbours(examination, node) if one.op_type == "QuantizeLinear")]
+    near = [node, *(one for one in examination.neighbours(node) if one.op_type == "QuantizeLinear")]
     names = " ".join(name for one in near for name in (one.name, *one.node.input, *one.node.output))
     whole = INLINED.search(names)
     return f"{node.op_type} of {whole[1]}" if whole else node.op_type

@@ -72,28 +72,23 @@ CODES = Codes()
 class Bill:
     """The times of the quantized model's nodes, of which findings take their parts, root causes first.
 
-    found     the Findings so far
+    found     the Findings so far;   is_used, whether any of them has taken its part yet
     least_ms  what a finding of time must cost to be told, where an earlier one leaves others little to say
     """
 
     def __init__(self, nodes):
         self.found, self.least_ms = Findings(), -math.inf
+        self.is_used = False
         self._left = {id(node): node.ms for node in nodes}
         self._explained = set()
-        self._used = False
 
     def charge(self, node, milliseconds=None):
         """Take so many milliseconds of the node's time, or what is left of it, and return them."""
         left = self._left[id(node)]
         taken = left if milliseconds is None else min(max(milliseconds, 0.0), left)
         self._left[id(node)] = left - taken
-        self._used |= taken > 0
+        self.is_used |= taken > 0
         return taken
-
-    @property
-    def is_used(self):
-        """Whether any finding has taken its part yet."""
-        return self._used
 
     def left(self, nodes):
         """Milliseconds of these nodes that nobody has paid for yet."""

@@ -12,18 +12,32 @@ from qlab import graph, machine
 from qlab.calibration.collect import WatchedModel
 from qlab.files import ModelPath
 from qlab.graph import Model
-from qlab.graph.operators import Q_AND_DQ, QUANTIZERS, factors, is_product, originals
+from qlab.graph.operators import (
+    CONVOLUTION,
+    CONVOLUTIONS,
+    MATRIX_PRODUCTS,
+    NO_INTEGER_KERNEL,
+    PRODUCT,
+    Q_AND_DQ,
+    QUANTIZERS,
+    factors,
+    is_product,
+    originals,
+)
 from qlab.machine.card import Card
 from qlab.measure.answers import random_draws
 from qlab.measure.compare import open_model
+from qlab.measure.diagnosis.finding import NOTHING
 from qlab.measure.layer_errors import LayerErrors, layer_errors
 from qlab.measure.outputs import answer, output_quality
 from qlab.measure.predict import Yardstick
 from qlab.measure.profile import ROUNDS, Profile, profile_models
 from qlab.measure.trace import inner, side_by_side
-from qlab.recipes.choice import Choice, choose
+from qlab.recipes import RECIPES, Product
+from qlab.recipes.choice import STATIC, Choice, choose, made_by
 from qlab.runtime import Feeds, as_feeds
 
+SMALL_SHARE = 0.05  # of all multiply-adds: a kind of product below does not decide which recipe fits
 STEPS = 4  # from a fused node's last operator back to its product
 OPTION = "session.x64quantprecision"  # onnxruntime then makes int8 weights uint8, whose products do not saturate
 LUCK_DB = 1.5  # of an output of few numbers: rounding may fall either way
@@ -207,6 +221,121 @@ class Examination:
         """Whether so many milliseconds are more than `share` of a run of the quantized model."""
         return milliseconds > share * self.quantized.total_ms
 
+    @cached_property
+    def fitting(self):
+        """The Recipe that fits the products of the fp32 model.
+
+        Static quantization does not reach into the bodies of If, Loop and Scan: what is there does not call for it.
+        """
+        work, inside = {CONVOLUTION: 0, PRODUCT: 0}, inner(self.fp32.model)
+        for node in self.fp32.nodes:
+            if node.op_type in CONVOLUTIONS and id(node.node) not in inside:
+                work[CONVOLUTION] += node.macs
+            elif node.op_type in MATRIX_PRODUCTS - NO_INTEGER_KERNEL and node.weights:
+                work[PRODUCT] += node.macs
+        return RECIPES.fitting({what for what, macs in work.items() if macs > SMALL_SHARE * sum(work.values())})
+
+    @cached_property
+    def alike(self):
+        """The Recipe that quantizes as this model is quantized, where only its settings are at fault.
+
+        A model with ConvInteger has none: what fits its products is named instead, so that no two findings of one model
+        send their reader to different recipes.
+        """
+        operators = {node.op_type for node in self.quantized.nodes}
+        return (None if "ConvInteger" in operators else RECIPES.like(operators)) or self.fitting
+
+    @property
+    def calibrated(self):
+        """The same, of the recipes that take a reader: hybrid treats matrix products as dynamic does."""
+        return RECIPES[self.alike.calibrated or self.alike.name]
+
+    def is_as_made(self, recipe):
+        """Whether the recipe made this model, by the file's own word: it would make it again."""
+        return recipe.name == made_by(self.file.proto)
+
+    def mending(self, nodes, first, *, is_other=False):
+        """A Recipe that reaches most of the products `nodes`, `first` before others; None if none does.
+
+        is_other   the fault itself shows that the model was made with other settings than the recipe's own. Where it
+                   does not, the recipe that made the model would make it again
+        """
+        whole = sum(node.ms for node in nodes)
+        for recipe in (first, self.fitting, *sorted(RECIPES.values(), key=lambda one: -len(one.keeps))):
+            reached = sum(node.ms for node in nodes if self._is_reached(node, recipe))
+            if reached > whole / 2 and (is_other or not self.is_as_made(recipe)):
+                return recipe
+        return None
+
+    def _is_reached(self, node, recipe):
+        """Whether the recipe's plain call quantizes the product `node` of the graph that ran, by operator and place.
+
+        A ConvInteger is mended where the convolution stays in float, too.
+        """
+        is_inside = id(node.node) in self.inside
+        if node.op_type == "ConvInteger":
+            return CONVOLUTION not in recipe.fits or not is_inside
+        is_constant = any(self.is_weight(node.node.input[place]) for place in factors(node.node))
+        product = Product(node.op_type, len(node.weights) or 2 * is_constant, node.depthwise, is_inside)
+        return bool(recipe.how(product, **recipe.options(self.original_operators)))
+
+    def excluding(self, names, mend=""):
+        """The recipe, options and `mend` of a Finding: this model made again as it was, without the nodes `names`."""
+        if not names:  # nodes without a name cannot be left out by it
+            return {}
+        return {"recipe": self.alike, "options": {"exclude": tuple(names)}, "mend": mend}
+
+    def excluding_layers(self, rows):
+        """The same, to leave these LayerErrors' tensors in float: without who computes them, and who reads them.
+
+        A tensor that a quantized node reads becomes codes, whoever computed it.
+        """
+        names = []
+        for row in rows:
+            names += [row.node, *(node.name for node in self.original.nodes if row.name in node.input)]
+        return self.excluding(dict.fromkeys(filter(None, names)))
+
+    def is_out_of_reach(self, nodes, recipe):
+        """Whether most of the time of `nodes` is spent in bodies of If, Loop and Scan, where the recipe cannot go."""
+        inside = sum(node.ms for node in nodes if id(node.node) in self.inside)
+        return STATIC in recipe.ways and inside > sum(node.ms for node in nodes) / 2
+
+    @cached_property
+    def original_operators(self):
+        """The operators of the fp32 model as it ran. Beside an LSTM onnxruntime quantizes with int8 weights only."""
+        return {node.op_type for node in self.fp32.nodes}
+
+    @property
+    def stay(self):
+        """What to do where no recipe mends it."""
+        if self.is_slower:
+            return f"{NOTHING}: stay with fp32 for speed"
+        return f"{NOTHING}: keep this model as it is, or stay with fp32"
+
+    def call(self, recipe, **options):
+        """The Python call of the Recipe on the fp32 model, as text."""
+        card = "" if self.is_own_card else self.card.name
+        added = recipe.options(self.original_operators)
+        return recipe.call(self.original.path, card=card, **(options | (added | options)))
+
+    def neighbours(self, node):
+        """The NodeTimes whose results `node` reads, then those that read its."""
+        return [*self.ran.makers(node), *self.ran.behind(node)]
+
+    def reads_codes(self, node):
+        """Whether the activations of the product `node` come straight from a DequantizeLinear of codes that move."""
+        places = [factors(node.node)[0]] if node.macs else range(len(node.node.input))
+        sources = [self.ran.maker(node, place) for place in places]
+        return any(
+            source is not None and source.op_type == "DequantizeLinear" and not self.has_constant_codes(source)
+            for source in sources
+        )
+
+    def code_type(self, node):
+        """Element type of the codes that a QuantizeLinear makes or a DequantizeLinear takes, a TensorProto number."""
+        zero_point = self.initializers.get("".join(node.node.input[2:3]))
+        return TensorProto.UINT8 if zero_point is None else zero_point.data_type
+
 
 def examine(
     fp32: ModelPath | Model,
@@ -257,41 +386,6 @@ def profiled_again(examination, *, rounds=ROUNDS // 2, threads=1, profiler=profi
     """The Examination with its two profiles taken anew: the machine may have been busy."""
     models = {"fp32": examination.original, "quantized": examination.file}
     return replace(examination, **profiler(models, examination.feeds, rounds=rounds, threads=threads))
-
-
-def reads_codes(examination, node):
-    """Whether the activations of the product `node` come straight from a DequantizeLinear of codes that move."""
-    places = [factors(node.node)[0]] if node.macs else range(len(node.node.input))
-    sources = [examination.ran.maker(node, place) for place in places]
-    return any(
-        source is not None and source.op_type == "DequantizeLinear" and not examination.has_constant_codes(source)
-        for source in sources
-    )
-
-
-def neighbours(examination, node):
-    """The NodeTimes whose results `node` reads, then those that read its."""
-    return [*examination.ran.makers(node), *examination.ran.behind(node)]
-
-
-def to_exclude(examination, rows):
-    """Names for a recipe's `exclude` that leave these LayerErrors' tensors in float: who computes them, who reads them.
-
-    A tensor that a quantized node reads becomes codes, whoever computed it.
-    """
-    names = []
-    for row in rows:
-        names += [row.node, *(node.name for node in examination.original.nodes if row.name in node.input)]
-    return tuple(dict.fromkeys(filter(None, names)))
-
-
-def code_type(examination, node):
-    """Element type of the codes that a QuantizeLinear makes or a DequantizeLinear takes, a TensorProto number."""
-    if len(node.node.input) > 2:
-        zero_point = examination.initializers.get(node.node.input[2])
-        if zero_point is not None:
-            return zero_point.data_type
-    return TensorProto.UINT8
 
 
 def dtype_name(number):

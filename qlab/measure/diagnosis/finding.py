@@ -1,21 +1,15 @@
-"""What a diagnosis says, a Finding a fault: what is known of each kind beforehand, and the calls that mend it."""
+"""What a diagnosis says, a Finding a fault, and what is known of each kind of it beforehand."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from qlab.graph.operators import CONVOLUTION, CONVOLUTIONS, MATRIX_PRODUCTS, NO_INTEGER_KERNEL, PRODUCT, factors
-from qlab.measure.trace import inner
-from qlab.recipes import RECIPES, Product
-from qlab.recipes.choice import STATIC, made_by
 from qlab.text import Table, figures, ms
 
 TIME, ACCURACY, NEITHER = "time", "accuracy", "neither"  # what mending a fault gives back
 FIRST, LAST = "first", "last"
-SMALL_SHARE = 0.05  # of all multiply-adds: a kind of product below does not decide which recipe fits
 NOTHING_FOUND = "nothing found: none of the causes in measure.CODES"
 NOTHING = "no recipe mends it"
-WITH_LSTM = ("MatMul", "LSTM")
 STILL_SLOWER = ". Mended all that was found, about "  # an estimate, which the doctor's measuring replaces
 
 
@@ -25,7 +19,8 @@ class Kind:
 
     means      in words, as in `measure.CODES`
     why        why it costs, where that is the same in every model
-    mend       what the call that mends it does, in words; where no recipe can mend it, what can be done
+    mend       what the call that mends it does, in words, or begins with a space and goes on behind the call; where
+               no recipe can mend it, what can be done
     mended_by  how the recipe that mends it quantizes, such as (STATIC,); None: as it fits the model; (): none can
     costs      what mending it gives back: TIME, ACCURACY, or NEITHER
     needs_values      whether it rests on what real feeds hold, so that noise cannot show it
@@ -104,9 +99,10 @@ class Finding:
         """
         options = dict(options)
         if recipe is not None:
-            remedy = f"{call(examination, recipe.name, **options)}: {mend or kind.mend}"
+            mend = mend or kind.mend
+            remedy = f"{examination.call(recipe, **options)}{'' if mend.startswith(' ') else ': '}{mend}"
         else:
-            remedy = kind.mend if kind.is_beyond_recipes else stay(examination)
+            remedy = kind.mend if kind.is_beyond_recipes else examination.stay
         names = tuple(one if isinstance(one, str) else one.name for one in nodes)
         told = {"why": kind.why, "remedy": remedy, "recipe": recipe.name if recipe is not None else ""} | more
         return cls(kind.code, evidence, cost_ms=cost_ms, nodes=names, options=options, **told)
@@ -147,104 +143,3 @@ class Findings(list):
         tones = {(place, 0): "quiet" if one.is_harmless else "watch" for place, one in enumerate(self, 1)}
         worst = {} if self[0].is_harmless else {(1, 0): "bad"}
         return Table(rows, (0, 2), tones | worst)._repr_html_()
-
-
-def recipe_for(profile):
-    """The Recipe that fits the products of an fp32 model, by its Profile.
-
-    Static quantization does not reach into the bodies of If, Loop and Scan: what is there does not call for it.
-    """
-    work, inside = {CONVOLUTION: 0, PRODUCT: 0}, inner(profile.model)
-    for node in profile.nodes:
-        if node.op_type in CONVOLUTIONS and id(node.node) not in inside:
-            work[CONVOLUTION] += node.macs
-        elif node.op_type in MATRIX_PRODUCTS - NO_INTEGER_KERNEL and node.weights:
-            work[PRODUCT] += node.macs
-    return RECIPES.fitting({what for what, macs in work.items() if macs > SMALL_SHARE * sum(work.values())})
-
-
-def recipe_of_its_kind(examination):
-    """The Recipe that quantizes as the examined model is quantized, where only its settings are at fault.
-
-    A model with ConvInteger has none: what fits its products is named instead, so that no two findings of one model
-    send their reader to different recipes.
-    """
-    operators = {node.op_type for node in examination.quantized.nodes}
-    alike = None if "ConvInteger" in operators else RECIPES.like(operators)
-    return alike or recipe_for(examination.fp32)
-
-
-def calibrated_kind(examination):
-    """The same, of the recipes that take a reader: hybrid treats matrix products as dynamic does."""
-    kind = recipe_of_its_kind(examination)
-    return RECIPES[kind.calibrated or kind.name]
-
-
-def is_as_made(examination, recipe):
-    """Whether the recipe made the examined model, by the file's own word: it would make it again."""
-    return recipe.name == made_by(examination.file.proto)
-
-
-def mending(examination, nodes, first, *, is_other=False):
-    """A Recipe that reaches most of the products `nodes`, `first` before others; None if none does.
-
-    is_other   the fault itself shows that the model was made with other settings than the recipe's own. Where it does
-               not, the recipe that made the model would make it again
-    """
-    whole = sum(node.ms for node in nodes)
-    others = sorted(RECIPES.values(), key=lambda one: -len(one.keeps))
-    for recipe in (first, recipe_for(examination.fp32), *others):
-        reached = sum(node.ms for node in nodes if _reaches(recipe, node, examination))
-        if reached > whole / 2 and (is_other or not is_as_made(examination, recipe)):
-            return recipe
-    return None
-
-
-def _reaches(recipe, node, examination):
-    """Whether the recipe's plain call quantizes the product `node` of the graph that ran, by its operator and place.
-
-    A ConvInteger is mended where the convolution stays in float, too.
-    """
-    is_inside = id(node.node) in examination.inside
-    if node.op_type == "ConvInteger":
-        return CONVOLUTION not in recipe.fits or not is_inside
-    is_constant = any(examination.is_weight(node.node.input[place]) for place in factors(node.node))
-    product = Product(node.op_type, len(node.weights) or 2 * is_constant, node.depthwise, is_inside)
-    return bool(recipe.how(product, **recipe.options(_operators(examination.fp32))))
-
-
-def _operators(profile):
-    return {node.op_type for node in profile.nodes}
-
-
-def excluding(examination, names, mend=""):
-    """The recipe, options and `mend` of a Finding: the model made again as it was made, without the nodes `names`."""
-    if not names:  # nodes without a name cannot be left out by it
-        return {}
-    return {"recipe": recipe_of_its_kind(examination), "options": {"exclude": tuple(names)}, "mend": mend}
-
-
-def is_out_of_reach(examination, nodes, recipe):
-    """Whether most of the time of `nodes` is spent in bodies of If, Loop and Scan, and the recipe cannot go there."""
-    inside = sum(node.ms for node in nodes if id(node.node) in examination.inside)
-    return STATIC in recipe.ways and inside > sum(node.ms for node in nodes) / 2
-
-
-def has_lstm(profile):
-    """Whether a model, by its Profile, has an LSTM, which onnxruntime quantizes with int8 weights only."""
-    return "LSTM" in _operators(profile)
-
-
-def stay(examination):
-    """What to do where no recipe mends it."""
-    if examination.is_slower:
-        return f"{NOTHING}: stay with fp32 for speed"
-    return f"{NOTHING}: keep this model as it is, or stay with fp32"
-
-
-def call(examination, recipe, **options):
-    """The Python call of the recipe of that name on the examined model, as text."""
-    recipe = RECIPES[recipe]
-    card = "" if examination.is_own_card else examination.card.name
-    added = recipe.options(_operators(examination.fp32))
-    return recipe.call(examination.original.path, card=card, **(options | (added | options)))

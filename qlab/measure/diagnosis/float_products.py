@@ -6,8 +6,8 @@ from collections import Counter
 from onnx import TensorProto
 
 from qlab.graph.operators import NO_INTEGER_KERNEL, Q_AND_DQ, factors
-from qlab.measure.diagnosis.examination import code_type, dtype_name, neighbours, reads_codes
-from qlab.measure.diagnosis.finding import Cause, Finding, Kind, mending, recipe_for
+from qlab.measure.diagnosis.examination import dtype_name
+from qlab.measure.diagnosis.finding import Cause, Finding, Kind
 from qlab.measure.predict import PRODUCT_FAMILIES
 from qlab.recipes import RECIPES
 from qlab.recipes.choice import DYNAMIC, STATIC
@@ -144,7 +144,7 @@ def _reason(examination, node):
     """
     if node.op_type in NO_INTEGER_KERNEL:
         return NO_KERNEL, ""
-    if reads_codes(examination, node) and node.node.input[factors(node.node)[1]] not in examination.initializers:
+    if examination.reads_codes(node) and node.node.input[factors(node.node)[1]] not in examination.initializers:
         return _not_fused(examination, node)
     if not any(examination.is_weight(node.node.input[place]) for place in factors(node.node)):
         return BOTH_MOVE, ""
@@ -158,14 +158,14 @@ def _not_fused(examination, node):
     sides = [("in front of", before.node.input[0], before)] + [("behind", one.node.output[0], one) for one in behind]
     for where, codes, edge in sides:
         count = len(examination.ran.readers.get(codes, []))
-        if count > 1 and code_type(examination, edge) == TensorProto.INT8:
+        if count > 1 and examination.code_type(edge) == TensorProto.INT8:
             return SECOND_CONSUMER, f"the int8 codes {where} the product have {_several(count)} consumers"
     if node.op_type.startswith("Fused"):
         return RESULT_READ, "what follows it was computed in float, and fused into it"
     if not behind or len(readers) > 1:
         others = sorted({reader.op_type for reader in readers if reader.op_type != "QuantizeLinear"})
         return RESULT_READ, f"its result goes to {' and '.join(others) or 'an output'} as a float"
-    types = {where: code_type(examination, edge) for where, _, edge in sides}
+    types = {where: examination.code_type(edge) for where, _, edge in sides}
     shown = " and ".join(f"{dtype_name(one)} {where}" for where, one in types.items())
     if set(types.values()) <= KERNEL_TYPES:
         return NOT_FUSED, (
@@ -188,14 +188,14 @@ def _edges(examination, nodes):
     """
     found = {}
     for node in nodes:
-        for edge in (one for one in neighbours(examination, node) if one.op_type in Q_AND_DQ):
+        for edge in (one for one in examination.neighbours(node) if one.op_type in Q_AND_DQ):
             found[id(edge)] = edge
-            for one in neighbours(examination, edge):
+            for one in examination.neighbours(edge):
                 if one.op_type == "Transpose" or {one.op_type, edge.op_type} == Q_AND_DQ:
                     found[id(one)] = one
     edges = [one for one in examination.quantized.nodes if one.op_type in Q_AND_DQ]
-    without_kernel = {code_type(examination, one) for one in edges if id(one) in found} - KERNEL_TYPES
-    found |= {id(one): one for one in edges if code_type(examination, one) in without_kernel}
+    without_kernel = {examination.code_type(one) for one in edges if id(one) in found} - KERNEL_TYPES
+    found |= {id(one): one for one in edges if examination.code_type(one) in without_kernel}
     return list(found.values())
 
 
@@ -205,8 +205,8 @@ def _recipe(examination, reason, nodes):
         return None
     # uint8 in the place of int8 is what the recipes choose, unless the card's best pair has int8 activations.
     is_other = reason is SECOND_CONSUMER and examination.choice.activation_dtype != "int8"
-    first = recipe_for(examination.fp32) if reason.mended_by is None else RECIPES.of_ways(*reason.mended_by)
-    return mending(examination, nodes, first, is_other=is_other)
+    first = examination.fitting if reason.mended_by is None else RECIPES.of_ways(*reason.mended_by)
+    return examination.mending(nodes, first, is_other=is_other)
 
 
 FLOAT_PRODUCTS = Cause(

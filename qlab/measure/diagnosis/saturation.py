@@ -13,16 +13,7 @@ from onnx import TensorProto
 from qlab import graph
 from qlab.graph.operators import CONVOLUTIONS, DYNAMIC, STATIC, factors, is_product
 from qlab.measure.diagnosis.examination import OPTION
-from qlab.measure.diagnosis.finding import (
-    ACCURACY,
-    LAST,
-    Cause,
-    Finding,
-    Kind,
-    calibrated_kind,
-    mending,
-    recipe_of_its_kind,
-)
+from qlab.measure.diagnosis.finding import ACCURACY, LAST, Cause, Finding, Kind
 from qlab.measure.outputs import PooledError, answer
 from qlab.numerics.affine import choose_qparams, fake_quantize
 from qlab.numerics.metrics import sqnr_db
@@ -131,8 +122,8 @@ def _at_risk(examination):
 
 
 def _risk(examination, seen, exact, risky):
-    kind = recipe_of_its_kind(examination)
-    recipe = mending(examination, risky, kind, is_other=True) or kind
+    kind = examination.alike
+    recipe = examination.mending(risky, kind, is_other=True) or kind
     option = f"keep this model and open it with the session option {OPTION} = 1, at the speed of u8 x u8"
     otherwise = option if exact is not None and exact.has_option else ""
     elsewhere = "" if examination.saturates_here else ". The CPU at hand adds exactly: no loss measured here is of this"
@@ -211,7 +202,7 @@ def quantized_at_load(examination, bill):
         f"{plural(len(found), 'product')} with float weights in the file, weights of int8 when it runs, one "
         f"scale for all channels; those of {worst!r} keep {decibels(found[worst])} dB"
     )
-    recipe, options = calibrated_kind(examination), {"exclude": tuple(found)}
+    recipe, options = examination.calibrated, {"exclude": tuple(found)}
     yield Finding.of(AT_LOAD, examination, evidence, nodes=found, recipe=recipe, options=options)
 
 

@@ -10,19 +10,7 @@ from collections import Counter
 
 from qlab import graph
 from qlab.graph.operators import CONVOLUTION, FUSED_ACTIVATIONS, QUANTIZERS, STATIC
-from qlab.measure.diagnosis.examination import neighbours, reads_codes
-from qlab.measure.diagnosis.finding import (
-    NEITHER,
-    Cause,
-    Finding,
-    Kind,
-    has_lstm,
-    is_as_made,
-    is_out_of_reach,
-    mending,
-    recipe_for,
-    recipe_of_its_kind,
-)
+from qlab.measure.diagnosis.finding import NEITHER, Cause, Finding, Kind
 from qlab.measure.predict import PRODUCT_FAMILIES
 from qlab.measure.trace import side_by_side
 from qlab.recipes import RECIPES, choice
@@ -148,12 +136,12 @@ def _better_pair(node, examination):
         return "u8u8"
     if node.op_type in STATIC:
         return examination.choice.pair
-    return choice.choose(examination.card, "uint8", "int8" if has_lstm(examination.fp32) else None).pair
+    return choice.choose(examination.card, "uint8", "int8" if "LSTM" in examination.original_operators else None).pair
 
 
 def _slow_pair(examination, pair, better, nodes, cost):
     card = examination.card
-    recipe = mending(examination, nodes, recipe_of_its_kind(examination), is_other=True)
+    recipe = examination.mending(nodes, examination.alike, is_other=True)
     milliseconds = sum(node.ms for node in nodes)
     operators = {node.op_type for node in nodes}
     evidence = (
@@ -179,7 +167,7 @@ def conv_integer(examination, bill):
     if not nodes:
         return
     around = _around(examination, nodes)
-    recipe = mending(examination, nodes, recipe_for(examination.fp32), is_other=True)
+    recipe = examination.mending(nodes, examination.fitting, is_other=True)
     leaves = recipe is not None and CONVOLUTION not in recipe.fits
     of_one = examination.yardstick.float_ms if leaves else examination.yardstick.healthy_ms
     healthy = sum(of_one(node) or node.ms for node in nodes)
@@ -187,7 +175,7 @@ def conv_integer(examination, bill):
     for node in (*around, *nodes):
         cost += bill.charge(node, excess - cost)
     how = "leaves them in float" if leaves else "convolutions static, as QLinearConv"
-    if is_out_of_reach(examination, nodes, RECIPES.of_ways(choice.STATIC)):
+    if examination.is_out_of_reach(nodes, RECIPES.of_ways(choice.STATIC)):
         how += ": they are in the body of an If, Loop or Scan, where static quantization does not reach"
     pairs = sorted({f"{node.sign_pair[:2]} x {node.sign_pair[2:]}" for node in nodes if node.sign_pair})
     evidence = (
@@ -258,24 +246,20 @@ def _dequantized(examination, bill):
         if not examination.has_constant_codes(node):
             continue
         readers = examination.ran.readers.get(node.node.output[0], [])
-        if readers and not any(reads_codes(examination, reader) for reader in readers):
+        if readers and not any(examination.reads_codes(reader) for reader in readers):
             dequantizers.append(node)
             products |= {id(reader): reader for reader in readers if reader.macs and reader.kind == "float"}
     milliseconds = sum(node.ms for node in dequantizers)
     excess = examination.yardstick.excess_ms(products.values())
     if not examination.matters(milliseconds + excess, LEAST_SHARE_OF_WEIGHTS):
         return
-    bill.explain(products.values())
-    cost = sum(bill.charge(node) for node in dequantizers)
-    for node in products.values():
-        cost += bill.charge(node, examination.yardstick.excess_ms([node]))
     shown = (
         f"; {plural(len(products), 'product')} behind them in float, {ms(excess)} slower than on integers"
         if products
         else "; no product reads them (an embedding, a table)"
     )
     evidence = f"{len(dequantizers)} DequantizeLinear of constant weights in every run, {ms(milliseconds)}{shown}"
-    yield _weights_as_codes(examination, evidence, cost, dequantizers, list(products.values()))
+    yield _weights_as_codes(examination, bill, evidence, dequantizers, list(products.values()))
 
 
 def _fused(examination, bill):
@@ -284,13 +268,11 @@ def _fused(examination, bill):
     excess = yardstick.excess_ms(nodes)
     if milliseconds < SLOWER * in_float or not examination.matters(excess, LEAST_SHARE_OF_WEIGHTS):
         return
-    bill.explain(nodes)
-    cost = sum(bill.charge(node, yardstick.excess_ms([node])) for node in nodes)
     evidence = (
         f"{len(nodes)} {FUSED} dequantize constant weights in every run and take {ms(milliseconds)}; the same "
         f"products take {ms(in_float)} in the fp32 model"
     )
-    yield _weights_as_codes(examination, evidence, cost, nodes, nodes)
+    yield _weights_as_codes(examination, bill, evidence, [], nodes)
 
 
 def _folded(examination, bill):
@@ -306,24 +288,23 @@ def _folded(examination, bill):
     excess = examination.yardstick.excess_ms(nodes)
     if not examination.matters(excess, LEAST_SHARE_OF_WEIGHTS):
         return
-    bill.explain(nodes)
-    cost = sum(bill.charge(node, examination.yardstick.excess_ms([node])) for node in nodes)
     evidence = (
         f"{plural(len(nodes), 'product')} with weights that the file stores as codes behind a Cast; onnxruntime turned "
         f"them into floats when it opened the file: {ms(excess)} slower than on integers"
     )
-    yield _weights_as_codes(examination, evidence, cost, nodes, nodes)
+    yield _weights_as_codes(examination, bill, evidence, [], nodes)
 
 
-def _weights_as_codes(examination, evidence, cost, nodes, products):
-    kind, mend = recipe_of_its_kind(examination), ""
+def _weights_as_codes(examination, bill, evidence, dequantizers, products):
+    bill.explain(products)
+    cost = sum(bill.charge(node) for node in dequantizers)
+    cost += sum(bill.charge(node, examination.yardstick.excess_ms([node])) for node in products)
+    recipe, more = examination.alike, {"cost_ms": examination.cost(cost), "nodes": dequantizers or products}
     if products:
-        recipe = mending(examination, products, kind)
-    else:
-        recipe = None if is_as_made(examination, kind) else kind
-        mend = "turns at most the rows back that are looked up"
-    cost_ms = examination.cost(cost)
-    return Finding.of(WEIGHT_ONLY, examination, evidence, cost_ms=cost_ms, nodes=nodes, recipe=recipe, mend=mend)
+        recipe = examination.mending(products, recipe)
+        return Finding.of(WEIGHT_ONLY, examination, evidence, recipe=recipe, **more)
+    recipe, mend = None if examination.is_as_made(recipe) else recipe, "turns at most the rows back that are looked up"
+    return Finding.of(WEIGHT_ONLY, examination, evidence, recipe=recipe, mend=mend, **more)
 
 
 def unfolded_norms(examination, bill):
@@ -360,14 +341,14 @@ def _norms(examination, bill, kind, found):
     if not examination.matters(bill.left([*nodes, *edges]), LEAST_SHARE_OF_NORMS):
         return
     bill.explain(nodes)
-    recipe = None if kind.is_beyond_recipes else recipe_for(examination.fp32)
+    recipe = None if kind.is_beyond_recipes else examination.fitting
     if kind.is_beyond_recipes:
         told = (
             f"these {NORM} stand behind {listed(Counter(where for _, where in found))}, so that no convolution before "
             "them can take them"
         )
     else:
-        recipe = None if is_as_made(examination, recipe) else recipe
+        recipe = None if examination.is_as_made(recipe) else recipe
         left = sum(node.op_type == NORM and node.ms > 0 for node in examination.fp32.nodes)
         told = f"when fp32 runs, {left} are left, the others are part of the convolutions before them"
     cost_ms = sum(bill.charge(node) for node in (*nodes, *edges))
@@ -376,7 +357,7 @@ def _norms(examination, bill, kind, found):
 
 
 def _edges(examination, nodes):
-    found = {id(one): one for node in nodes for one in neighbours(examination, node) if one.op_type in QUANTIZERS}
+    found = {id(one): one for node in nodes for one in examination.neighbours(node) if one.op_type in QUANTIZERS}
     return list(found.values())
 
 
