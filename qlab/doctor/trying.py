@@ -38,8 +38,8 @@ def in_order_of_promise():
 def try_recipes(request, folder):
     """An Attempt for each of RECIPES, or up to the first that makes a model; each one's has a folder in `folder`."""
     attempts = []
-    for recipe in in_order_of_promise() if request.quick else RECIPES.values():
-        if request.quick and any(one.quantized is not None for one in attempts):
+    for recipe in in_order_of_promise() if request.asked.quick else RECIPES.values():
+        if request.asked.quick and any(one.quantized is not None for one in attempts):
             break
         if why_not := recipe.pointless(request.model.operators):
             attempts.append(Attempt(recipe.name, recipe.name, {}, why_not=why_not))
@@ -84,7 +84,7 @@ def _name(recipe, options):
 
 def _attempt(recipe, name, asked, request, place):
     options = recipe.options(request.model.operators) | asked
-    output = place / (f"{request.fp32.stem}.int8.onnx" if request.save is None else request.save.name)
+    output = place / (f"{request.fp32.stem}.int8.onnx" if request.asked.save is None else request.asked.save.name)
     place.mkdir()
     try:
         with stage(f"quantizing: {name}"):

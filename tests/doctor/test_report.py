@@ -1,5 +1,6 @@
 """The report on a made-up visit, word for word: golden.md. `python -m tests.doctor.test_report` writes it anew."""
 
+import shutil
 from contextlib import chdir
 from dataclasses import replace
 from functools import partial
@@ -54,10 +55,18 @@ def made_up(folder):
     card = machine.card("x86-avx512-vnni")
     made = recipes.dynamic(fp32, folder / "int8.onnx", card=card)
     feeds = Feeds([blocks.conformer_feed()] * 6, Path("feeds.npz"), {"speech": ["batch", HOSTILE, 32]})
-    request = Request(
-        fp32=fp32.path, int8=Path("_int8_.onnx"), model=fp32, quantized=fp32, feeds=feeds, card=card,
-        card_name=card.name, html=None, save=None, threads=1, rounds=20, tries_recipes=True,
-    )  # fmt: skip
+    asked = SimpleNamespace(
+        calibration=feeds.source,
+        card=card.name,
+        metric=None,
+        threads=1,
+        rounds=None,
+        save=None,
+        quick=False,
+        no_recipes=False,
+        is_alone=False,
+    )
+    request = Request(asked, fp32, Model(shutil.copy(fp32.path, "_int8_.onnx")), feeds, card, rounds=20)
     rows = [REFERENCE, row("int8", 1.9, note=HOSTILE), row("dynamic", 1.5, verdict="cannot tell"), row("hybrid", 3.0)]
     comparison = Comparison(rows, {}, {row.name: np.ones(20) for row in rows}, threads=1, feeds=1)
     attempts = (
