@@ -36,8 +36,6 @@ from qlab.course.show import (
 )
 
 _SETUP = {"RESUME", "NOP", "CACHE", "COPY_FREE_VARS", "MAKE_CELL", "NOT_TAKEN"}
-
-
 _DEPTH = 3  # of containers within containers
 
 

@@ -65,11 +65,7 @@ def _class_of(name):
 
 
 WHOLE_WIDTH = "calc(100% - 4px)"  # of a page narrower than the control: Jupyter puts 2 pixels on either side
-
-
 _LAYOUT = {"width": "460px", "max_width": WHOLE_WIDTH}
-
-
 _CONTROL_STYLE = {"description_width": "150px"}
 
 
@@ -220,11 +216,7 @@ def _made(made, control, name, **more):
 
 
 PANELS = 2
-
-
 CORNERS = 32  # beyond so many combinations of ends, only one control at a time goes to its ends
-
-
 _EXPLORED = []
 
 

@@ -33,17 +33,9 @@ from qlab.course.standalone import NotKept, standalone
 from qlab.files import write_whole
 
 KEPT, NONE, GONE, OTHER, UNREADABLE = "kept", "none", "gone", "other", "unreadable"
-
-
 LARGEST = 1_000_000  # bytes: no function is longer
-
-
 _SECTION = "mine"
-
-
 _KEY, _KEY_BYTES = "mine.key", 32
-
-
 _looked = {}  # file -> (stamps of all that is read, what was found): `mine` is asked in loops
 
 
@@ -201,19 +193,13 @@ _HEAD = """\
 # After an edit of this file mine.adopt("{place}") checks it and takes it; until then it is not run.
 
 """
-
-
 _NOTES = {
     kept.NONE: "",
     kept.GONE: "its file {file} is gone",
     kept.OTHER: '{file} is not run, for it is not as it passed here; read it, then mine.adopt("{place}")',
     kept.UNREADABLE: "{file} cannot be read: {why}",
 }
-
-
 _here = {}  # place -> (function, its kept text or None): passed in this kernel
-
-
 _loaded = {}  # (file, its text) -> (function or None, what went wrong)
 
 

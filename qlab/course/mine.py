@@ -18,8 +18,6 @@ from qlab.course import kept as places
 from qlab.course.show import ALMOST, GOOD, PASSED, WAITING, Shown, Verdict, box, rich, strong
 
 _HEADS = ("place", "whose", "file")
-
-
 _said = {}  # place -> the line last shown in this kernel
 
 

@@ -28,20 +28,10 @@ from qlab.course.show import GOOD, NEARLY, Shown, box, rich
 from qlab.files import write_whole
 
 SECTIONS = ("exercises", "predictions", "quizzes")
-
-
 NAME = ".qlab-progress.json"
-
-
 LARGEST = 10_000_000  # bytes: no course has as many exercises
-
-
 _LOCK = b"qlab progress "  # so a lock of ours begins
-
-
 _LOCK_WAIT_S, _LOCK_STALE_S = 1.0, 5.0
-
-
 _memory = {}  # stands in for the file in tests that name none
 
 
@@ -195,8 +185,6 @@ def _now():
 
 
 GROUPS = ("exercises", "predictions", "quiz")
-
-
 _LOOKS = {  # state -> (fill, mark): the mark says it too, for those who do not see the colours apart
     "passed": (GOOD, "✓"),
     "right": (GOOD, "✓"),
@@ -206,14 +194,8 @@ _LOOKS = {  # state -> (fill, mark): the mark says it too, for those who do not 
     "guessed": ("#E4E7EA", "?"),
     "late": ("#E4E7EA", "–"),
 }
-
-
 _KEY = "✓ passed or right    ~ almost    ✗ not right    ? not yet settled    – no guess before the result"
-
-
 _QUIET = "#5F6770"
-
-
 _ROW, _ABOVE, _BELOW = 0.42, 0.75, 0.45  # inches
 
 

@@ -32,8 +32,6 @@ class Judged(NamedTuple):
 
 
 LIMIT = 160  # characters of a value or of an exception's text
-
-
 _LIBRARY = (
     *(path for name, path in sysconfig.get_paths().items() if name in {"stdlib", "platstdlib", "purelib", "platlib"}),
     str(Path(__file__).resolve().parents[1]),
@@ -203,8 +201,6 @@ def _print(text):
 
 
 PASSED, NOT_YET, ALMOST = "passed", "not yet", "almost"
-
-
 _COLOURS = {PASSED: GOOD, NOT_YET: WAITING, ALMOST: NEARLY}
 
 

@@ -32,11 +32,7 @@ import numpy as np
 from qlab.course.show import kind
 
 _COMPARED = ("co_code", "co_names", "co_varnames", "co_freevars", "co_cellvars", "co_argcount", "co_kwonlyargcount")
-
-
 _NESTED = inspect.CO_NESTED  # differs where a definition stood inside another one; changes nothing
-
-
 _FUTURE = __future__.annotations.compiler_flag
 
 
@@ -217,8 +213,6 @@ def _check_defaults(function, node, called):
 
 
 _NUMBERS = {np.bool_, *(np.dtype(code).type for code in "bBhHiIlLqQefd")}
-
-
 LONGEST = 4_000  # characters or entries of a constant: what is longer is data
 
 

@@ -29,8 +29,6 @@ FROM_SOUND_TO_WORDS = (  # middle, text, kind, width
     (7.89, "linear:\n290 scores\na token", "weights", 1.3),
     (9.42, "words", "activations", 0.9),
 )
-
-
 ONE_BLOCK = (  # middle, text, width
     (1.35, "feed-forward\n(“macaron”)", 1.5),
     (3.8, "attention: query,\nkey, value", 1.8),
@@ -72,14 +70,8 @@ def _opened(page, box, y):
 _ABOUT = words(
     "00", "facts"
 )  # name: {"what": as the notebook prints it, "needed": for a comparison, "why": or why not}
-
-
 FACTS = {fact: about["what"] for fact, about in _ABOUT.items()}
-
-
 NEEDED = [fact for fact, about in _ABOUT.items() if about["needed"]]
-
-
 SIDES = {  # of the needed facts, those that tend to be named alone, and what such a table leaves open
     "all of these are about what was run. Missing is on what machine, and how it was timed": {
         "model", "input shape", "dtypes", "method", "op types",

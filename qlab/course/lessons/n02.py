@@ -203,8 +203,6 @@ SOURCES = {  # name: (model, tensor)
     "softmax": ("conformer", "softmax"),
     "log-probabilities": ("conformer", "ctc_log_probs"),
 }
-
-
 MOVES = {"Transpose", "Reshape", "Slice", "Split", "Concat", "Unsqueeze", "Squeeze", "Pad", "Where", "Cast"}
 
 
@@ -554,8 +552,6 @@ def _judge_sqnr(x, decoded, scale, sqnr, where):
 
 
 MIRRORED, FITTED = ("int8", True), ("uint8", False)
-
-
 SCHEMES = {"symmetric int8": MIRRORED, "symmetric uint8": ("uint8", True), "asymmetric uint8": FITTED}
 
 
@@ -703,8 +699,6 @@ def _compared(given, found, paid):
 
 
 FEED_FORWARD = (["mul_72"], ["linear_2"])  # where the conformer's first feed-forward module begins and ends
-
-
 AS_GOOD = 0.95  # speeds of one machine differ by some percent from run to run
 
 

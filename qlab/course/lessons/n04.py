@@ -52,8 +52,6 @@ SHARES = {  # what the widget offers, for a matrix (rows, columns)
     "one scale a block of a row": partial(PerBlock, 1),
     "one scale a block of a column": partial(PerBlock, 0),
 }
-
-
 _SHOWN = 160  # rows and columns that are drawn: about as many as there are pixels to show them
 
 
@@ -275,17 +273,9 @@ def fates(ran, *, title):
 
 
 BORDER = {"QuantizeLinear", "DequantizeLinear"}
-
-
 X_SHARES = {"none: float32": None, "tensor ()": PerTensor(), "token (T,)": PerAxis(0), "channel (K,)": PerAxis(1)}
-
-
 X_SHARES["block (T, K/16)"] = PerBlock(1, 16)
-
-
 W_SHARES = {"tensor ()": PerTensor(), "output (N,)": PerAxis(1), "input (K,)": PerAxis(0)}
-
-
 W_SHARES["block (K/16, N)"] = PerBlock(0, 16)
 
 
@@ -706,8 +696,6 @@ def matrices():
 
 
 SCALE_BITS = 16
-
-
 CANDIDATES = [  # what exercise 04.3 chooses from: (bits, granularity) for a weight (out, in)
     (4, PerTensor()), (4, PerAxis(0)), (4, PerAxis(1)), (4, PerBlock(1, 128)), (4, PerBlock(1, 32)),
     (4, PerBlock(1, 8)), (5, PerTensor()), (5, PerAxis(0)), (5, PerBlock(1, 64)),

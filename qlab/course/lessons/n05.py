@@ -34,8 +34,6 @@ from qlab.runtime import open_session
 from qlab.text import aligned, table
 
 _BINS = 160  # of a histogram, drawn
-
-
 _GAP = 6  # lines left out between two groups of feeds
 
 
@@ -922,8 +920,6 @@ def _(answer):
 
 
 CODES = 128
-
-
 MISTAKES = {  # `how` of `divergence`: what to say
     "Q of the clipped": "Q was made of the clipped counts: the tail then costs nothing. Q knows only what lies inside",
     "no tail in P": "the numbers beyond the threshold were dropped; they are clipped, into P's last bin",

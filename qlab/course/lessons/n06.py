@@ -824,8 +824,6 @@ def product_model(w):
 
 
 ENTRY = "session.x64quantprecision"
-
-
 LEVELS_WITHOUT_IT = (
     onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
     onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,

@@ -221,15 +221,11 @@ def beside(x, curve, decibels, *, low, high, at_db, label):
 
 
 SHORT = {"uint8": "u8", "int8": "s8"}
-
-
 INTEGER_NODES = {
     "ConvInteger", "DynamicQuantizeMatMul", "MatMulInteger", "MatMulIntegerToFloat", "QGemm", "QLinearAdd",
     "QLinearAveragePool", "QLinearConcat", "QLinearConv", "QLinearGlobalAveragePool", "QLinearMatMul", "QLinearMul",
     "QLinearSigmoid", "QLinearSoftmax",
 }  # fmt: skip
-
-
 PRIVATE = {name: about["what"] for name, about in words("07", "private").items()}
 
 
@@ -476,8 +472,6 @@ def _cards():
 
 
 _TAKEN = {"model_input", "model_output", "use_external_data_format"}
-
-
 _written = {}  # options as text -> the products that they make, or why there are none
 
 

@@ -33,8 +33,6 @@ from qlab.runtime import open_session
 from qlab.text import aligned, table
 
 _TIMES = [1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16]
-
-
 _LARGEST = 0.25  # difference of a picture, in 0..1, that is drawn darkest
 
 
@@ -951,8 +949,6 @@ def _(answer):
 
 
 MOST_BYTES, MOST_WRONG, LEAST_DB = 80_000, 2, 27
-
-
 PRODUCTS = {"Conv", "FusedConv", "FusedGemm", "FusedMatMul", "Gemm", "MatMul"}
 
 

@@ -703,8 +703,6 @@ _ZERO_POINT = {  # where an operator that computes on codes holds the zero point
     "QLinearGlobalAveragePool": 4, "QLinearLeakyRelu": 4, "QLinearMatMul": 7, "QLinearMul": 7, "QLinearSigmoid": 4,
     "QLinearSoftmax": 4, "QuantizeLinear": 2,
 }  # fmt: skip
-
-
 SLOW, CONV, ISLAND = "sign pair", "ConvInteger", "float island"
 
 

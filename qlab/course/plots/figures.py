@@ -156,17 +156,9 @@ def bars(values, *, unit, title, kind="integer", kinds=None, reference=None, axe
 
 
 _DRAWN = 80  # more levels than this are a wall: every k-th is drawn
-
-
 _NUMBERED = 16  # so many codes have room for their number
-
-
 _GRID = 1_400  # points of an error curve: two a pixel
-
-
 _LEAST = 1e-3  # % of the values: where a log axis begins
-
-
 _GROUND = {"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.85}  # words that stand on bars or lines
 
 
