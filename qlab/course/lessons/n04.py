@@ -40,6 +40,7 @@ from qlab.course.expect import (
     two_functions,
 )
 from qlab.course.lessons import exercise, words
+from qlab.course.lessons.shared import linear
 from qlab.course.plots.schematic import Schematic
 from qlab.course.show import Almost, NotYet, brief, error_text, kind
 from qlab.numerics.granularity import bits_per_element
@@ -277,23 +278,6 @@ X_SHARES = {"none: float32": None, "tensor ()": PerTensor(), "token (T,)": PerAx
 X_SHARES["block (T, K/16)"] = PerBlock(1, 16)
 W_SHARES = {"tensor ()": PerTensor(), "output (N,)": PerAxis(1), "input (K,)": PerAxis(0)}
 W_SHARES["block (K/16, N)"] = PerBlock(0, 16)
-
-
-class Linear(NamedTuple):
-    """A linear layer of a model: the name of what enters it, the name of its weight, the weight [inputs, outputs]."""
-
-    enters: str
-    name: str
-    weight: np.ndarray
-
-
-def linear(model, name):
-    """The linear layer of an ONNX model whose bias is called `name`.bias."""
-    makers = {output: node for node in model.graph.node for output in node.output}
-    add = next(node for node in model.graph.node if f"{name}.bias" in node.input)
-    multiplies = next(makers[source] for source in add.input if source in makers)
-    held = next(tensor for tensor in model.graph.initializer if tensor.name == multiplies.input[1])
-    return Linear(multiplies.input[0], held.name, numpy_helper.to_array(held))
 
 
 def qdq_model(x, w, x_shares, w_shares, *, x_dtype="uint8", w_dtype="int8"):

@@ -6,7 +6,6 @@ import difflib
 import html
 import tempfile
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -21,15 +20,14 @@ from onnxruntime.quantization import QuantType, quantize_dynamic, quantize_stati
 from qlab import machine, models, palette, sqnr_db
 from qlab.course.expect import call, expect_array, judge_choice, two_functions
 from qlab.course.lessons import exercise, folder, words
-from qlab.course.lessons.n05 import Feeds
+from qlab.course.lessons.shared import Feeds, operator_session
 from qlab.course.plots.figures import histogram, with_interval
 from qlab.course.plots.schematic import Schematic
 from qlab.course.show import BAD, WAITING, Almost, NotYet, Shown, box, brief, error_text, kind, rich, strong
-from qlab.measure.compare import rounds_here, speedup_interval
 from qlab.numerics.kernels import dynamic_quantize_linear
 from qlab.palette import INK, styled
 from qlab.recipes.quantizers import captured_logs
-from qlab.runtime import interleave, open_session, usable_cores
+from qlab.runtime import open_session
 
 _TIMES = [1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16]
 
@@ -310,55 +308,18 @@ def _in_order(nodes, graph):
 
 def trial(expression, x, w, x_zero, w_zero):
     """A session that computes y = expression of x, and its feed. w and the zero points are constants of the model."""
-    name, _, arguments = expression.partition("(")
-    held = {"w": w, "x_zero": np.asarray(x_zero, x.dtype), "w_zero": np.asarray(w_zero, w.dtype)}
-    node = onnx.helper.make_node(name, [part.strip() for part in arguments.rstrip(")").split(",")], ["y"])
-    used = [numpy_helper.from_array(array, key) for key, array in held.items() if key in node.input]
-    put = onnx.helper.make_tensor_value_info("x", onnx.helper.np_dtype_to_tensor_dtype(x.dtype), x.shape)
-    graph = onnx.helper.make_graph([node], name, [put], [onnx.ValueInfoProto(name="y")], used)
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 21)], ir_version=10)
+    op_type, _, arguments = expression.partition("(")
+    arrays = {"x": x, "w": w, "x_zero": np.asarray(x_zero, x.dtype), "w_zero": np.asarray(w_zero, w.dtype)}
+    names = [name.strip() for name in arguments.rstrip(")").split(",")]
     try:
-        return open_session(model.SerializeToString()), {"x": x}
+        return operator_session(op_type, *map(arrays.get, names), fed=names.index("x")), {"x": x}
     except ValueError:  # no kernel for these signs here
         return None
-
-
-def race(trials, rounds=30, times=8):
-    """{name: (speed-up over the first, low, high)} of sessions in turn; None for one that does not open here.
-
-    times: so often a session runs in a round; a product alone takes less than the clock and the call are worth.
-    """
-    runs = {name: entry for name, entry in trials.items() if entry is not None}
-    actions = {name: _several(*entry, times) for name, entry in runs.items()}
-    seconds = interleave(actions, rounds_here(rounds))
-    reference = seconds[next(iter(trials))]
-    return {name: speedup_interval(reference, seconds[name]) if name in runs else None for name in trials}
-
-
-def _several(session, feed, times):
-    def run():
-        for _ in range(times):
-            session.run(None, feed)
-
-    return run
-
-
-def listen(path, feeds):
-    """The log-probabilities of each feed, [T', tokens]: sentences alone, several at a time on the cores there are."""
-    session = open_session(path)
-    with ThreadPoolExecutor(max_workers=usable_cores()) as pool:
-        return list(pool.map(lambda feed: session.run(["ctc_log_probs"], feed)[0][0], feeds))
 
 
 def voices(utterances):
     """Of each utterance, the group that its voice belongs to: the speech synthesizer, and the larger voices by name."""
     return [each.voice if each.voice.startswith("flite") else "espeak-ng, many" for each in utterances]
-
-
-def in_points(interval):
-    """A difference of word error rates in points, with its 95 % interval and whether that holds 0."""
-    low, middle, high = (f"{100 * each:+.2f}" for each in (interval.low, interval.difference, interval.high))
-    return f"{middle} points (95 %: {low} to {high}, {'without' if interval.excludes_zero else 'holds'} 0)"
 
 
 def batch(features, frames=0):

@@ -19,18 +19,13 @@ from onnxruntime.quantization import QuantType, quantize_static
 from qlab import graph, models, palette, sqnr_db
 from qlab.course.expect import call, class_and_function, expect_array, judge_choice
 from qlab.course.lessons import exercise, words
-from qlab.course.lessons.n05 import (  # fmt: skip
-    Feeds,
-    digits_right,
-    watching,
-)
+from qlab.course.lessons.shared import Feeds, digits_right, operator_session, watching
 from qlab.course.plots.figures import spread
 from qlab.course.plots.schematic import Schematic
 from qlab.course.show import Almost, NotYet, brief, error_text, kind
 from qlab.palette import INK, styled
 from qlab.recipes.quantizers import captured_logs
 from qlab.runtime import open_session
-from qlab.text import aligned, table
 
 _TIMES = [1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16]
 _LARGEST = 0.25  # difference of a picture, in 0..1, that is drawn darkest
@@ -142,25 +137,6 @@ def beside(reference, picture, *, title, said):
 RESIDUAL = {name: about["what"] for name, about in words("08", "residual").items()}
 
 
-class Table:
-    """Rows of texts under a heading, in the page and in print, with lines of explanation below."""
-
-    def __init__(self, heading, rows, *below):
-        self.rows, self.below = [list(heading), *map(list, rows)], below
-
-    def __repr__(self):
-        return "\n".join([*aligned(self.rows), *self.below])
-
-    def _repr_html_(self):
-        return table(self.rows, below=self.below)
-
-
-def ends_of(interval, unit=1, digits=2):
-    """A difference with its 95 % interval, in a few characters."""
-    difference, low, high = (f"{unit * end:+.{digits}f}" for end in (interval.difference, interval.low, interval.high))
-    return f"{difference} ({low} to {high})"
-
-
 def opening(truth, pictures):
     """How the opening of the painted mouths correlates with that of the true ones."""
     return float(np.corrcoef(models.mouth_opening(truth), models.mouth_opening(pictures))[0, 1])
@@ -270,24 +246,16 @@ def residual_model():
 
 def one_product():
     """{operator: (session, feed)} of one convolution: in float32, and twice with u8 activations and s8 weights."""
-    body = {
-        "Conv": "y = Conv<pads = [1, 1, 1, 1]>(x, w)",
-        "QLinearConv": "y = QLinearConv<pads = [1, 1, 1, 1]>(x, xs, xz, w, ws, wz, ys, xz)",
-        "ConvInteger": "y = ConvInteger<pads = [1, 1, 1, 1]>(x, w, xz, wz)",
-    }
     random = np.random.default_rng(85)
     x, w = random.integers(0, 99, (1, 64, 32, 32)).astype(np.uint8), random.integers(-99, 99, (64, 64, 3, 3))
-    found = {}
-    for op, line in body.items():
-        x_type, y_type = {"Conv": ("float", "float"), "QLinearConv": ("uint8",) * 2}.get(op, ("uint8", "int32"))
-        model = onnx.parser.parse_model(f"""<ir_version: 10, opset_import: ["": 21]>
-            one ({x_type}[1, 64, 32, 32] x) => ({y_type}[1, 64, 32, 32] y)
-            <float xs = {{0.01}}, uint8 xz = {{3}}, float ws = {{0.01}}, int8 wz = {{0}}, float ys = {{1}}>
-            {{ {line} }}""")
-        model.graph.initializer.append(numpy_helper.from_array(w.astype(np.float32 if op == "Conv" else np.int8), "w"))
-        feed = {"x": x.astype(np.float32) if op == "Conv" else x}
-        found[op] = open_session(model.SerializeToString()), feed
-    return found
+    scale, one, x_zero, w_zero = np.float32(0.01), np.float32(1), np.uint8(3), np.int8(0)
+    codes = w.astype(np.int8)
+    inputs = {
+        "Conv": (x.astype(np.float32), w.astype(np.float32)),
+        "QLinearConv": (x, scale, x_zero, codes, scale, w_zero, one, x_zero),
+        "ConvInteger": (x, codes, x_zero, w_zero),
+    }
+    return {op: (operator_session(op, *each, pads=[1, 1, 1, 1]), {"x": each[0]}) for op, each in inputs.items()}
 
 
 def head(largest):

@@ -5,7 +5,6 @@ Notebook 09: an honest benchmark, Amdahl's law with overhead, causes read from g
 import contextlib
 import json
 import math
-import os
 import random
 import statistics
 import subprocess
@@ -27,10 +26,8 @@ from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, q
 
 from qlab import graph, machine, models, palette, sqnr_db
 from qlab.course.expect import call, expect_array, expect_number
-from qlab.course.lessons import exercise, folder
-from qlab.course.lessons.n00 import fewer
-from qlab.course.lessons.n00 import sentences as sentences_of_00
-from qlab.course.lessons.n05 import Feeds
+from qlab.course.lessons import exercise, folder, shared
+from qlab.course.lessons.shared import Feeds, fewer, in_haste, operator_session
 from qlab.course.plots.figures import spread, with_interval
 from qlab.course.plots.schematic import Schematic
 from qlab.course.show import Almost, brief, error_text, kind
@@ -275,7 +272,7 @@ def predicted_and_measured(cells, *, title):
 
 def sentences(noise_db):
     """The test sentences in noise, all 320; under QLAB_FAST=1 an eighth."""
-    return fewer(sentences_of_00(noise_db=noise_db))
+    return fewer(shared.sentences(noise_db))
 
 
 class World:
@@ -684,18 +681,9 @@ def _type_of(name):
 
 
 def _rows_session(name, weights):
-    x_type = _type_of(name)
+    x = np.empty((1, len(weights)), _type_of(name))
     w = weights.astype(np.float32 if name == "float32" else np.uint8 if name.endswith("u8") else np.int8)
-    op_type, result = ("MatMul", TensorProto.FLOAT) if name == "float32" else ("MatMulInteger", TensorProto.INT32)
-    made = helper.make_graph(
-        [helper.make_node(op_type, ["x", "w"], ["y"])],
-        "rows",
-        [helper.make_tensor_value_info("x", helper.np_dtype_to_tensor_dtype(np.dtype(x_type)), ["rows", len(w)])],
-        [helper.make_tensor_value_info("y", result, ["rows", len(w)])],
-        [numpy_helper.from_array(w, "w")],
-    )
-    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    return open_session(model.SerializeToString())
+    return operator_session("MatMul" if name == "float32" else "MatMulInteger", x, w)
 
 
 _ZERO_POINT = {  # where an operator that computes on codes holds the zero point of its result
@@ -1241,7 +1229,7 @@ def loaded(paths, feed, times=3):
     with tempfile.TemporaryDirectory() as folder:
         stored = Path(folder) / "feed.npz"
         np.savez(stored, **feed)
-        for _ in range(1 if os.environ.get("QLAB_FAST") == "1" else times):
+        for _ in range(1 if in_haste() else times):
             for name, path in paths.items():
                 command = [sys.executable, "-c", _CHILD, str(path), str(stored)]
                 done = subprocess.run(command, capture_output=True, text=True, check=True)
