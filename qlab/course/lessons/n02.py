@@ -17,7 +17,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from qlab import choose_qparams, fake_quantize, machine, models, palette, quantize, sqnr_db
 from qlab.course.expect import call, expect_array, expect_close, expect_equal, expect_number, expect_shape, tensors
 from qlab.course.lessons import exercise
-from qlab.course.lessons.shared import operator_session
+from qlab.course.lessons.common import operator_session
 from qlab.course.plots.schematic import Schematic
 from qlab.course.show import Almost, brief, kind, number
 from qlab.palette import INK, styled

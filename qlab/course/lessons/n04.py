@@ -40,10 +40,11 @@ from qlab.course.expect import (
     two_functions,
 )
 from qlab.course.lessons import exercise, words
-from qlab.course.lessons.shared import linear
+from qlab.course.lessons.common import linear
 from qlab.course.plots.schematic import Schematic
 from qlab.course.show import Almost, NotYet, brief, error_text, kind
 from qlab.numerics.granularity import bits_per_element
+from qlab.palette import styled
 from qlab.runtime import run_operator
 
 SHARES = {  # what the widget offers, for a matrix (rows, columns)
@@ -56,7 +57,7 @@ SHARES = {  # what the widget offers, for a matrix (rows, columns)
 _SHOWN = 160  # rows and columns that are drawn: about as many as there are pixels to show them
 
 
-@palette.style()
+@styled
 def shared_scales(x, shares, block_size, bits):
     """Left |x|, right |error| of symmetric integer codes; the title counts scales, SQNR and effective bits. -> Figure
 
@@ -186,7 +187,7 @@ def _ends_in(s, y, scaled):
     s.text(19.45, y, "y")
 
 
-@palette.style()
+@styled
 def slices(largest):
     """The largest |value| of every slice beside the median slice. largest: {what a slice is: array}."""
     figure, panels = palette.figure(1, len(largest), height=3.2)
@@ -202,7 +203,7 @@ def slices(largest):
     return figure
 
 
-@palette.style()
+@styled
 def price(codes, *series, title):
     """SQNR against effective bits: more bits in the codes, dashed, against more scales, one line for each of `series`.
 
@@ -244,7 +245,7 @@ LOOKS = {  # what became of a model: (ground, ink, hatch)
 }
 
 
-@palette.style()
+@styled
 def fates(ran, *, title):
     """A table of what became of each combination. ran: {(scales of x, scales of w): a key of LOOKS}."""
     rows, columns = (list(dict.fromkeys(pair[side] for pair in ran)) for side in (0, 1))

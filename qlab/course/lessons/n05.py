@@ -17,14 +17,15 @@ from onnxruntime.quantization import QuantType, quantize_static
 from qlab import PerAxis, models, palette, recipes
 from qlab.calibration.clipping import least_divergence_range, least_error_range, percentile_range, squared_errors
 from qlab.calibration.observers import MinMaxObserver
+from qlab.course import plots
 from qlab.course.expect import call, class_and_function, expect_array, expect_number
 from qlab.course.lessons import exercise
-from qlab.course.lessons.shared import Feeds, Table, ends_of, in_haste, linear, listen, short_of_time
+from qlab.course.lessons.common import Feeds, Table, ends_of, in_haste, linear, listen, short_of_time
 from qlab.course.plots.schematic import Schematic
 from qlab.course.show import Almost, NotYet, brief, error_text, kind, learner_line
 from qlab.models.speech import decode, in_noise
 from qlab.numerics.affine import qparams_from_range
-from qlab.palette import INK
+from qlab.palette import INK, styled
 from qlab.runtime import open_session
 
 _BINS = 160  # of a histogram, drawn
@@ -61,7 +62,7 @@ def flow():
     return s.figure
 
 
-@palette.style()
+@styled
 def drift(tensors, *, title):
     """Ranges that move, a panel a tensor, a line a sentence: {tensor: {group: [n, 2], lowest and highest}}."""
     figure, panels = palette.figure(1, len(tensors), height=3.4)
@@ -81,7 +82,7 @@ def drift(tensors, *, title):
     return figure
 
 
-@palette.style()
+@styled
 def running(highest, inside, *, marked, title):
     """Running maximum and running p99.9 against sentences, a line a layer. Each: array [layers, sentences].
 
@@ -103,17 +104,12 @@ def running(highest, inside, *, marked, title):
     return figure
 
 
-@palette.style()
+@styled
 def thresholds(histogram, ranges, *, title, label):
     """A histogram on a log axis, and the range that each method keeps: {method: (low, high)}."""
     figure, (axes, below) = palette.figure(2, 1, height=4.4, layout=None, sharex=True, height_ratios=(3, 2))
     figure.subplots_adjust(left=0.2, right=0.97, top=0.91, bottom=0.12, hspace=0.12)
-    join = max(1, -(-histogram.counts.size // _BINS))
-    starts = np.arange(0, histogram.counts.size, join)
-    counts = np.add.reduceat(histogram.counts, starts)
-    edges = np.append(histogram.edges[starts], histogram.edges[-1])
-    axes.stairs(counts, edges, baseline=0.5, fill=True, color=palette.ACTIVATIONS, alpha=0.75)
-    axes.set(yscale="log", ylim=(0.5, None), ylabel="numbers in a bin", title=title)
+    plots.histogram(histogram, title=title, label="", kind="activations", bins=_BINS, log=True, axes=axes)
     for row, (low, high) in enumerate(ranges.values()):
         below.plot([low, high], [row, row], color=palette.INTEGER, linewidth=3, solid_capstyle="butt")
         below.plot([low, high], [row, row], "|", color=palette.INTEGER, markersize=11, markeredgewidth=2)

@@ -15,7 +15,7 @@ from onnx.reference import ReferenceEvaluator
 from qlab import PerAxis, choose_qparams, models, palette, quantize
 from qlab.course.expect import call, expect_array, expect_equal, expect_shape, two_functions
 from qlab.course.lessons import exercise
-from qlab.course.lessons.shared import in_haste, operator_session
+from qlab.course.lessons.common import in_haste, operator_session
 from qlab.course.plots.schematic import Schematic
 from qlab.course.show import Almost, NotYet, brief, error_text
 from qlab.numerics import kernels

@@ -13,23 +13,20 @@ from pathlib import Path
 import numpy as np
 import onnx
 from matplotlib.colors import LinearSegmentedColormap, LogNorm
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from onnx import numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic, quantize_static
 
 from qlab import machine, models, palette, sqnr_db
 from qlab.course.expect import call, expect_array, judge_choice, two_functions
 from qlab.course.lessons import exercise, folder, words
-from qlab.course.lessons.shared import Feeds, operator_session
-from qlab.course.plots.figures import histogram, with_interval
+from qlab.course.lessons.common import Feeds, operator_session
+from qlab.course.plots.figures import histogram, times_axis, with_interval
 from qlab.course.plots.schematic import Schematic
 from qlab.course.show import BAD, WAITING, Almost, NotYet, Shown, box, brief, error_text, kind, rich, strong
 from qlab.numerics.kernels import dynamic_quantize_linear
 from qlab.palette import INK, styled
 from qlab.recipes.quantizers import captured_logs
 from qlab.runtime import open_session
-
-_TIMES = [1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16]
 
 
 def left_factor():
@@ -78,7 +75,7 @@ def signs(card, raced, *, title):
         )  # fmt: skip
     found = [value for entry in raced.values() if entry for value in entry]
     low, high = min(0.7, *found) / 1.2, max(1.4, *found) * 2
-    _times_axis(right, low, high, "x")
+    times_axis(right, low, high, "x")
     right.axvline(1, color=palette.FP32, linewidth=2)
     right.set_yticks(range(len(names)), names)
     right.set_ylim(len(names) - 0.5, -0.5)
@@ -108,15 +105,6 @@ def _heat(axes, card):
     axes.set(xlabel="right factor", ylabel="left factor")
     axes.grid(False)
     axes.set_title("the card", fontsize=10, fontweight="normal")
-
-
-def _times_axis(axes, low, high, which):
-    getattr(axes, f"set_{which}scale")("log")
-    getattr(axes, f"set_{which}lim")(low, high)
-    axis = getattr(axes, f"{which}axis")
-    axis.set_major_locator(FixedLocator([times for times in _TIMES if low <= times <= high]))
-    axis.set_major_formatter(FuncFormatter(lambda times, _: f"{times:g}×"))
-    axis.set_minor_locator(NullLocator())
 
 
 @styled
@@ -150,7 +138,7 @@ def grid(rows, *, title):
         fontsize=9,
     )  # fmt: skip
     found = [value for _, _, speedup in rows.values() if speedup for value in speedup]
-    _times_axis(right, min(0.7, *found) / 1.1, max(1.4, *found) * 1.1, "x")
+    times_axis(right, min(0.7, *found) / 1.1, max(1.4, *found) * 1.1, "x")
     left.set_xlabel("word error rate against fp32 (points)")
     right.set_xlabel("speed against fp32 (log)")
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
@@ -185,7 +173,7 @@ def stored(files, *, title):
     return figure
 
 
-@palette.style()
+@styled
 def beside(x, curve, decibels, *, low, high, at_db, label):
     """Left a sentence's numbers with the levels that the batch leaves them; right its SQNR against loudness. -> Figure
 
@@ -196,12 +184,7 @@ def beside(x, curve, decibels, *, low, high, at_db, label):
     levels = low + (high - low) * np.arange(256) / 255
     view = (min(float(x.min()), 0) * 1.05 - 0.02, float(x.max()) * 1.05)
     inside = int(((levels >= view[0]) & (levels <= view[1])).sum())
-    shown = levels[(levels >= view[0]) & (levels <= view[1])]
-    histogram(x, title="", label=label, kind="activations", levels=(), view=view, log=True, bins=90, axes=left)
-    left.vlines(
-        shown, -0.02, 0.07, transform=left.get_xaxis_transform(), color=palette.INTEGER, linewidth=1.4,
-        clip_on=False, zorder=4,
-    )  # fmt: skip
+    histogram(x, title="", label=label, kind="activations", levels=levels, view=view, log=True, bins=90, axes=left)
     left.set_title(f"{inside} of 256 codes are left (green)", fontsize=10, fontweight="normal")
     left.set_ylabel("% of your numbers (log)")
     right.plot(*curve, color=palette.ACTIVATIONS)

@@ -11,7 +11,6 @@ from types import SimpleNamespace
 import numpy as np
 import onnx
 from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from onnx import helper, numpy_helper
 from onnxruntime import GraphOptimizationLevel
 from onnxruntime.quantization import QuantType, quantize_static
@@ -19,15 +18,14 @@ from onnxruntime.quantization import QuantType, quantize_static
 from qlab import graph, models, palette, sqnr_db
 from qlab.course.expect import call, class_and_function, expect_array, judge_choice
 from qlab.course.lessons import exercise, words
-from qlab.course.lessons.shared import Feeds, digits_right, operator_session, watching
-from qlab.course.plots.figures import spread
+from qlab.course.lessons.common import Feeds, digits_right, operator_session, watching
+from qlab.course.plots.figures import spread, times_axis
 from qlab.course.plots.schematic import Schematic
 from qlab.course.show import Almost, NotYet, brief, error_text, kind
 from qlab.palette import INK, styled
 from qlab.recipes.quantizers import captured_logs
 from qlab.runtime import open_session
 
-_TIMES = [1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16]
 _LARGEST = 0.25  # difference of a picture, in 0..1, that is drawn darkest
 
 
@@ -102,11 +100,7 @@ def fused_against_speed(points, *, convolutions, title):
             text = f"{name}, {points[name][1][0]:.2f}×"
             told = axes.annotate(text, (count, height), (11, 0), textcoords="offset points", va="center", color=INK)
             told.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1})  # else fp32's line strikes it through
-    axes.set_yscale("log")
-    axes.set_ylim(low, high)
-    axes.yaxis.set_major_locator(FixedLocator([times for times in _TIMES if low <= times <= high]))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda times, _: f"{times:g}×"))
-    axes.yaxis.set_minor_locator(NullLocator())
+    times_axis(axes, low, high)
     axes.set_xlim(-0.04 * convolutions, 1.45 * convolutions)
     axes.set_xticks(sorted({0, convolutions, *(count for count, _ in points.values())}))
     axes.set_xlabel(f"convolutions that run on integers, of {convolutions}")
@@ -115,7 +109,7 @@ def fused_against_speed(points, *, convolutions, title):
     return figure
 
 
-@palette.style()
+@styled
 def beside(reference, picture, *, title, said):
     """Left a picture, right how far it lies from the reference, both float [3, n, n] in 0..1. -> Figure"""
     figure, (left, right) = palette.figure(1, 2, height=3.4, layout=None)

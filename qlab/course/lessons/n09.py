@@ -26,9 +26,9 @@ from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, q
 
 from qlab import graph, machine, models, palette, sqnr_db
 from qlab.course.expect import call, expect_array, expect_number
-from qlab.course.lessons import exercise, folder, shared
-from qlab.course.lessons.shared import Feeds, fewer, in_haste, operator_session
-from qlab.course.plots.figures import spread, with_interval
+from qlab.course.lessons import common, exercise, folder
+from qlab.course.lessons.common import Feeds, fewer, in_haste, operator_session
+from qlab.course.plots.figures import spread, times_axis, with_interval
 from qlab.course.plots.schematic import Schematic
 from qlab.course.show import Almost, brief, error_text, kind
 from qlab.graph.operators import CONVOLUTIONS, MATRIX_PRODUCTS, factors
@@ -39,17 +39,6 @@ from qlab.measure.trace import Tensor, sign_pair
 from qlab.palette import INK, styled
 from qlab.recipes.quantizers import captured_logs
 from qlab.runtime import interleave, open_session
-
-_TIMES = [2.0**power for power in range(-6, 6)]
-
-
-def _times_axis(axes, low, high, which="y"):
-    getattr(axes, f"set_{which}scale")("log")
-    getattr(axes, f"set_{which}lim")(low, high)
-    axis = getattr(axes, f"{which}axis")
-    axis.set_major_locator(FixedLocator([times for times in _TIMES if low <= times <= high]))
-    axis.set_major_formatter(FuncFormatter(lambda times, _: f"{times:g}×" if times >= 1 else f"1/{1 / times:g}×"))
-    axis.set_minor_locator(NullLocator())
 
 
 def timeline(share, times, overhead):
@@ -88,7 +77,7 @@ def timeline(share, times, overhead):
     return s.figure
 
 
-@palette.style()
+@styled
 def amdahl(share, times, overhead, *, pairs=None, name="the network"):
     """Left the network's speed-up against that of its products, right the time that is left. -> Figure
 
@@ -110,8 +99,8 @@ def amdahl(share, times, overhead, *, pairs=None, name="the network"):
     for said, speed in _near_ones(pairs or {}):
         left.plot([speed] * 2, [1 / 16, 1 / 13], color=INK, linewidth=2)
         left.annotate(said, (speed, 1 / 13), (0, 2), textcoords="offset points", ha="center", fontsize=8, color=INK)
-    _times_axis(left, 1 / 8, 8, "x")
-    _times_axis(left, 1 / 16, 8)
+    times_axis(left, 1 / 8, 8, "x")
+    times_axis(left, 1 / 16, 8)
     left.set(xlabel="speed of the products, float32 = 1 (log)", ylabel="speed-up of the network (log)")
     _stack(right, 0, [("", 1 - share, None), ("", share, palette.FP32)])
     right.text(0, 1 - share / 2, "products", color="white", ha="center", va="center", fontsize=9)
@@ -195,7 +184,7 @@ def rows(raced, roofs, *, title):
         axes.set_title(f"{size} × {size}: {4e-6 * size * size:.0f} MB of float32", fontsize=10, fontweight="normal")
     values = [gain for found in raced.values() for name, p in found.items() if name != "float32" for _, gain in p]
     values += [gain for found in roofs.values() for gains in found.values() for gain in gains]
-    _times_axis(panels[0][0], min(0.25, *values) / 1.3, max(4.5, *values) * 1.3)
+    times_axis(panels[0][0], min(0.25, *values) / 1.3, max(4.5, *values) * 1.3)
     panels[0][0].set_ylabel("speed against float32 (log)")
     keys = [
         Line2D([], [], color=palette.INTEGER, label="measured"),
@@ -233,7 +222,7 @@ def three_machines(lines, *, title):
             )  # fmt: skip
     values = [each for found in lines.values() for value in found.values() for each in with_interval(value)]
     values = [each for each in values if np.isfinite(each)]
-    _times_axis(axes, min(0.45, *values) / 1.15, max(2.2, *values) * 1.15, "x")
+    times_axis(axes, min(0.45, *values) / 1.15, max(2.2, *values) * 1.15, "x")
     axes.axvline(1, color=palette.FP32, linewidth=2)
     axes.set_yticks(range(len(lines)), list(lines))
     axes.set_ylim(len(lines) - 0.5, -0.5)
@@ -257,7 +246,7 @@ def predicted_and_measured(cells, *, title):
         axes.plot(predicted, y, "|", color=INK, markersize=14, markeredgewidth=2, label="predicted" if y == 0 else None)
         axes.plot(measured, y, "o", color=palette.INTEGER, markersize=7, label="measured" if y == 0 else None)
     values = [value for cell in cells.values() for value in cell]
-    _times_axis(axes, min(0.8, *values) / 1.5, max(2, *values) * 1.5, "x")
+    times_axis(axes, min(0.8, *values) / 1.5, max(2, *values) * 1.5, "x")
     axes.axvline(1, color=palette.FP32, linewidth=2)
     axes.set_yticks(range(len(cells)), list(cells))
     axes.set_ylim(len(cells) - 0.5, -0.6)
@@ -272,7 +261,7 @@ def predicted_and_measured(cells, *, title):
 
 def sentences(noise_db):
     """The test sentences in noise, all 320; under QLAB_FAST=1 an eighth."""
-    return fewer(shared.sentences(noise_db))
+    return fewer(common.sentences(noise_db))
 
 
 class World:

@@ -75,7 +75,7 @@ def benchmark(candidates, rounds, clock):
         (
             "qlab's interleave",
             """\
-from qlab.machine.timing import interleave
+from qlab.runtime import interleave
 
 
 def benchmark(candidates, rounds, clock):
@@ -210,7 +210,7 @@ def causes(path, card):
         (
             "a tuple, and onnxruntime itself",
             """\
-from qlab.machine.runtime import onnxruntime
+from qlab.runtime import onnxruntime
 
 
 def causes(path, card):
