@@ -19,7 +19,7 @@ Numbers and tensors, here at the front door:
 
 Models, one floor above the other; `from qlab import recipes`, or `qlab.recipes`, which is loaded when it is first used:
 
-    numerics       the mathematics: affine, granularity, clipping, codebook, kernels, saturation, metrics
+    numerics       the mathematics: affine, granularity, codebook, kernels, saturation, metrics
     machine        the machine card: which integer products are fast here, and which saturate
     graph          open a model, count what computes on integers, compare and draw graphs
     models         the trained and full-size models of the course, their data, WER

@@ -2,9 +2,7 @@
 
 What is being written stands in a folder of a name of our own, `.qlab-HOST-PID-...`, beside its place, and is renamed.
 The folder goes with the block, whatever ends it; what a killed process left, the next one sweeps.
-
-
-Types that the public face shares, for editors and type checkers."""
+"""
 
 import hashlib
 import os
@@ -15,18 +13,13 @@ import signal
 import tempfile
 import threading
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Protocol
 
-import numpy as np
-import numpy.typing as npt
+ModelPath = str | os.PathLike[str]
 
 DATA = Path(__file__).resolve().parents[1] / "data"
-
-
 ENDINGS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
@@ -161,55 +154,6 @@ def _host():
     except OSError:
         namespace = 0
     return f"{zlib.crc32(f'{platform.node()} {namespace}'.encode()):08x}"
-
-
-Array = npt.NDArray[Any]
-
-
-Floats = npt.NDArray[np.float32]
-
-
-ModelPath = str | os.PathLike[str]
-
-
-DType = npt.DTypeLike  # of codes, "int4" and its like among them
-
-
-Feed = Mapping[str, npt.ArrayLike]  # {name of an input: array}
-
-
-Names = Sequence[str]
-
-
-Method = Literal["minmax", "moving_average", "percentile", "mse", "entropy"]
-
-
-RangesOf = Mapping[str, tuple[Any, Any]]  # {tensor: (min, max)}
-
-
-CodeType = Literal["uint8", "int8"]
-
-
-class CalibrationReader(Protocol):
-    """What onnxruntime calls a CalibrationDataReader: it gives a feed a call, then None."""
-
-    def get_next(self) -> Feed | None:
-        """The next feed, or None behind the last."""
-        ...
-
-
-class Session(Protocol):
-    """An onnxruntime.InferenceSession, or what runs feeds as it does."""
-
-    def run(self, output_names: Names | None, input_feed: Feed) -> Sequence[Any]:
-        """The outputs asked for, or all of them."""
-        ...
-
-
-Reader = Iterable[Feed] | CalibrationReader
-
-
-Feeds = Feed | Reader  # one, or several
 
 
 @contextmanager

@@ -14,12 +14,14 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from os import PathLike
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
@@ -34,6 +36,30 @@ _NARROW = {
     TensorProto.INT4: TensorProto.INT8, TensorProto.UINT4: TensorProto.UINT8,
     TensorProto.INT2: TensorProto.INT8, TensorProto.UINT2: TensorProto.UINT8,
 }  # fmt: skip
+
+
+Feed = Mapping[str, npt.ArrayLike]  # {name of an input: array}
+Names = Sequence[str]
+
+
+class CalibrationReader(Protocol):
+    """What onnxruntime calls a CalibrationDataReader: it gives a feed a call, then None."""
+
+    def get_next(self) -> Feed | None:
+        """The next feed, or None behind the last."""
+        ...
+
+
+class Session(Protocol):
+    """An onnxruntime.InferenceSession, or what runs feeds as it does."""
+
+    def run(self, output_names: Names | None, input_feed: Feed) -> Sequence[Any]:
+        """The outputs asked for, or all of them."""
+        ...
+
+
+Reader = Iterable[Feed] | CalibrationReader
+Feeds = Feed | Reader  # one, or several
 
 
 def open_session(model, *, threads=1, adjust=None):

@@ -1,12 +1,23 @@
-"""Words, numbers and columns, as qlab prints them everywhere.
-
-HTML, for the pages that qlab writes and for what it shows in notebooks: names escaped, nothing loaded or run."""
+"""What qlab prints and shows: words, numbers, names made harmless, and tables as text, HTML and Markdown."""
 
 import html
 import math
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
+
+# Of words. Each reads on JupyterLab's light and dark pages and on their striped tables (tests/test_text.py computes
+# it), so that one colour serves both, also where a viewer knows no themes.
+TONES = {"good": "#238B4A", "quiet": "#757D86", "watch": "#AD6A00", "bad": "#D1453B"}
+MOST_ROWS = 40
+LONGEST = 1200  # letters of a cell or a line
+SHORT = 24  # letters of a cell that stays in one line
+
+_MATH = re.compile(r"[$\\]")
+_BREAKS = re.compile(r"(?<=[/_])(?=\w)")  # where a long name goes on in the next line
+_MARKS = re.compile(r"[\\`*\[\]<>|~&$]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|^[#=]|^[+-](?=[ -]|$)|^\d+(?=[.)]( |$))")
 
 
 def plural(count, what):
@@ -44,20 +55,18 @@ def decibels(value):
     return "exact" if value == math.inf else f"{round(value, 1) + 0.0:.1f}"  # no "-0.0"
 
 
-def aligned(table, left=(0,)):
-    """Lines of `table`, a list of rows of text, in columns: those numbered in `left` to the left, others to the right.
+def shortened(text, most, where="end"):
+    """`text` in at most `most` letters, "..." for what is left out: at its end, or in its middle.
 
-    >>> aligned([["what", "ms"], ["a", "10.5"]])
-    ['what    ms', 'a     10.5']
+    Names begin and end with what tells them apart: for them, the middle.
+
+    >>> shortened("encoder.layer.12", 12), shortened("encoder.layer.12", 12, "middle")
+    ('encoder.l...', 'enco...er.12')
     """
-    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
-    return [
-        "  ".join(
-            cell.ljust(width) if column in left else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in table
-    ]
+    if len(text) <= most:
+        return text
+    tail = (most - 2) // 2 if where == "middle" else 0
+    return f"{text[: most - 3 - tail]}...{text[len(text) - tail :]}"
 
 
 def printable(text):
@@ -72,26 +81,6 @@ def printable(text):
         letter if letter.isprintable() or letter == "\n" else letter.encode("unicode_escape").decode("ascii")
         for letter in text
     )
-
-
-# Of words. Each reads on JupyterLab's light and dark pages and on their striped tables (tests/test_markup.py computes
-# it), so that one colour serves both, also where a viewer knows no themes.
-TONES = {"good": "#238B4A", "quiet": "#757D86", "watch": "#AD6A00", "bad": "#D1453B"}
-
-
-MOST_ROWS = 40
-
-
-LONGEST = 1200  # letters of a cell or a line
-
-
-SHORT = 24  # letters of a cell that stays in one line
-
-
-_MATH = re.compile(r"[$\\]")
-
-
-_BREAKS = re.compile(r"(?<=[/_])(?=\w)")  # where a long name goes on in the next line
 
 
 def element(tag, *inner, **attributes):
@@ -124,37 +113,108 @@ def without_formulas(markup):
     return _MATH.sub(lambda sign: f"<span>{sign[0]}</span>", markup)
 
 
-def table(rows, *, left=(0,), tones=None, above=(), below=()):
-    """A table for a notebook: `rows` of text below their heads, as `text.aligned` takes them, lines above and below.
+def markdown(text):
+    r"""Text as Markdown, in one line, that shows it: nothing in it is a mark, a tag or a link.
+
+    >>> print(markdown("a|b *c* __d__ e_f"))
+    a\|b \*c\* \_\_d\_\_ e_f
+    """
+    text = " ".join(printable(text).split())
+    return _MARKS.sub(lambda found: found[0] + "\\" if found[0].isdigit() else "\\" + found[0], text)
+
+
+def aligned(table, left=(0,)):
+    """Lines of `table`, a list of rows of text, in columns: those numbered in `left` to the left, others to the right.
+
+    >>> aligned([["what", "ms"], ["a", "10.5"]])
+    ['what    ms', 'a     10.5']
+    """
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    return [
+        "  ".join(
+            cell.ljust(width) if column in left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in table
+    ]
+
+
+@dataclass(frozen=True, repr=False)
+class Table:
+    """Rows of text below their heads, in columns: printed, shown in a notebook, or as Markdown.
 
     left   the columns that are text; the others are numbers
-    tones  {(row, column): one of TONES}: cells that stand out, each with a bar at the left end of its row
+    tones  {(row, column): one of TONES}: cells that stand out; row 0 is the heads
+    above  lines above it, and `below` it
 
-    A viewer that strips styles, as GitHub's does, keeps the alignment and the bold letters.
+    >>> Table([["model", "ms"], ["fp32", "10.5"]], below=["1 thread"])
+    model    ms
+    fp32   10.5
+    1 thread
     """
-    shown, rest = rows[: MOST_ROWS + 1], len(rows) - MOST_ROWS - 1
-    parts = [element("div", literal(line)) for line in above]
-    if len(rows) > 1:
-        head, *body = (_row(row, place, left, tones or {}) for place, row in enumerate(shown))
-        parts.append(element("table", element("thead", head), element("tbody", *body)))
-    if rest > 0:
-        parts.append(element("div", f"{rest:,} more {'row' if rest == 1 else 'rows'}: print() shows all"))
-    parts += [element("div", element("small", literal(line))) for line in below]
-    return element("div", *parts)
+
+    rows: Sequence[Sequence[str]]
+    left: Sequence[int] = (0,)
+    tones: Mapping[tuple[int, int], str] = field(default_factory=dict)
+    above: Sequence[str] = ()
+    below: Sequence[str] = ()
+
+    def __repr__(self):
+        return "\n".join([*self.above, *(aligned(self.rows, self.left) if len(self.rows) > 1 else []), *self.below])
+
+    def _repr_html_(self) -> str:
+        """HTML. A viewer that strips styles, as GitHub's does, keeps the alignment and the bold letters."""
+        shown, rest = self.rows[: MOST_ROWS + 1], len(self.rows) - MOST_ROWS - 1
+        parts = [element("div", literal(line)) for line in self.above]
+        if len(self.rows) > 1:
+            head, *body = (self._row(place, row) for place, row in enumerate(shown))
+            parts.append(element("table", element("thead", head), element("tbody", *body)))
+        if rest > 0:
+            parts.append(element("div", f"{rest:,} more {'row' if rest == 1 else 'rows'}: print() shows all"))
+        parts += [element("div", element("small", literal(line))) for line in self.below]
+        return element("div", *parts)
+
+    def _row(self, place, row):
+        """A row in HTML; if one of its cells stands out, with a bar at its left end."""
+        tones = {column: TONES[tone] for (at, column), tone in self.tones.items() if at == place}
+        bar = tones[min(tones)] if tones else "transparent"
+        cells = []
+        for column, text in enumerate(row):
+            side = "left" if column in self.left else "right"
+            style = f"text-align: {side}; vertical-align: top"
+            if side == "right" or len(text) <= SHORT:
+                style += "; white-space: nowrap"
+            if column == 0:
+                style += f"; border-left: 4px solid {bar}"
+            inner = literal(text)
+            if column in tones:
+                inner = element("b", inner, style=f"color: {tones[column]}")
+            cells.append(element("th" if place == 0 else "td", inner, align=side, style=style))
+        return element("tr", *cells)
+
+    def markdown(self) -> str:
+        """Markdown: the lines above, the table, those below; texts escaped, what stands out bold."""
+        lines = []
+        if len(self.rows) > 1:
+            head, *body = (" | ".join(self._cells(place, row)) for place, row in enumerate(self.rows))
+            sides = " | ".join(":---" if column in self.left else "---:" for column in range(len(self.rows[0])))
+            lines = [f"| {line} |" for line in (head, sides, *body)]
+        return "\n\n".join(filter(None, [*map(markdown, self.above), "\n".join(lines), *map(markdown, self.below)]))
+
+    def _cells(self, place, row):
+        for column, text in enumerate(map(markdown, row)):
+            yield f"**{text}**" if text and place and (place, column) in self.tones else text
 
 
-def _row(row, place, left, tones):
-    bar = next((TONES[tones[place, column]] for column in range(len(row)) if (place, column) in tones), None)
-    cells = []
-    for column, text in enumerate(row):
-        side = "left" if column in left else "right"
-        style = f"text-align: {side}; vertical-align: top"
-        if side == "right" or len(text) <= SHORT:
-            style += "; white-space: nowrap"
-        if column == 0:
-            style += f"; border-left: 4px solid {bar or 'transparent'}"
-        inner = literal(text)
-        if (place, column) in tones:
-            inner = element("b", inner, style=f"color: {TONES[tones[place, column]]}")
-        cells.append(element("th" if place == 0 else "td", inner, align=side, style=style))
-    return element("tr", *cells)
+class Tabular:
+    """What is printed and shown as the Table that its `_table()` gives."""
+
+    def __repr__(self):
+        return repr(self._table())
+
+    def _repr_html_(self) -> str:
+        return self._table()._repr_html_()
+
+
+def table(rows, **layout):
+    return Table(rows, **layout)._repr_html_()

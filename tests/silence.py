@@ -34,7 +34,7 @@ forbid_sockets()
 import sys, time
 import numpy as np
 from qlab import machine, models
-from qlab.machine.runtime import open_session
+from qlab.runtime import open_session
 
 session = open_session(models.path("digits"))
 session.run(None, {session.get_inputs()[0].name: np.zeros((1, 1, 8, 8), np.float32)})

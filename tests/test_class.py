@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from qlab import machine
+from tests.rooms import room
 
 ROOT = Path(__file__).resolve().parents[1]
 OWNER = 65534  # "nobody", or whoever else: not the reader
@@ -23,11 +24,12 @@ pytestmark = [
 ]
 
 EXERCISE = """
-from qlab.course import check, kept, mine, store
+from qlab.course import kept
+from qlab.course.progress import path, record_check
 from qlab.course.lessons import n01
 passed = "import numpy as np\\n\\ndef quantize(x, scale, zero_point, quant_min, quant_max):\\n    return None\\n"
-print(store.record_check("01.2", "passed"), kept.keep("quantize", passed))
-print(store.path(), kept.file_of("quantize"))
+print(record_check("01.2", "passed"), kept.keep("quantize", passed))
+print(path(), kept.file_of("quantize"))
 """
 
 
@@ -39,7 +41,7 @@ def lent(tmp_path):
         shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
     (checkout / "data").symlink_to(ROOT / "data")
     cache.mkdir()
-    (cache / machine._cached_name()).write_text(machine.card("x86-avx2").to_json(), encoding="utf-8")
+    (cache / room("machine.card")._cached_name()).write_text(machine.card("x86-avx2").to_json(), encoding="utf-8")
     for path in (checkout, cache):
         for inner in (path, *path.rglob("*")):
             if AS_ROOT:
@@ -85,7 +87,7 @@ def test_each_readers_progress_functions_and_copies_lie_in_their_own_home(lent, 
 
 def test_what_the_shared_cache_holds_is_used_and_what_it_lacks_is_made_in_ones_own(lent, tmp_path):
     code = (
-        "from qlab import machine; from qlab.models.kept import kept; "
+        "from qlab import machine; from qlab.models.catalog import kept; "
         "print(machine.card().name); print(kept('made.bin', lambda: b'made')); print(machine.cache_folder())"
     )
     own = tmp_path / "ann" / ".cache" / "quantization-lab"

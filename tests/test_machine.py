@@ -16,11 +16,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from qlab import calibration, files, graph, machine, measure
-from qlab.machine import card as identity
 from qlab.machine import probes
 from qlab.recipes.choice import choose
 from qlab.runtime import MINIMUM_ROUNDS, interleave, open_session, repeats_of, run
+from tests.rooms import room
 
+CARDS = room("machine.card")
 ROOT = Path(__file__).resolve().parents[1]
 VNNI = machine.Card(
     name="a VNNI machine",
@@ -54,7 +55,7 @@ def counted(monkeypatch, tmp_path):
 
 def forget():
     """What a new process would not know."""
-    machine._measure.cache_clear()
+    CARDS._measure.cache_clear()
 
 
 def test_a_card_that_is_measured_has_every_field(measured, tell):
@@ -65,7 +66,7 @@ def test_a_card_that_is_measured_has_every_field(measured, tell):
     assert isinstance(card.saturates, bool)
     assert card.cores >= 1
     assert card.versions["onnxruntime"] == onnxruntime.__version__
-    assert card.name == identity.cpu_name() != ""
+    assert card.name == CARDS.cpu_name() != ""
     assert 0 < card.float32_gflops < np.inf
     assert 0 < card.copy_gb_per_s < np.inf
 
@@ -139,13 +140,13 @@ def test_another_runtime_or_cpu_gets_a_card_of_its_own(counted, monkeypatch):
     monkeypatch.setattr(onnxruntime, "__version__", "9.9.9")
     machine.card()
     forget()
-    monkeypatch.setattr(identity, "cpu_fingerprint", lambda: "another CPU")
+    monkeypatch.setattr(CARDS, "cpu_fingerprint", lambda: "another CPU")
     machine.card()
     assert len(counted) == 3
 
 
 def test_a_card_that_cannot_be_kept_is_still_measured_only_once_and_leaves_no_half_file(counted, tmp_path):
-    (machine.cache_folder() / machine._cached_name()).mkdir()  # nothing can be renamed onto a folder
+    (machine.cache_folder() / CARDS._cached_name()).mkdir()  # nothing can be renamed onto a folder
     assert machine.card() == machine.card()
     assert len(counted) == 1
     assert [path.suffix for path in tmp_path.iterdir()] == [".json"]
@@ -181,7 +182,7 @@ def shelf(monkeypatch, tmp_path):
     digest = hashlib.sha256(VNNI.to_json().encode()).hexdigest()
     (tmp_path / "SHA256SUMS").write_text(f"{digest}  machines/x86-example.json\n")
     monkeypatch.setattr(files, "DATA", tmp_path)
-    monkeypatch.setattr(machine, "REFERENCE_FOLDER", tmp_path / "machines")
+    monkeypatch.setattr(CARDS, "REFERENCE_FOLDER", tmp_path / "machines")
     files.checksums.cache_clear()
     yield tmp_path / "machines"
     files.checksums.cache_clear()
@@ -232,7 +233,7 @@ def test_a_qlab_card_that_is_no_card_is_refused(monkeypatch, value, error, says)
 
 
 def test_a_wheel_without_data_says_how_to_restore_the_reference_cards(monkeypatch, tmp_path):
-    monkeypatch.setattr(machine, "REFERENCE_FOLDER", tmp_path / "nowhere")
+    monkeypatch.setattr(CARDS, "REFERENCE_FOLDER", tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match=r"holds none.*clone.*git checkout -- data/machines"):
         machine.card("x86-avx512-vnni")
 
@@ -483,7 +484,7 @@ def test_an_interrupt_ends_a_run_at_once_and_the_model_stops(tmp_path):
     """In a process of its own: a runner of tests may have other plans for the signal."""
     path = endless(tmp_path / "endless.onnx")
     code = f"""import numpy as np
-from qlab.machine.runtime import open_session, run
+from qlab.runtime import open_session, run
 session = open_session({str(path)!r})
 print("running", flush=True)
 run(session, {{"x": np.ones(4, np.float32)}})"""

@@ -3,19 +3,11 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from qlab import graph, recipes
 from qlab.doctor.request import stage
-from qlab.graph.operators import CONVOLUTIONS
-from qlab.measure.diagnosis.finding import WITH_LSTM
+from qlab.recipes import RECIPES
 from qlab.recipes.quantized import Quantized
 from qlab.runtime import run
 from qlab.text import plural
-
-RECIPES = ("dynamic", "static", "hybrid")
-
-
-FIRST = ("hybrid", "dynamic", "static")  # the order in which one is to do: hybrid is fast where there are convolutions
-
 
 MOST_MENDS = 3  # of the findings on one model; each is a quantization and a row of the comparison
 
@@ -38,21 +30,24 @@ class Attempt:
     failed: bool = False
 
 
+def in_order_of_promise():
+    """The recipes in the order in which one is to do: what reaches most kinds of products, then what needs no feeds."""
+    return sorted(RECIPES.values(), key=lambda recipe: (-len(recipe.fits), recipe.needs_reader))
+
+
 def try_recipes(request, session_of, folder):
     """An Attempt for each of RECIPES, or up to the first that makes a model; each one's has a folder in `folder`.
 
     session_of  opens a model: a recipe whose model does not run on the first feed has failed
     """
-    operators = {node.op_type for node in graph.nodes(graph.load(request.fp32))}
     attempts = []
-    for recipe in FIRST if request.quick else RECIPES:
+    for recipe in in_order_of_promise() if request.quick else RECIPES.values():
         if request.quick and any(one.quantized is not None for one in attempts):
             break
-        why_not = _pointless(recipe, operators)
-        if why_not:
-            attempts.append(Attempt(recipe, recipe, {}, why_not=why_not))
+        if why_not := recipe.pointless(request.model.operators):
+            attempts.append(Attempt(recipe.name, recipe.name, {}, why_not=why_not))
             continue
-        attempts.append(_attempt(recipe, recipe, {}, request, session_of, Path(folder) / recipe))
+        attempts.append(_attempt(recipe, recipe.name, {}, request, session_of, Path(folder) / recipe.name))
     return attempts
 
 
@@ -67,7 +62,7 @@ def try_mends(findings, attempts, request, session_of, folder):
             shown = f"{called} ({len(names)})"
         names.add(shown)
         place = Path(folder) / f"mend{len(names)}"
-        more.append(_attempt(finding.recipe, shown, finding.options, request, session_of, place))
+        more.append(_attempt(RECIPES[finding.recipe], shown, finding.options, request, session_of, place))
     return more
 
 
@@ -90,28 +85,21 @@ def _name(recipe, options):
     return " ".join([recipe, *words])
 
 
-def _pointless(recipe, operators):
-    """Why this recipe cannot make anything that another does not make."""
-    if recipe == "hybrid" and not operators & CONVOLUTIONS:
-        return "the model has no convolutions, so it would be dynamic"
-    return ""
-
-
 def _attempt(recipe, name, asked, request, session_of, place):
-    reader = () if recipe == "dynamic" else (request.feeds.calibration,)
-    operators = {node.op_type for node in graph.nodes(graph.load(request.fp32))}
-    options = ({"op_types": WITH_LSTM} if recipe == "dynamic" and "LSTM" in operators else {}) | asked
+    options = recipe.options(request.model.operators) | asked
     output = place / (f"{request.fp32.stem}.int8.onnx" if request.save is None else request.save.name)
     place.mkdir()
     try:
         with stage(f"quantizing: {name}"):
-            quantized = getattr(recipes, recipe)(request.fp32, output, *reader, card=request.card, **options)
+            quantized = recipe(request.model, output, request.feeds.calibration, card=request.card, **options)
         if not quantized.census.integer:
-            return Attempt(recipe, name, options, asked, why_not=f"changes nothing that computes{_reasons(quantized)}")
+            return Attempt(
+                recipe.name, name, options, asked, why_not=f"changes nothing that computes{_reasons(quantized)}"
+            )
         run(session_of(output), request.feeds.measured[0])
     except Exception as error:  # what one recipe meets in a model of foreign make must not cost the others' report
-        return Attempt(recipe, name, options, asked, why_not=" ".join(str(error).split()), failed=True)
-    return Attempt(recipe, name, options, asked, quantized)
+        return Attempt(recipe.name, name, options, asked, why_not=" ".join(str(error).split()), failed=True)
+    return Attempt(recipe.name, name, options, asked, quantized)
 
 
 def _reasons(quantized):

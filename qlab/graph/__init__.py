@@ -9,6 +9,7 @@ diff, draw      what a quantizer did to a graph; a picture of it
 optimized       the graph that onnxruntime makes of a file, and runs
 in_floats       a quantized model without what quantizing added: weights as its codes are, activations unrounded
 invented_feeds  inputs for a model of which only the file is at hand: to time it, not to calibrate it
+opened          a Model: a file opened once, which goes wherever a path does
 load, nodes, graphs, tensors   a checked ModelProto, and all that is in it
 """
 
@@ -17,12 +18,14 @@ from qlab.graph.diff import Diff, diff
 from qlab.graph.draw import draw
 from qlab.graph.floating import in_floats
 from qlab.graph.inventing import invented_feeds
-from qlab.graph.model import bodies, graphs, load, nodes, optimized, reads, tensors
+from qlab.graph.model import Model, load, opened, optimized
+from qlab.graph.network import bodies, graphs, nodes, reads, tensors
 from qlab.graph.operators import is_quantized
 
 __all__ = [
     "Census",
     "Diff",
+    "Model",
     "bodies",
     "census",
     "count",
@@ -34,6 +37,7 @@ __all__ = [
     "is_quantized",
     "load",
     "nodes",
+    "opened",
     "optimized",
     "products_of_cast_codes",
     "quantized_by",

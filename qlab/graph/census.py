@@ -5,13 +5,12 @@ from dataclasses import dataclass, field
 
 from onnx import ModelProto, NodeProto
 
-from qlab import text as markup
 from qlab.files import ModelPath
-from qlab.graph.model import bodies, graphs, load, nodes
+from qlab.graph.model import load
 from qlab.graph.model import optimized as optimized_graph
-from qlab.graph.network import element_types
+from qlab.graph.network import bodies, element_types, graphs, nodes
 from qlab.graph.operators import CODES, FLOAT_PRODUCTS, SOUND, codes_of, is_quantized, kind_of, of
-from qlab.text import listed
+from qlab.text import Table, listed
 
 _TONES = {"integer": "good", "float": "quiet", "boundary": "watch"}
 
@@ -37,7 +36,7 @@ class Census:
     def _repr_html_(self) -> str:
         rows = [["computes on", "nodes", "operators"], *self._rows()]
         tones = {(place, 0): _TONES[kind] for place, (kind, *_) in enumerate(rows) if kind in _TONES}
-        return markup.table(rows, left=(0, 2), tones=tones)
+        return Table(rows, (0, 2), tones)._repr_html_()
 
     def _rows(self):
         for kind in ("integer", "float", "boundary", "other"):

@@ -17,11 +17,11 @@ import onnx
 from onnx import AttributeProto, ModelProto, numpy_helper
 from onnx.external_data_helper import uses_external_data
 
-from qlab import text as markup
 from qlab.files import ModelPath
 from qlab.graph.census import counted, line, operator_label
-from qlab.graph.network import ModelInput, wire
 from qlab.graph.operators import COMMUTATIVE, LAYERS, REARRANGING, core, originals
+from qlab.graph.wiring import ModelInput, wire
+from qlab.text import Table
 
 REACH = 3  # steps: how far the nearer surroundings go
 
@@ -414,7 +414,7 @@ class Diff:
     def _repr_html_(self) -> str:
         rows = [["", "nodes", "operators"], *self._rows()]
         tones = {(place, 0): _TONES[what] for place, (what, *_) in enumerate(rows) if what in _TONES}
-        return markup.table(rows, left=(0, 2), tones=tones)
+        return Table(rows, (0, 2), tones)._repr_html_()
 
     def _rows(self):
         changes = [change._what() for change in self.changed]

@@ -15,9 +15,9 @@ from qlab.files import ModelPath
 from qlab.graph.fold import Folding
 from qlab.graph.labels import DETAIL, MARK, PAD, SPACE, TAG, fit, line_height, measure, printable
 from qlab.graph.layout import MARGIN, PAGE, compose, stub_text, stub_width
-from qlab.graph.network import wire
 from qlab.graph.view import around as neighbourhood
 from qlab.graph.view import cut, kinds
+from qlab.graph.wiring import wire
 
 PALE = "#A8A8A8"
 

@@ -8,7 +8,7 @@ from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from qlab.graph.census import quantized_by
-from qlab.graph.model import bodies, reads
+from qlab.graph.network import bodies, reads
 from qlab.graph.operators import QUANTIZERS
 from qlab.numerics import kernels
 

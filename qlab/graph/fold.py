@@ -11,11 +11,10 @@ import heapq
 import math
 from itertools import count, pairwise
 
-from qlab.graph.model import depth_first
-from qlab.graph.network import ModelInput
 from qlab.graph.operators import LAYERS, REARRANGING, core
 from qlab.graph.repeats import find_repeats
 from qlab.graph.view import STRONGEST, Box, Frame, View, flow, flow_of, mixed, with_inner_folded
+from qlab.graph.wiring import ModelInput, depth_first
 
 FEWEST_TWINS = 3
 

@@ -1,97 +1,135 @@
-"""Everything in a model, wherever it hides: in the branches of If, the bodies of Loop and Scan, in functions.
+"""A model file, opened once: found whole or refused, and what is asked of it, worked out once."""
 
-Open a model file and find what is wrong with it before anything is built on it.
-
-The graph that onnxruntime really runs, after its own optimizations.
-
-What a model's files say about it: size on disk, and whether its weights mean anything."""
-
-from collections.abc import Iterator
+from collections import Counter
+from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path, PureWindowsPath
 
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
-from onnx.external_data_helper import ExternalDataInfo, uses_external_data
+from onnx import ModelProto, TensorProto, numpy_helper
+from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_model, uses_external_data
 
 from qlab.files import ModelPath, as_path, scratch
-from qlab.runtime import open_session
-
-
-def graphs(model: ModelProto) -> Iterator[GraphProto]:
-    """Every graph of `model`: its own first, then those inside If, Loop and Scan, at any depth, functions' too."""
-    yield from _with_subgraphs(model.graph)
-    for function in model.functions:
-        for node in function.node:
-            yield from _inside(node)
-
-
-def nodes(model: ModelProto) -> Iterator[NodeProto]:
-    """Every node of `model`, those of subgraphs and functions included."""
-    for one in graphs(model):
-        yield from one.node
-    for function in model.functions:
-        yield from function.node
-
-
-def tensors(model: ModelProto) -> Iterator[TensorProto]:
-    """Every stored tensor of `model`: initializers, sparse ones too, and tensors in attributes (Constant)."""
-    for one in graphs(model):
-        yield from one.initializer
-        for sparse in one.sparse_initializer:
-            yield from (sparse.values, sparse.indices)
-    for node in nodes(model):
-        for attribute in node.attribute:
-            if attribute.type == AttributeProto.TENSOR:
-                yield attribute.t
-            yield from attribute.tensors
-
-
-def bodies(node: NodeProto) -> Iterator[GraphProto]:
-    """The graphs inside one node: the branches of an If, the body of a Loop or Scan."""
-    for attribute in node.attribute:
-        yield from [attribute.g] if attribute.type == AttributeProto.GRAPH else attribute.graphs
-
-
-def reads(node: NodeProto) -> Iterator[str]:
-    """Every name that `node` reads: its inputs, and what the nodes of its bodies read, at any depth."""
-    yield from (name for name in node.input if name)
-    for body in bodies(node):
-        for inner in body.node:
-            yield from reads(inner)
-
-
-def depth_first(roots, producers):
-    """Every index that leads to `roots`, each once and after all its producers."""
-    order, seen = [], set()
-    for root in roots:
-        stack = [] if root in seen else [(root, iter(producers[root]))]
-        seen.add(root)
-        while stack:
-            index, rest = stack[-1]
-            following = next((producer for producer in rest if producer not in seen), None)
-            if following is None:
-                order.append(index)
-                stack.pop()
-            else:
-                seen.add(following)
-                stack.append((following, iter(producers[following])))
-    return order
-
-
-def _with_subgraphs(graph):
-    yield graph
-    for node in graph.node:
-        yield from _inside(node)
-
-
-def _inside(node):
-    for body in bodies(node):
-        yield from _with_subgraphs(body)
-
+from qlab.graph.network import Network, element_types, graphs, nodes, tensors
+from qlab.numerics.dtypes import Array
+from qlab.runtime import open_session, open_unoptimized
 
 ELEMENT_TYPES = {kind for kind in onnx.TensorProto.DataType.values() if kind != onnx.TensorProto.UNDEFINED}
+OPTIMIZED = "optimized.onnx"
+LARGE = 1_500_000_000  # bytes; a protobuf message ends at 2**31. Well below, weights move to a file beside the model
+OLDEST_OPSET = 13  # QuantizeLinear and DequantizeLinear have an axis since then
+
+
+class Model:
+    """A model file, opened once and checked: its ModelProto, and what is asked of it, worked out once.
+
+    >>> model = graph.opened("model.onnx")  # doctest: +SKIP
+    >>> model.operators["MatMul"], model.size_mb  # doctest: +SKIP
+    (74, 14.7)
+
+    path    the file; a Model stands for it wherever a path does
+    proto   the ModelProto. Weights that are stored outside the file stay outside. Nobody's to change: `copy` is
+    Raises as `load`. Where the ModelProto in the file is at hand, it need not be read again.
+    """
+
+    def __init__(self, path: ModelPath, proto: ModelProto | None = None):
+        self.path = as_path(path)
+        self.proto = load(path) if proto is None else proto
+        self._stamp = _stamp(self.path)
+
+    def __fspath__(self):
+        return str(self.path)
+
+    def __repr__(self):
+        return f"Model({str(self.path)!r})"
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the file is still the one that was opened."""
+        return self.path.is_file() and _stamp(self.path) == self._stamp
+
+    @cached_property
+    def nodes(self):
+        """All nodes, those of bodies and functions included."""
+        return tuple(nodes(self.proto))
+
+    @cached_property
+    def operators(self) -> Counter[str]:
+        """How many nodes there are of each type."""
+        return Counter(node.op_type for node in self.nodes)
+
+    @cached_property
+    def network(self) -> Network:
+        """Who computes and who reads what in the main graph."""
+        return Network(self.proto)
+
+    @cached_property
+    def types(self) -> dict[str, int]:
+        """{tensor: element type}, as far as they can be told."""
+        return element_types(self.proto)
+
+    @cached_property
+    def metadata(self) -> dict[str, str]:
+        """What the file says about itself, such as {"qlab.recipe": "static"}."""
+        return {entry.key: entry.value for entry in self.proto.metadata_props}
+
+    @property
+    def opset(self) -> int:
+        """The version of the standard operators."""
+        return opset_of(self.proto)
+
+    @cached_property
+    def external(self) -> set[str]:
+        """Names of the files, relative to the model's own, that hold its weights."""
+        return external_files(self.proto)
+
+    @cached_property
+    def bytes(self) -> int:
+        """Size of the file and of those that hold its weights."""
+        files = (self.path, *(self.path.parent / name for name in self.external))
+        return sum(file.stat().st_size for file in files)
+
+    @property
+    def size_mb(self) -> float:
+        """The same in MB (10^6 bytes)."""
+        return self.bytes / 1e6
+
+    @cached_property
+    def optimized(self) -> ModelProto:
+        """The ModelProto of the graph that onnxruntime runs, see `graph.optimized`; nobody's to change either."""
+        with scratch() as folder:
+            open_session(self.path, adjust=lambda options: keep_optimized(options, folder))
+            return kept(folder)
+
+    def copy(self, *, weights: bool = False) -> ModelProto:
+        """A ModelProto to change. `weights`: with those from outside the file in it."""
+        copied = onnx.ModelProto()
+        copied.CopyFrom(self.proto)
+        if weights:
+            load_external_data_for_model(copied, str(self.path.parent))
+        return copied
+
+    def array(self, tensor: TensorProto) -> Array:
+        """The numbers of one of its stored tensors, wherever they lie."""
+        return numpy_helper.to_array(tensor, base_dir=str(self.path.parent))
+
+    def session(self, **options):
+        """An onnxruntime session, see `runtime.open_session`."""
+        return open_session(self.path, **options)
+
+    def unoptimized(self, proto: ModelProto | None = None):
+        """A session with nothing fused, of a changed copy `proto` if one is given, see `runtime.open_unoptimized`."""
+        return open_unoptimized(self.proto if proto is None else proto, self.path)
+
+
+def opened(model: ModelPath | Model) -> Model:
+    """The Model of a path; a Model is handed on. Raises as `load`, and ValueError if its file has changed since."""
+    if not isinstance(model, Model):
+        return Model(model)
+    if not model.is_current:
+        raise ValueError(f"{model.path} has changed since it was opened; open it again: graph.opened(path)")
+    return model
 
 
 def load(path: ModelPath) -> ModelProto:
@@ -121,6 +159,34 @@ def load(path: ModelPath) -> ModelProto:
     _check_functions(model, path)
     check_external_data(model, path)
     return model
+
+
+def _stamp(path):
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns, found.st_ino
+
+
+def optimized(path: ModelPath | Model) -> ModelProto:
+    """The ModelProto of the graph that onnxruntime runs for the model file `path` on this CPU, without its weights.
+
+    "Did it really run on integers?" is answered here, not by the file that a quantizer wrote: onnxruntime decides at
+    load which Q/DQ pairs become integer kernels. Names of nodes match those in its profile.
+    Raises what `graph.load` raises, and ValueError if onnxruntime cannot open the model.
+    """
+    return opened(path).optimized
+
+
+def keep_optimized(options, folder):
+    """Let a session with these SessionOptions write the graph that it runs into `folder`, where `kept` reads it."""
+    options.optimized_model_filepath = str(Path(folder) / OPTIMIZED)
+    # Weights go to a file of their own, which nobody reads: quick, and no limit at 2 GB.
+    options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights")
+    options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
+
+
+def kept(folder):
+    """The ModelProto that a session with `keep_optimized` wrote into `folder`, without its large weights."""
+    return onnx.load(Path(folder) / OPTIMIZED, load_external_data=False)
 
 
 def _check_names(model, path):
@@ -200,72 +266,9 @@ def _check_tensor(name, info, path, target):
         )
 
 
-FILE = "optimized.onnx"
-
-
-def optimized(path: ModelPath) -> ModelProto:
-    """The ModelProto of the graph that onnxruntime runs for the model file `path` on this CPU, without its weights.
-
-    "Did it really run on integers?" is answered here, not by the file that a quantizer wrote: onnxruntime decides at
-    load which Q/DQ pairs become integer kernels. Names of nodes match those in its profile.
-    Raises what `graph.load` raises, and ValueError if onnxruntime cannot open the model.
-    """
-    load(path)
-    with scratch() as folder:
-        open_session(path, adjust=lambda options: keep_optimized(options, folder))
-        return kept(folder)
-
-
-def keep_optimized(options, folder):
-    """Let a session with these SessionOptions write the graph that it runs into `folder`, where `kept` reads it."""
-    options.optimized_model_filepath = str(Path(folder) / FILE)
-    # Weights go to a file of their own, which nobody reads: quick, and no limit at 2 GB.
-    options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights")
-    options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
-
-
-def kept(folder):
-    """The ModelProto that a session with `keep_optimized` wrote into `folder`, without its large weights."""
-    return onnx.load(Path(folder) / FILE, load_external_data=False)
-
-
-def size_mb(path):
-    """Size in MB (10^6 bytes) of an ONNX model with the external data files that its tensors name."""
-    path = Path(path)
-    model = onnx.load(path, load_external_data=False)
-    locations = {ExternalDataInfo(tensor).location for tensor in _tensors(model) if uses_external_data(tensor)}
-    return sum(file.stat().st_size for file in [path, *(path.parent / location for location in locations)]) / 1e6
-
-
-def _tensors(model):
-    """Every tensor that is stored in the model: initializers and attributes, of subgraphs and functions too."""
-    graphs = [model.graph]
-    nodes = [node for function in model.functions for node in function.node]
-    while graphs or nodes:
-        if graphs:
-            graph = graphs.pop()
-            yield from graph.initializer
-            for sparse in graph.sparse_initializer:
-                yield from (sparse.values, sparse.indices)
-            nodes += graph.node
-            continue
-        for attribute in nodes.pop().attribute:
-            yield from ([attribute.t] if attribute.HasField("t") else []) + list(attribute.tensors)
-            graphs += ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs)
-
-
-# A protobuf message ends at 2**31 bytes. Well below that, weights move to a file beside the model.
-LARGE = 1_500_000_000
-
-
 def external_files(model):
     """Names of the files, relative to the model's own, that hold its weights."""
     return {ExternalDataInfo(tensor).location for tensor in tensors(model) if uses_external_data(tensor)}
-
-
-def stored_bytes(path, model):
-    """Bytes of a model file and of the files that hold its weights."""
-    return sum(Path(file).stat().st_size for file in (path, *(path.parent / name for name in external_files(model))))
 
 
 def data_file(output):
@@ -281,9 +284,6 @@ def write(model, folder, name):
     else:
         onnx.save(model, path)
     return path
-
-
-OLDEST_OPSET = 13  # QuantizeLinear and DequantizeLinear have an axis since then
 
 
 def opset_of(model):

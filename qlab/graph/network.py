@@ -1,30 +1,77 @@
-"""The element types of a model's tensors, without a copy of its weights.
-
-A model as one flat graph of operations: who gives what to whom, subgraphs and functions included.
-
-Who computes and who reads each tensor of a graph."""
+"""All that is in a ModelProto, whoever holds it: its graphs and nodes, their types, who computes and who reads."""
 
 import contextlib
-import os
-from collections import ChainMap
-from dataclasses import dataclass, field
-from functools import cached_property, partial
-from graphlib import CycleError, TopologicalSorter
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 import onnx
-from onnx import AttributeProto, NodeProto, TensorProto, inliner, numpy_helper
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
-from qlab.graph.model import depth_first, graphs, load, nodes, reads
-from qlab.graph.operators import CODES, KEEP_THE_TYPE, codes_of, kind_of
+from qlab.graph.operators import CODES, KEEP_THE_TYPE
+
+
+def graphs(model: ModelProto) -> Iterator[GraphProto]:
+    """Every graph of `model`: its own first, then those inside If, Loop and Scan, at any depth, functions' too."""
+    yield from _with_subgraphs(model.graph)
+    for function in model.functions:
+        for node in function.node:
+            yield from _inside(node)
+
+
+def nodes(model: ModelProto) -> Iterator[NodeProto]:
+    """Every node of `model`, those of subgraphs and functions included."""
+    for one in graphs(model):
+        yield from one.node
+    for function in model.functions:
+        yield from function.node
+
+
+def tensors(model: ModelProto) -> Iterator[TensorProto]:
+    """Every stored tensor of `model`: initializers, sparse ones too, and tensors in attributes (Constant)."""
+    for one in graphs(model):
+        yield from one.initializer
+        for sparse in one.sparse_initializer:
+            yield from (sparse.values, sparse.indices)
+    for node in nodes(model):
+        for attribute in node.attribute:
+            if attribute.type == AttributeProto.TENSOR:
+                yield attribute.t
+            yield from attribute.tensors
+
+
+def bodies(node: NodeProto) -> Iterator[GraphProto]:
+    """The graphs inside one node: the branches of an If, the body of a Loop or Scan."""
+    for attribute in node.attribute:
+        yield from [attribute.g] if attribute.type == AttributeProto.GRAPH else attribute.graphs
+
+
+def reads(node: NodeProto) -> Iterator[str]:
+    """Every name that `node` reads: its inputs, and what the nodes of its bodies read, at any depth."""
+    yield from (name for name in node.input if name)
+    for body in bodies(node):
+        for inner in body.node:
+            yield from reads(inner)
+
+
+def _with_subgraphs(graph):
+    yield graph
+    for node in graph.node:
+        yield from _inside(node)
+
+
+def _inside(node):
+    for body in bodies(node):
+        yield from _with_subgraphs(body)
+
 
 LARGE = 4096  # bytes: what is larger is a weight, never a shape that inference could need
 
 
 def element_types(model):
     """{tensor name: element type} for a ModelProto, as far as types are declared or can be inferred."""
-    light = _without_weights(model)
+    light = without_weights(model)
     # A model that onnxruntime runs may still be beyond inference: then what is declared must do.
     with contextlib.suppress(Exception):
         light = onnx.shape_inference.infer_shapes(light)
@@ -39,7 +86,8 @@ def element_types(model):
     return types
 
 
-def _without_weights(model):
+def without_weights(model):
+    """The ModelProto again, of whose large weights only types and shapes are left."""
     light = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, functions=model.functions)
     graph = model.graph
     light.graph.node.extend(graph.node)
@@ -69,238 +117,96 @@ def _pass_on(node, types):
             types[name] = kind
 
 
-STATES_AFTER = {"Loop": 2, "Scan": 0}  # inputs of the node before those that the body's inputs take
+class Links:
+    """Who computes and who reads each tensor among some nodes, or among things that have a node.
 
+    >>> links = Links(model.graph.node)  # doctest: +SKIP
+    >>> links.readers["x"]  # doctest: +SKIP
 
-@dataclass(frozen=True)
-class ModelInput:
-    """An input of the model, as the source of a tensor, or one of a Loop's body that nothing outside hands in."""
+    items  in the order of their graph; `node(item)` is its NodeProto
+    ends   tensors that the outside reads as well, such as the outputs of a model
 
-    name: str
-    position: int
-    scope: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Op:
-    """One node and where its inputs come from.
-
-    sources  one for each input: the producing op's index, a ModelInput, a TensorProto, or None (left out or unknown);
-             after them, for If, Loop and Scan, what their bodies return
-    scope    the attributes that lead to its graph, such as ("then_branch",)
-    inside   how many of the ops before it are in its bodies; folded, how many of them are drawn with it as one
+    producers  {tensor: item}; readers, {tensor: items}, each once: what the bodies of an If, Loop or Scan read is read
+               by the node that holds them
     """
 
-    node: NodeProto
-    kind: str
-    scope: tuple[str, ...] = ()
-    sources: list = field(default_factory=list)
-    inside: int = 0
-    folded: int = 0
+    def __init__(self, items: Iterable[Any], node: Callable[[Any], NodeProto] = lambda item: item, ends=()):
+        self.items, self.ends = list(items), frozenset(ends)
+        self.producers: dict[str, Any] = {}
+        self.readers: dict[str, list[Any]] = {}
+        self._node, self._order = node, {}
+        for place, item in enumerate(self.items):
+            for name in filter(None, node(item).output):
+                self.producers[name], self._order[name] = item, place
+            for name in dict.fromkeys(reads(node(item))):
+                self.readers.setdefault(name, []).append(item)
 
-    @property
-    def name(self):
-        """The node's name; where the exporter gave none, that of its first output."""
-        return self.node.name or next(iter(self.node.output), "")
+    def makers(self, item):
+        """The items that compute what this one reads, in the order of its inputs, each once."""
+        made = (self.producers[name] for name in reads(self._node(item)) if name in self.producers)
+        return list({id(one): one for one in made}.values())
 
-    @property
-    def domain(self):
-        """ "" for the standard domain."""
-        return standard(self.node.domain)
+    def behind(self, item):
+        """The items that read what this one computes, each once."""
+        found = (reader for name in self._node(item).output if name for reader in self.readers.get(name, ()))
+        return list({id(one): one for one in found}.values())
 
-    @property
-    def op_type(self):
-        """The operator's name."""
-        return self.node.op_type
+    def maker(self, item, place=0):
+        """The item that computes input `place` of this one; None where it is fed, stored or left out."""
+        names = self._node(item).input
+        return self.producers.get(names[place]) if len(names) > place else None
 
-    @cached_property
-    def producers(self):
-        """Indices of the ops that it reads, each once, in the order of its inputs."""
-        return list(dict.fromkeys(source for source in self.sources if isinstance(source, int)))
+    def sole_reader(self, name):
+        """The one item that reads the tensor; None where several do, or none, or the outside."""
+        readers = self.readers.get(name, ())
+        return readers[0] if len(readers) == 1 and name not in self.ends else None
 
-    @cached_property
-    def read_from(self):
-        """{index of an op: names of its inputs that this one makes}."""
-        names = {}
-        for name, source in zip(self.node.input, self.sources, strict=False):
-            if isinstance(source, int):
-                names.setdefault(source, []).append(name)
-        return names
+    def takers(self, name, op_type):
+        """The items of that type whose first input is `name`."""
+        readers = self.readers.get(name, ())
+        return [item for item in readers if self._node(item).op_type == op_type and self._node(item).input[0] == name]
 
-    @property
-    def constants(self):
-        """The stored tensors that it reads."""
-        return [source for source in self.sources if isinstance(source, TensorProto)]
+    def layer(self, name, through):
+        """The items that compute `name`, in order, back to whatever is not in `through`."""
+        found, todo = set(), [name]
+        while todo:
+            value = todo.pop()
+            place = self._order.get(value)
+            if place is not None and place not in found:
+                found.add(place)
+                todo += [read for read in reads(self._node(self.items[place])) if read in through]
+        return [self.items[place] for place in sorted(found)]
 
-
-@dataclass(frozen=True)
-class Wiring:
-    """All ops of a model; nodes inside If, Loop and Scan stand before the node that holds them.
-
-    outputs  the source of each output of the model
-    types    element types by tensor name; codes, those of them that are codes
-    opsets   version by domain, the standard one being ""
-    """
-
-    ops: list[Op]
-    outputs: list
-    output_names: list[str]
-    types: dict[str, int]
-    codes: set[int]
-    opsets: dict[str, int]
-
-    @cached_property
-    def consumers(self):
-        """For each op, the indices of the ops that read it."""
-        readers = [[] for _ in self.ops]
-        for index, op in enumerate(self.ops):
-            for producer in op.producers:
-                readers[producer].append(index)
-        return readers
-
-    @cached_property
-    def constant(self):
-        """For each op, whether it depends on nothing but what is stored in the model."""
-        constant = [False] * len(self.ops)
-        for index in self.order:
-            sources = [source for source in self.ops[index].sources if source is not None]
-            constant[index] = all(
-                constant[source] if isinstance(source, int) else isinstance(source, TensorProto) for source in sources
-            )
-        return constant
-
-    @cached_property
-    def order(self):
-        """Indices of the ops, each after those it reads.
-
-        It follows from the structure alone, whatever the order and the names in the file: depth first from the model's
-        outputs along the inputs. What leads to no output comes last.
-        """
-        roots = [source for source in self.outputs if isinstance(source, int)]
-        dead_ends = [index for index, readers in enumerate(self.consumers) if not readers]
-        return depth_first([*roots, *dead_ends], [op.producers for op in self.ops])
+    def moving(self, names):
+        """The tensors in `names` and all that depends on them."""
+        found, todo = set(names), list(names)
+        while todo:
+            new = {name for item in self.readers.get(todo.pop(), ()) for name in self._node(item).output if name}
+            todo += new - found
+            found |= new
+        return found
 
 
-def standard(domain):
-    """`domain`, or "" for the standard one, which has two names."""
-    return "" if domain == "ai.onnx" else domain
-
-
-def wire(model):
-    """The Wiring of `model`: a ModelProto, or the path of a file. Functions of the model's own are put in their place.
-
-    Raises what `graph.load` raises, and ValueError if nodes feed each other in a circle.
-    """
-    if not isinstance(model, str | os.PathLike | onnx.ModelProto):
-        raise ValueError(f"model is a {type(model).__name__}; expected the path of a model file, or an onnx.ModelProto")
-    model = model if isinstance(model, onnx.ModelProto) else load(model)
-    if model.functions:
-        try:
-            model = inliner.inline_local_functions(model)
-        except Exception as error:  # onnx's C++ has exceptions of its own
-            raise ValueError(f"the model's functions cannot be put in their place: {error}; export it anew") from None
-    types = element_types(model)
-    ops, names = [], []
-    kinds = partial(kind_of, types=types, codes=(codes := codes_of(nodes(model), types)))
-    known = _enter(model.graph, (), ChainMap(), kinds, ops, names)
-    for op, scope in zip(ops, names, strict=True):
-        op.sources.extend(_resolve(name, inner) for name, inner in scope)
-    outputs = [value.name for value in model.graph.output]
-    _check_circles(ops)
-    opsets = {standard(opset.domain): opset.version for opset in model.opset_import}
-    return Wiring(ops, [_resolve(name, known) for name in outputs], outputs, types, codes, opsets)
-
-
-def _enter(graph, path, outer, kinds, ops, names):
-    """Append the ops of `graph` to `ops`, and to `names`, for each, its inputs as (name, names known where it stands).
-
-    They are resolved when all is known: a file may hold its nodes in any order.
-    """
-    inputs = [ModelInput(value.name, number, path) for number, value in enumerate(graph.input)]
-    known = outer.new_child({source.name: source for source in inputs})
-    known |= {tensor.name: tensor for tensor in graph.initializer}
-    known |= {sparse.values.name: sparse.values for sparse in graph.sparse_initializer}
-    for node in graph.node:
-        reads, first = [(name, known) for name in node.input], len(ops)
-        for attribute in node.attribute:
-            for body in [attribute.g] if attribute.type == AttributeProto.GRAPH else attribute.graphs:
-                inner = _enter(body, (*path, attribute.name), known, kinds, ops, names)
-                skipped = STATES_AFTER.get(node.op_type)
-                if skipped is not None:
-                    given = [(name, known) for name in node.input]
-                    inner |= dict(zip([value.name for value in body.input][skipped:], given[skipped:], strict=False))
-                reads += [(value.name, inner) for value in body.output]
-        known |= {name: len(ops) for name in node.output if name}
-        ops.append(Op(node, kinds(node), path, inside=len(ops) - first))
-        names.append(reads)
-    return known
-
-
-def _resolve(name, scope):
-    source = scope.get(name)
-    while isinstance(source, tuple):  # an input of a body: what the node outside hands in
-        name, scope = source
-        source = scope.get(name)
-    return source
-
-
-def _check_circles(ops):
-    try:
-        TopologicalSorter({index: op.producers for index, op in enumerate(ops)}).prepare()
-    except CycleError as error:
-        names = " -> ".join(ops[index].name for index in error.args[1])
-        raise ValueError(f"nodes feed each other in a circle: {names}; an ONNX graph must have none") from None
-
-
-class Network:
+class Network(Links):
     """The main graph of a ModelProto as a network of named tensors.
 
     constants  {name: TensorProto} of the weights; sparse ones by their values
     inputs, outputs  names, in order; inputs that are weights with another value to choose are no inputs here
-    producers  {name: node}; readers, {name: nodes}, those that read it in a body of theirs included
     inside     names of what is computed in the bodies of If, Loop and Scan
     """
 
-    def __init__(self, model):
+    def __init__(self, model: ModelProto):
         graph, *inner = graphs(model)
         self.constants = {tensor.name: tensor for tensor in graph.initializer}
         self.constants |= {sparse.values.name: sparse.values for sparse in graph.sparse_initializer}
         self.inputs = [value.name for value in graph.input if value.name not in self.constants]
         self.outputs = [value.name for value in graph.output]
-        self.producers = {name: node for node in graph.node for name in node.output if name}
-        self._order = {name: index for index, node in enumerate(graph.node) for name in node.output}
         self.inside = {name for body in inner for node in body.node for name in node.output}
-        self.readers = {}
-        for node in graph.node:
-            for name in reads(node):
-                self.readers.setdefault(name, []).append(node)
-
-    def moving(self):
-        """Names of all that depends on an input. The rest is constant: weights, whatever node hands them on."""
-        found, todo = set(self.inputs), list(self.inputs)
-        while todo:
-            new = {name for node in self.readers.get(todo.pop(), ()) for name in node.output if name} - found
-            found |= new
-            todo += new
-        return found
+        super().__init__(graph.node, ends=self.outputs)
 
     def has(self, name):
         """Whether `name` is computed here, or fed."""
         return name in self.producers or name in self.inputs
-
-    def layer(self, name, through):
-        """The nodes that compute `name`, in graph order, back to whatever is not in `through`."""
-        found, todo = {}, [name]
-        while todo:
-            value = todo.pop()
-            if value in self.producers and self._order[value] not in found:
-                found[self._order[value]] = self.producers[value]
-                todo += [read for read in reads(self.producers[value]) if read in through]
-        return [found[index] for index in sorted(found)]
-
-    def takers(self, name, op_type):
-        """The nodes of that type whose first input is `name`."""
-        return [node for node in self.readers.get(name, ()) if node.op_type == op_type and node.input[0] == name]
 
     def starts_at_zero(self, zero_point):
         """Whether codes with the zero point of that name stand for no negative number; "" is the default, uint8's 0."""

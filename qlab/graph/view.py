@@ -6,8 +6,8 @@ import difflib
 from collections import Counter
 from dataclasses import dataclass, field, replace
 
-from qlab.graph.network import ModelInput, Wiring
 from qlab.graph.operators import FLOATS, gives_floats
+from qlab.graph.wiring import ModelInput, Wiring
 
 STRONGEST = ("integer", "float", "boundary", "other")  # kinds: what a part of a model is that does several
 

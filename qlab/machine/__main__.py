@@ -8,7 +8,8 @@ import hashlib
 from pathlib import PurePosixPath
 
 from qlab import files
-from qlab.machine import REFERENCE_FOLDER, card, probes
+from qlab.machine import probes
+from qlab.machine.card import REFERENCE_FOLDER, card
 
 
 def main():

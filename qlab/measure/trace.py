@@ -1,8 +1,7 @@
-"""What a node has to do: multiply-adds, bytes it must move, and the sign pair of an integer product.
+"""The nodes that ran, from onnxruntime's profile: when, how long, on what, and how much work each had to do.
 
-Read what onnxruntime's profiler writes: which node ran when, for how long, and what shapes came out.
-
-Join what the profiler saw to the nodes of the graph that ran."""
+Read what the profiler wrote, join it to the nodes of the graph that ran, and count their multiply-adds and bytes.
+"""
 
 import json
 import math
@@ -11,16 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper
+from onnx import NodeProto, TensorProto, helper
 
 from qlab import graph
 from qlab.graph.census import operator_label
+from qlab.graph.network import Links
 from qlab.graph.operators import (
     ATTENTION,
     CONVOLUTIONS,
     DYNAMIC,
-    MATRIX_PRODUCTS,  # lesson 09 looks for it here
+    MATRIX_PRODUCTS,
     PRODUCTS,
     RECURRENT,
     attribute,
@@ -29,6 +28,10 @@ from qlab.graph.operators import (
     is_product,
     kind_of,
 )
+
+SIGNS = {TensorProto.UINT8: "u8", TensorProto.INT8: "s8"}
+PROFILER_TYPES = {name.lower(): number for name, number in TensorProto.DataType.items()}
+SUFFIX = "_kernel_time"
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class NodeTime:
     sign_pair: str
     weights: tuple[int, ...]
     depthwise: bool
-    node: onnx.NodeProto = field(repr=False, compare=False)
+    node: NodeProto = field(repr=False, compare=False)
 
     @property
     def label(self):
@@ -75,10 +78,18 @@ class NodeTime:
         return "boundary" if self.kind == "boundary" else "the rest"
 
 
-SIGNS = {TensorProto.UINT8: "u8", TensorProto.INT8: "s8"}
+def side_by_side(items, node=lambda item: item, ends=()):
+    """Links of nodes of a main graph and of bodies, each with its own inputs only: who holds a body does not read."""
+    items = list(items)
+    bare = {id(one): NodeProto(op_type=node(one).op_type, input=node(one).input, output=node(one).output)
+            for one in items}  # fmt: skip
+    return Links(items, lambda one: bare[id(one)], ends)
 
 
-PROFILER_TYPES = {name.lower(): number for name, number in TensorProto.DataType.items()}
+def inner(model):
+    """Identities of the nodes of a ModelProto that stand in the body of an If, Loop or Scan."""
+    _, *bodies = graph.graphs(model)
+    return {id(node) for body in bodies for node in body.node}
 
 
 @dataclass(frozen=True)
@@ -175,9 +186,6 @@ def is_depthwise(node, tensors):
     """Whether `node` is a convolution that makes one channel of each, by itself: many of each are work like any."""
     weights = tensors.get(node.input[factors(node)[1]]) if node.op_type in CONVOLUTIONS else None
     return weights is not None and weights.shape[:2] == (attribute(node, "group", 1), 1) and weights.shape[0] > 1
-
-
-SUFFIX = "_kernel_time"
 
 
 @dataclass(frozen=True)

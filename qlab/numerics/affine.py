@@ -1,21 +1,19 @@
-"""QParams: what one needs to know to quantize a tensor and to read its codes.
+"""Affine quantization: evenly spaced codes, real = scale * (q - zero_point).
 
-Affine quantization: evenly spaced codes, real = scale * (q - zero_point).
-
-In the order of the work: `choose_qparams` finds a range and `qparams_from_range` turns it into a scale and a zero
-point, `quantize` and `dequantize` use them, `fake_quantize` goes there and back. All arithmetic is in float32, as in
-ONNX and onnxruntime.
-
-
-Clipping: giving up a few large values so that all others get a finer scale."""
+In the order of the work: `choose_qparams` finds a range and `qparams_from_range` turns it into QParams, a scale and a
+zero point; `quantize` and `dequantize` use them, `fake_quantize` goes there and back. `mse_range` clips: it gives up a
+few large values so that all others get a finer scale. All arithmetic is in float32, as in ONNX and onnxruntime.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from qlab.files import Array, DType, Floats
 from qlab.numerics.dtypes import (
+    Array,
+    DType,
+    Floats,
     check_flags,
     code_range,
     finite_float32,
@@ -27,6 +25,8 @@ from qlab.numerics.dtypes import (
 from qlab.numerics.granularity import Granularity, PerAxis, PerTensor, check_granularity
 
 PER_TENSOR = PerTensor()
+LARGEST = np.finfo(np.float32).max
+SMALLEST_SCALE = np.finfo(np.float32).tiny  # below it float32 loses digits, and a scale would be a coarse guess
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -115,12 +115,6 @@ def _summary(values, form):
     values = values.astype(np.float64)  # int4 has neither min nor max
     low, high = format(values.min(), form), format(values.max(), form)
     return low if values.ndim == 0 else f"<{values.shape} from {low} to {high}>"
-
-
-LARGEST = np.finfo(np.float32).max
-
-
-SMALLEST_SCALE = np.finfo(np.float32).tiny  # below it float32 loses digits, and a scale would be a coarse guess
 
 
 def choose_qparams(

@@ -5,9 +5,15 @@ and once it is imported `np.dtype("int4")` works like `np.dtype("int8")`.
 """
 
 import re
+from typing import Any
 
 import ml_dtypes
 import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float32]
+DType = npt.DTypeLike  # of codes, "int4" and its like among them
 
 # ONNX's TensorProto.DataType, which node attributes such as output_dtype carry as a number.
 ONNX_DTYPES = {
@@ -15,8 +21,6 @@ ONNX_DTYPES = {
     17: "float8_e4m3fn", 18: "float8_e4m3fnuz", 19: "float8_e5m2", 20: "float8_e5m2fnuz", 21: "uint4", 22: "int4",
     23: "float4_e2m1fn", 24: "float8_e8m0fnu", 25: "uint2", 26: "int2", 27: "float6_e2m3fn", 28: "float6_e3m2fn",
 }  # fmt: skip
-
-
 INTEGER_NAME = re.compile(r"(u?)int([2-9]|1[0-6])")
 
 

@@ -1,14 +1,10 @@
-"""QuantizeLinear, DequantizeLinear and DynamicQuantizeLinear: between real numbers and codes.
-
-MatMulInteger and QLinearMatMul: products of codes.
+"""ONNX's operators on codes, under their own names: QuantizeLinear, MatMulInteger, QLinearConv and their kin.
 
 An integer product is exact here, and BLAS still does it: float64 adds integers without rounding while every partial
 sum stays within 2**53. For 8-bit codes each term is at most 255 * 255 = 65,025, so that holds up to K = 138,519,019,680
 terms, more than fit in memory. (float32 BLAS is exact only to 2**24: 258 such terms. NumPy's own integer matmul is
-exact, but has no BLAS.)
-
-
-ConvInteger and QLinearConv: convolutions of codes, as one matrix product per group."""
+exact, but has no BLAS.) A convolution is one such product per group.
+"""
 
 from math import prod
 
@@ -29,49 +25,38 @@ from qlab.numerics.dtypes import (
 from qlab.numerics.granularity import PerAxis, PerBlock
 
 INTEGER_CODES = ("int2", "uint2", "int4", "uint4", "int8", "uint8", "int16", "uint16")
-
-
 FLOAT8_CODES = ("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz")
-
-
-FLOAT_CODES = (*FLOAT8_CODES, "float4_e2m1fn", "float6_e2m3fn", "float6_e3m2fn")
-
-
+FLOAT_CODES = (*FLOAT8_CODES, "float4_e2m1fn")
 REALS = ("float32", "float16", "bfloat16")
+BYTES = ("uint8", "int8")
 
 
-def quantize_linear(
-    x, y_scale, y_zero_point=None, *, axis=1, block_size=0, output_dtype=None, saturate=True, precision=None
-):
+def quantize_linear(x, y_scale, y_zero_point=None, *, axis=1, block_size=0, output_dtype=None, saturate=True):
     """ONNX QuantizeLinear: y = saturate(round(x / y_scale) + y_zero_point).
 
     >>> quantize_linear(np.float32([-1, 0.5, 1.5, 300]), np.float32(1), np.uint8(3))
     array([  2,   3,   5, 255], dtype=uint8)
 
-    x: float32, float16, bfloat16 or int32. y_scale: one number, one per index of `axis` (1-D), or with `block_size` one
+    x: float32, float16 or bfloat16. y_scale: one number, one per index of `axis` (1-D), or with `block_size` one
     per block along `axis` (x's rank). y_zero_point: y_scale's shape; its type is y's, else `output_dtype`, else uint8.
-    The quotient is computed in `precision`; by default, as the standard says, in y_scale's type: float16 for a float16
-    scale, which moves codes. `saturate=False` (float8 only) lets a number beyond the type become NaN or infinity.
+    The quotient is computed, as the standard says, in y_scale's type: float16 for a float16 scale, which moves codes.
+    `saturate=False` (float8 only) lets a number beyond the type become NaN or infinity.
     Raises ValueError for types and shapes that ONNX does not define, a scale that is not positive, NaN into codes
     without NaN.
     """
-    x = tensor(x, "x", (*REALS, "int32"))
-    y_scale = positive_scale(tensor(y_scale, "y_scale", (*REALS, "int32", "float8_e8m0fnu")), "y_scale")
+    x = tensor(x, "x", REALS)
+    y_scale = positive_scale(tensor(y_scale, "y_scale", REALS), "y_scale")
     dtype = _code_dtype(y_zero_point, output_dtype)
     zero_point = np.zeros((), dtype) if y_zero_point is None else plain_array(y_zero_point, "y_zero_point")
-    division = _division_dtype(x.dtype, y_scale.dtype) if precision in (None, 0) else as_dtype(precision)
-    if division.name not in (*REALS, "float64"):
-        raise ValueError(f"precision is {precision!r}, the type to divide in; expected None or one of {REALS}")
-    scale = spread(y_scale, x.shape, axis, block_size, "y_scale").astype(division)
+    scale = spread(y_scale, x.shape, axis, block_size, "y_scale")
     zero_point = spread(zero_point, x.shape, axis, block_size, "y_zero_point").astype(np.float32)
     with np.errstate(over="ignore", invalid="ignore"):  # infinity saturates; NaN is looked for below
-        quotient = np.asarray(x.astype(division, copy=False) / scale)
-    quotient = quotient if quotient.dtype == np.float64 else quotient.astype(np.float32, copy=False)
+        quotient = np.asarray(x.astype(scale.dtype, copy=False) / scale).astype(np.float32, copy=False)
     if dtype.name not in FLOAT8_CODES and np.isnan(quotient).any():
         raise ValueError(f"x / y_scale is NaN in places, which no {dtype.name} code can tell; remove NaN from x first")
     if is_integer(dtype):
         return round_and_saturate(quotient, zero_point, *code_range(dtype)).astype(dtype)
-    return cast_float(quotient + zero_point, dtype, saturate)
+    return _cast_float(quotient + zero_point, dtype, saturate)
 
 
 def _code_dtype(zero_point, output_dtype):
@@ -86,18 +71,8 @@ def _code_dtype(zero_point, output_dtype):
     return dtype
 
 
-def _division_dtype(x_dtype, scale_dtype):
-    """Type in which x / y_scale is computed: the scale's, if it is a type to divide in."""
-    if scale_dtype.name in REALS:
-        return scale_dtype
-    if scale_dtype == np.int32:
-        return np.dtype(np.float64)  # holds any two int32 exactly
-    # float8_e8m0 holds powers of two, by which division is exact in any type.
-    return x_dtype if x_dtype.name in REALS else np.dtype(np.float32)
-
-
-def cast_float(real, dtype, saturate):
-    """float4, float6 or float8 of `real`, half to even. float4 and float6, without infinity, always saturate."""
+def _cast_float(real, dtype, saturate):
+    """float4 or float8 of `real`, half to even. float4, without infinity, always saturates."""
     if saturate or dtype.name not in FLOAT8_CODES:
         largest = float(ml_dtypes.finfo(dtype).max)
         real = np.clip(real, -largest, largest)
@@ -114,7 +89,7 @@ def dequantize_linear(x, x_scale, x_zero_point=None, *, axis=1, block_size=0, ou
     y has `output_dtype`, else x_scale's type; it is computed in float32 and rounded once, as onnxruntime does.
     """
     x = tensor(x, "x", (*INTEGER_CODES, "int32", *FLOAT_CODES))
-    x_scale = positive_scale(tensor(x_scale, "x_scale", (*REALS, "float8_e8m0fnu")), "x_scale")
+    x_scale = positive_scale(tensor(x_scale, "x_scale", REALS), "x_scale")
     zero_point = (
         np.zeros((), x.dtype) if x_zero_point is None else tensor(x_zero_point, "x_zero_point", (x.dtype.name,))
     )
@@ -170,9 +145,6 @@ def spread(value, shape, axis, block_size, name):
     return granularity.spread(value, shape, name)
 
 
-BYTES = ("uint8", "int8")
-
-
 def matmul_integer(A, B, a_zero_point=None, b_zero_point=None):
     """ONNX MatMulInteger: (A - a_zero_point) @ (B - b_zero_point), int32.
 
@@ -195,10 +167,9 @@ def qlinear_matmul(a, a_scale, a_zero_point, b, b_scale, b_zero_point, y_scale, 
     >>> qlinear_matmul(a, np.float32(0.1), np.uint8(0), b, np.float32(0.2), np.int8(0), np.float32(0.5), np.uint8(10))
     array([[12]], dtype=uint8)
 
-    Codes: uint8, int8, or float8 (summed in float64). Shapes of a's and b's scales: as for the zero points of
-    `matmul_integer`.
+    Codes: uint8 or int8. Shapes of a's and b's scales: as for the zero points of `matmul_integer`.
     """
-    product = exact_product(a, b, a_zero_point, b_zero_point, BYTES + FLOAT8_CODES)
+    product = exact_product(a, b, a_zero_point, b_zero_point, BYTES)
     a_scale, b_scale, y_scale = (
         positive_scale(tensor(scale, name, REALS), name).astype(np.float32)
         for scale, name in ((a_scale, "a_scale"), (b_scale, "b_scale"), (y_scale, "y_scale"))
@@ -207,11 +178,8 @@ def qlinear_matmul(a, a_scale, a_zero_point, b, b_scale, b_zero_point, y_scale, 
     multiplier = output_multiplier(per_row(a_scale, a, "a_scale"), per_column(b_scale, b, "b_scale"), y_scale)
     if multiplier.ndim and product.ndim < max(a.ndim, b.ndim):
         raise ValueError(f"a {a.shape} @ b {b.shape}: scales per row or column need matrices on both sides")
-    y_zero_point = scalar(tensor(y_zero_point, "y_zero_point", BYTES + FLOAT8_CODES), "y_zero_point")
-    if is_integer(y_zero_point.dtype):
-        return requantize(wrap_int32(product), multiplier, y_zero_point)
-    real = product.astype(np.float32) * multiplier + y_zero_point.astype(np.float32)
-    return cast_float(real, y_zero_point.dtype, saturate=True)
+    y_zero_point = scalar(tensor(y_zero_point, "y_zero_point", BYTES), "y_zero_point")
+    return requantize(wrap_int32(product), multiplier, y_zero_point)
 
 
 def output_multiplier(a_scale, b_scale, y_scale):
@@ -300,7 +268,7 @@ def wrap_int32(total):
 
 def conv_integer(
     x, w, x_zero_point=None, w_zero_point=None, *,
-    auto_pad="NOTSET", dilations=None, group=1, kernel_shape=None, pads=None, strides=None,
+    dilations=None, group=1, kernel_shape=None, pads=None, strides=None,
 ):  # fmt: skip
     """ONNX ConvInteger: the convolution of x - x_zero_point with w - w_zero_point, int32.
 
@@ -313,13 +281,13 @@ def conv_integer(
     number; w_zero_point: one number, or one per output channel (M,). pads: all beginnings, then all ends. Padding
     stands for the real number 0, so it holds x_zero_point. A sum beyond int32 wraps around.
     """
-    window = _window(x, w, auto_pad, dilations, kernel_shape, pads, strides)
+    window = _window(x, w, dilations, kernel_shape, pads, strides)
     return wrap_int32(_exact_convolution(x, w, x_zero_point, w_zero_point, group, *window))
 
 
 def qlinear_conv(
     x, x_scale, x_zero_point, w, w_scale, w_zero_point, y_scale, y_zero_point, B=None, *,
-    auto_pad="NOTSET", dilations=None, group=1, kernel_shape=None, pads=None, strides=None,
+    dilations=None, group=1, kernel_shape=None, pads=None, strides=None,
 ):  # fmt: skip
     """ONNX QLinearConv: codes of the real convolution, with bias.
 
@@ -334,7 +302,7 @@ def qlinear_conv(
     As `conv_integer`; w_scale: one number, or one per output channel (M,). B: int32 (M,), in units of x_scale *
     w_scale, no zero point. Rounding: as in `requantize`.
     """
-    window = _window(x, w, auto_pad, dilations, kernel_shape, pads, strides)
+    window = _window(x, w, dilations, kernel_shape, pads, strides)
     total = _exact_convolution(x, w, x_zero_point, w_zero_point, group, *window)
     if B is not None:
         total += _over_output(tensor(B, "B", ("int32",)), w, "B")
@@ -354,7 +322,7 @@ def _over_output(value, w, name):
     return laid[..., 0] if laid.ndim else laid
 
 
-def _window(x, w, auto_pad, dilations, kernel_shape, pads, strides):
+def _window(x, w, dilations, kernel_shape, pads, strides):
     """(pads begin, pads end, strides, dilations) along the spatial axes, once the attributes are found consistent."""
     x_shape, kernel = np.shape(x)[2:], np.shape(w)[2:]
     n = len(kernel)
@@ -371,15 +339,6 @@ def _window(x, w, auto_pad, dilations, kernel_shape, pads, strides):
             f"dilations, at least 1, and {2 * n} pads, at least 0"
         )
     extent = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
-    auto_pad = auto_pad.decode() if isinstance(auto_pad, bytes) else auto_pad  # ONNX attributes carry bytes
-    if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
-        total = [max((-(-d // s) - 1) * s + e - d, 0) for d, s, e in zip(x_shape, strides, extent, strict=True)]
-        small, large = [t // 2 for t in total], [t - t // 2 for t in total]
-        pads = small + large if auto_pad == "SAME_UPPER" else large + small
-    elif auto_pad not in ("NOTSET", "VALID"):
-        raise ValueError(f"auto_pad {auto_pad!r}: expected NOTSET, SAME_UPPER, SAME_LOWER or VALID")
-    elif auto_pad == "VALID":
-        pads = [0] * 2 * n
     begin, end = pads[:n], pads[n:]
     if any(b + d + e < size for b, d, e, size in zip(begin, x_shape, end, extent, strict=True)):
         raise ValueError(f"kernel spans {extent}, more than x's {x_shape} with pads {list(pads)}")
@@ -394,7 +353,7 @@ def _whole_numbers(numbers, name):
 
 
 def _exact_convolution(x, w, x_zero_point, w_zero_point, group, begin, end, strides, dilations):
-    """The sums in float64, exact (see `products`): every window of x becomes a row, and is multiplied by w."""
+    """The sums in float64, exact: every window of x becomes a row, and is multiplied by w."""
     x, w, group = tensor(x, "x", BYTES), tensor(w, "w", BYTES), whole_number(group, "group")
     if group < 1 or x.shape[1] != w.shape[1] * group or w.shape[0] % group:
         raise ValueError(

@@ -4,7 +4,7 @@ The reference always comes first. All sums are in float64. An exact approximatio
 """
 
 from dataclasses import dataclass
-from math import inf, log10, sqrt
+from math import inf, log10
 
 import numpy as np
 import numpy.typing as npt
@@ -25,44 +25,10 @@ def sqnr_db(reference: npt.ArrayLike, approximation: npt.ArrayLike) -> float:
     Raises ValueError if the shapes differ, or either is empty or holds NaN or infinity (so do all functions here).
     """
     reference, approximation = _pair(reference, approximation)
-    return _decibel(_norm(reference), _norm(reference - approximation))
-
-
-def psnr_db(reference, approximation, peak=None):
-    """Peak signal to noise: 20 log10(peak / root mean squared error), in dB; peak defaults to reference's own range.
-
-    >>> round(psnr_db([0.0, 1.0], [0.1, 1.1]), 6)
-    20.0
-    """
-    reference, approximation = _pair(reference, approximation)
-    if peak is None:
-        peak = float(np.ptp(reference))
-    return _decibel(float(peak), _norm(reference - approximation) / sqrt(reference.size))
-
-
-def max_error(reference, approximation):
-    """The greatest |reference - approximation|.
-
-    >>> max_error([1.0, 2.0], [1.5, 2.0])
-    0.5
-    """
-    reference, approximation = _pair(reference, approximation)
-    return float(np.abs(reference - approximation).max())
-
-
-def cosine(reference, approximation):
-    """Cosine of the angle between both, as vectors: 1 for one direction. Blind to a wrong scale, unlike sqnr_db.
-
-    >>> round(cosine([1.0, 2.0], [10.0, 20.0]), 6), round(sqnr_db([1.0, 2.0], [10.0, 20.0]), 1)
-    (1.0, -19.1)
-
-    All zeros have no direction: 0, and 1 if both are all zeros.
-    """
-    reference, approximation = _pair(reference, approximation)
-    norms = _norm(reference) * _norm(approximation)
-    if norms == 0:
-        return float(np.array_equal(reference, approximation))
-    return float(np.clip(np.vdot(reference, approximation) / norms, -1, 1))
+    signal, noise = (float(np.linalg.norm(x.ravel())) for x in (reference, reference - approximation))
+    if noise == 0:
+        return inf
+    return 20 * log10(signal / noise) if signal > 0 else -inf
 
 
 def _pair(reference, approximation):
@@ -86,16 +52,6 @@ def _finite_float64(x, name):
     if not np.isfinite(x).all():
         raise ValueError(f"{name} holds NaN or infinity, which no error measure can weigh; find where they come from")
     return x
-
-
-def _norm(x):
-    return float(np.linalg.norm(x.ravel()))
-
-
-def _decibel(signal, noise):
-    if noise == 0:
-        return inf
-    return 20 * log10(signal / noise) if signal > 0 else -inf
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,6 @@ import numpy as np
 from qlab.numerics.dtypes import code_range, plain_array, storage_dtype, whole_number
 
 INT16 = np.iinfo(np.int16)
-
-
 INT32 = np.iinfo(np.int32)
 
 

@@ -11,6 +11,7 @@ from qlab.__main__ import main
 from qlab.machine import probes
 from qlab.measure import Comparison, Findings, Row
 from tests.builders import blocks
+from tests.rooms import room
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +25,7 @@ def card(own_card, tmp_path, monkeypatch):
     """That card where the machine's own is kept, for this process and for those it starts: none is measured."""
     folder = tmp_path / "cache"
     monkeypatch.setenv("QLAB_CACHE", str(folder))
-    machine.cached(machine._cached_name()).write_text(own_card.to_json(), encoding="utf-8")
+    machine.cached(room("machine.card")._cached_name()).write_text(own_card.to_json(), encoding="utf-8")
     return own_card
 
 
@@ -65,6 +66,11 @@ def feeds_file(tmp_path):
         return tmp_path / name
 
     return write
+
+
+def words(report):
+    """What a report says, in one line, without the marks of bold words and code."""
+    return " ".join(report.replace("**", "").replace("`", "").split())
 
 
 def row(name, speedup=2.0, db=40.0, verdict="faster", **more):

@@ -11,7 +11,7 @@ from onnx import helper, numpy_helper
 
 from qlab import graph, models
 from qlab.graph.diff import match, stem
-from qlab.graph.network import wire
+from qlab.graph.wiring import wire
 from tests.builders import blocks
 from tests.builders.networks import UNARY, calls_made, chain, dynamic, model, networks, node, renamed, with_qdq
 

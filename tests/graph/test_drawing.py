@@ -8,7 +8,7 @@ from onnx import helper, numpy_helper
 from qlab import graph
 from qlab.graph import labels as lettering
 from qlab.graph.draw import compose_model
-from qlab.graph.network import wire
+from qlab.graph.wiring import wire
 from tests.builders import blocks
 from tests.builders.networks import FLOAT, UNARY, calls_made, chain, model, node, noise
 from tests.graph.pages import check_page, texts, title

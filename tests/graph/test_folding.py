@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 from onnx import helper
 from PIL import Image
 
-from qlab import graph, models, palette
+from qlab import files, graph, models, palette
 from qlab.graph.draw import caption_place, compose_model
 from qlab.graph.layout import PAGE
-from qlab.graph.network import wire
-from qlab.models import catalog
+from qlab.graph.wiring import wire
 from tests.builders import blocks
 from tests.builders.networks import FLOAT, chain, model, networks, node, with_qdq
 from tests.graph.pages import check_page, texts, title
@@ -75,7 +74,7 @@ def test_a_real_conformer_is_its_block_drawn_once_with_a_frame_around_it(conform
 
 
 def test_a_unet_of_four_hundred_nodes_keeps_its_skip_connections():
-    source = onnx.load(catalog.DATA / "models" / "face_unet_full.onnx", load_external_data=False)
+    source = onnx.load(files.DATA / "models" / "face_unet_full.onnx", load_external_data=False)
     made = [one.output[0] for one in source.graph.node if one.op_type in ("Conv", "Add", "Concat", "Resize")]
     page = compose_model(wire(with_qdq(source, made)))
     check_page(page, 40)

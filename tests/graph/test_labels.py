@@ -12,7 +12,7 @@ from qlab import graph, palette
 from qlab.graph.draw import COLOURS, LETTERS, compose_model
 from qlab.graph.labels import measure, printable
 from qlab.graph.layout import PAGE
-from qlab.graph.network import wire
+from qlab.graph.wiring import wire
 from tests.builders import blocks
 from tests.builders.networks import chain, dynamic, model, node, with_qdq
 from tests.graph.pages import texts, title

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from qlab.graph.model import size_mb
+from qlab.graph.model import opened
 from qlab.measure.outputs import has_random_weights
 from qlab.runtime import open_session
 from tests.builders.linear import INPUT, WIDTH, linear, save, weights
@@ -19,15 +19,15 @@ def bytes_of(*paths):
 
 def test_a_model_in_one_file_has_that_files_size(tmp_path):
     path = linear(tmp_path / "one.onnx", weights())
-    assert size_mb(path) == bytes_of(path) > WIDTH * WIDTH * 4 / 1e6
+    assert opened(path).size_mb == bytes_of(path) > WIDTH * WIDTH * 4 / 1e6
 
 
 def test_external_data_is_counted_each_file_once(tmp_path):
     external = {"save_as_external_data": True, "size_threshold": 0}
     shared = linear(tmp_path / "shared.onnx", weights(), ballast=64, location="weights.bin", **external)
     apart = linear(tmp_path / "apart.onnx", weights(), ballast=64, all_tensors_to_one_file=False, **external)
-    assert size_mb(shared) == bytes_of(shared, tmp_path / "weights.bin")
-    assert size_mb(apart) == bytes_of(apart, *(tmp_path / name for name in ("w", "in", "zeros")))
+    assert opened(shared).size_mb == bytes_of(shared, tmp_path / "weights.bin")
+    assert opened(apart).size_mb == bytes_of(apart, *(tmp_path / name for name in ("w", "in", "zeros")))
 
 
 @pytest.mark.parametrize("keep_in", ["initializer", "attribute"])
@@ -56,7 +56,7 @@ def test_external_data_inside_a_branch_is_counted(tmp_path, keep_in):
         location="branch.bin",
         convert_attribute=True,
     )
-    assert size_mb(path) == bytes_of(path, tmp_path / "branch.bin") > 2 * WIDTH * WIDTH * 4 / 1e6
+    assert opened(path).size_mb == bytes_of(path, tmp_path / "branch.bin") > 2 * WIDTH * WIDTH * 4 / 1e6
 
 
 def test_only_a_model_marked_so_has_random_weights(tmp_path):

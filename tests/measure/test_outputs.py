@@ -89,7 +89,7 @@ def test_what_counts_is_found_before_the_output_that_it_counts(tmp_path):
     ]
     outputs = [value("r", FLOAT, None), value("y", INT64, None)]
     model = save(tmp_path / "m.onnx", nodes, [value("x", FLOAT, [4, 4])], outputs, {})
-    assert counted_by(graph.load(model)) == {"y": "NonZero"}
+    assert counted_by(graph.opened(model).network) == {"y": "NonZero"}
 
 
 def detector(folder, name, threshold):

@@ -31,9 +31,7 @@ def test_an_error_that_reaches_stderr_only_is_refused(tmp_path):
 def test_what_is_left_on_stderr_is_refused_and_a_progress_bar_is_not_left_there(tmp_path):
     warns = "import warnings\n\nwarnings.warn('too many bits')"
     logs = "import logging\n\nlogging.warning('pre-process first')"
-    waits = (
-        "import qlab.machine.bars as bars\n\nbars._PATIENCE_S = 0\nfor _ in bars.bar(range(9), 'counting'):\n    pass"
-    )
+    waits = "import qlab.runtime as bars\n\nbars._PATIENCE_S = 0\nfor _ in bars.bar(range(9), 'counting'):\n    pass"
     run = kernel.run(notebook_of(warns, logs, waits), tmp_path)
     first, second = run_problems(run)
     assert "too many bits" in first

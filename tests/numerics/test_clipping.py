@@ -1,4 +1,4 @@
-"""qlab.numerics.clipping: the range of least mean squared error."""
+"""qlab.numerics.affine.mse_range: the range of least mean squared error."""
 
 import numpy as np
 import pytest

@@ -162,13 +162,8 @@ def convolutions(draw):
     dilations, strides = [draw(st.integers(1, 2)) for _ in range(n)], [draw(st.integers(1, 3)) for _ in range(n)]
     sides = [(k - 1) * d + 1 + draw(st.integers(0, 6)) for k, d in zip(kernel, dilations, strict=True)]
     attributes = {"group": group, "dilations": dilations, "strides": strides, "kernel_shape": kernel}
-    padding = draw(st.sampled_from(["none", "pads", "SAME_UPPER", "SAME_LOWER", "VALID"]))
-    if padding == "pads":
+    if draw(st.booleans()):
         attributes["pads"] = [draw(st.integers(0, 2)) for _ in range(2 * n)]
-    elif padding != "none":
-        attributes["auto_pad"] = padding
-        if padding.startswith("SAME"):
-            attributes["dilations"] = [1] * n  # onnxruntime refuses SAME with dilations
     x_shape = (draw(st.integers(1, 2)), group * per_group, *sides)
     return x_shape, (group * out_per_group, per_group, *kernel), attributes
 
@@ -265,11 +260,10 @@ def test_qlinear_matmul_rounds_before_it_adds_the_zero_point_as_onnxruntime_does
 
 
 @pytest.mark.parametrize("x_type", [np.float16, ml_dtypes.bfloat16])
-def test_without_precision_the_division_has_the_scales_type_and_with_it_the_one_given(x_type):
+def test_the_division_has_the_scales_type(x_type):
     x = np.arange(-2000, 2000, 7).astype(x_type)
     scale = np.array(0.37, x_type)
     narrow = np.rint((x / scale).astype(np.float32))
     wide = np.rint(x.astype(np.float32) / scale.astype(np.float32))
     assert (narrow != wide).any()
     np.testing.assert_array_equal(kernels.quantize_linear(x, scale, np.int16(0)), narrow)
-    np.testing.assert_array_equal(kernels.quantize_linear(x, scale, np.int16(0), precision="float32"), wide)

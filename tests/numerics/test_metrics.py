@@ -10,42 +10,29 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from qlab import sqnr_db
-from qlab.numerics.metrics import cosine, max_error, paired_bootstrap, psnr_db
+from qlab.numerics.metrics import paired_bootstrap
 
-METRICS = [sqnr_db, psnr_db, max_error, cosine]
 vectors = hnp.arrays(np.float32, 8, elements=st.floats(-1024, 1024, width=32))
 
 
 @given(vectors)
 def test_an_exact_approximation_is_infinitely_good_and_warns_of_nothing(x):
     assert sqnr_db(x, x) == inf
-    assert psnr_db(x, x) == inf
-    assert max_error(x, x) == 0
-    assert cosine(x, x) == pytest.approx(1)
 
 
 def test_a_reference_without_signal_has_no_decibels_to_lose():
     assert sqnr_db([0.0, 0.0], [0.0, 1.0]) == -inf
-    assert psnr_db([2.0, 2.0], [2.0, 1.0]) == -inf
-    assert cosine([0.0, 0.0], [0.0, 1.0]) == 0
 
 
 def test_twice_the_error_costs_six_decibels():
     rng = np.random.default_rng(0)
     x, noise = rng.normal(size=1000), rng.normal(size=1000)
     assert sqnr_db(x, x + noise) - sqnr_db(x, x + 2 * noise) == pytest.approx(20 * np.log10(2))
-    assert psnr_db(x, x + noise, peak=2) - psnr_db(x, x + noise, peak=1) == pytest.approx(20 * np.log10(2))
 
 
 def test_the_reference_comes_first():
     assert sqnr_db([10.0], [1.0]) == pytest.approx(20 * np.log10(10 / 9))
     assert sqnr_db([1.0], [10.0]) == pytest.approx(20 * np.log10(1 / 9))
-
-
-def test_cosine_is_blind_to_a_scale_that_sqnr_sees():
-    x = np.random.default_rng(0).normal(size=100)
-    assert cosine(x, 3 * x) == pytest.approx(1)
-    assert sqnr_db(x, 3 * x) == pytest.approx(20 * np.log10(1 / 2))
 
 
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float32])
@@ -54,7 +41,6 @@ def test_narrow_floats_do_not_overflow_in_the_sums(dtype):
     assert sqnr_db(x, 0 * x) == pytest.approx(0)
 
 
-@pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize(
     ("pair", "message"),
     [
@@ -65,9 +51,9 @@ def test_narrow_floats_do_not_overflow_in_the_sums(dtype):
         ((["a"], [1.0]), "expected real numbers"),
     ],
 )
-def test_what_cannot_be_compared_is_refused_by_name(metric, pair, message):
+def test_what_cannot_be_compared_is_refused_by_name(pair, message):
     with pytest.raises(ValueError, match=message):
-        metric(*pair)
+        sqnr_db(*pair)
 
 
 def test_the_bootstrap_interval_of_a_rate_is_a_difference_of_ratios_of_sums():

@@ -1198,7 +1198,7 @@ def _two(seen, said):
 _CHILD = """\
 import json, sys, time
 import numpy as np, psutil
-import qlab.machine.runtime as runtime
+import qlab.runtime as runtime
 feed = dict(np.load(sys.argv[2]))
 memory = lambda: psutil.Process().memory_info().rss
 before, started = memory(), time.perf_counter()

@@ -1,19 +1,20 @@
-"""What qlab shows in a notebook: the same as its text, as HTML that stands by itself, whatever the names."""
+"""What qlab prints and shows: the same in text, HTML and Markdown, whatever the names."""
 
 import math
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 
+import mistune
 import numpy as np
 import pytest
 from IPython.core.formatters import DisplayFormatter
 
 from qlab import machine
-from qlab import text as markup
 from qlab.graph import Census, Diff
 from qlab.graph.diff import Change, Node
 from qlab.measure import Comparison, Finding, Findings, LayerError, LayerErrors, NodeTime, Profile, Row
+from qlab.text import TONES, Table, markdown, shortened
 from tests.course.test_show import contrast
 from tests.doctor.html import Page
 
@@ -140,12 +141,12 @@ def test_no_two_signs_of_a_formula_stand_in_the_same_element(make):
 def test_a_thousand_rows_or_letters_are_cut_short_and_what_is_left_out_is_counted(make):
     assert len(make(count=1000)._repr_html_()) < 40_000
     assert len(make("n" * 100_000)._repr_html_()) < 60_000
-    assert "(98,800 more letters)" in Page(markup.table([["head"], ["n" * 100_000]])).text
+    assert "(98,800 more letters)" in Page(Table([["head"], ["n" * 100_000]])._repr_html_()).text
 
 
 def test_rows_that_are_left_out_are_counted():
     assert "962 more rows: print() shows all" in Page(comparison(count=1000)._repr_html_()).text
-    assert "1 more row: print() shows all" in Page(markup.table([["head"], *[["a"]] * 41])).text
+    assert "1 more row: print() shows all" in Page(Table([["head"], *[["a"]] * 41])._repr_html_()).text
     assert "988 more operators" in Page(profile(count=1000)._repr_html_()).text
     assert "10 of 1001 layers" in Page(layers(count=1000)._repr_html_()).text
 
@@ -157,7 +158,7 @@ def test_numbers_stand_at_the_right_also_where_styles_are_stripped():
     assert cells.rows[3] == ["int8", "41.0", "35.1", "2.77", "2.70 to 2.85", "57.2", "faster", "int8"]
 
 
-GOOD, QUIET, WATCH, BAD = (markup.TONES[tone] for tone in ("good", "quiet", "watch", "bad"))
+GOOD, QUIET, WATCH, BAD = (TONES[tone] for tone in ("good", "quiet", "watch", "bad"))
 
 
 @pytest.mark.parametrize(
@@ -179,11 +180,11 @@ def test_the_verdict_or_the_worst_row_stands_out(shown, bold):
 
 
 @pytest.mark.parametrize("theme", PAGES)
-@pytest.mark.parametrize("tone", markup.TONES)
+@pytest.mark.parametrize("tone", TONES)
 def test_every_tone_reads_on_light_and_dark_pages_and_on_the_stripes_of_their_tables(tone, theme):
     page, stripe = PAGES[theme]
-    assert contrast(markup.TONES[tone], page) >= 4
-    assert contrast(markup.TONES[tone], stripe) >= 3.5  # WCAG asks 3 of graphics, and the words are bold
+    assert contrast(TONES[tone], page) >= 4
+    assert contrast(TONES[tone], stripe) >= 3.5  # WCAG asks 3 of graphics, and the words are bold
 
 
 def test_a_card_tells_the_fast_pair_that_saturates_from_the_exact_one_in_words_too():
@@ -200,8 +201,8 @@ def test_what_is_empty_says_so_without_a_table():
 
 def test_a_finding_that_harms_nothing_is_not_red():
     harmless = Findings([Finding("saturation-risk", "a layer", "why so", None, "none", is_harmless=True)])
-    assert markup.TONES["bad"] not in harmless._repr_html_()
-    assert markup.TONES["bad"] in findings()._repr_html_()
+    assert TONES["bad"] not in harmless._repr_html_()
+    assert TONES["bad"] in findings()._repr_html_()
 
 
 def test_findings_are_still_a_list():
@@ -214,3 +215,41 @@ def test_findings_are_still_a_list():
 def test_a_notebook_gets_both_the_text_and_the_table(make):
     data, _ = DisplayFormatter().format(make())
     assert data == {"text/plain": repr(make()), "text/html": make()._repr_html_()}
+
+
+def test_a_table_in_markdown_has_its_sides_and_bold_what_stands_out():
+    table = Table([["model", "ms"], ["a|b", "10.5"], ["", "1"]], tones={(1, 1): "good", (2, 0): "bad"}, below=["# 1"])
+    lines = ["| model | ms |", "| :--- | ---: |", r"| a\|b | **10.5** |", "|  | 1 |", "", r"\# 1"]
+    assert table.markdown().splitlines() == lines
+
+
+def test_a_table_without_rows_is_its_lines():
+    table = Table([["model", "ms"]], above=["nothing was found"], below=["1 thread"])
+    assert repr(table) == "nothing was found\n1 thread"
+    assert table.markdown() == "nothing was found\n\n1 thread"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        HOSTILE, "1. one", "12) b", "# head", "+ item", "- item", "> said", "    code", "a\n\n# b", "---", "=", "<b>",
+        "**b**", "__d__", "_d_", "a_b_", "`c`", "~~s~~", "![x](y)", "[x](javascript:alert(1))", "<http://a>", "http://a.b/_c_",
+        "&lt;", "a | b", r"\*", "\\", "e_f", "2 * 3 * 4", "$x$",
+    ],
+)  # fmt: skip
+def test_markdown_shows_a_text_as_it_is(text):
+    """Judged by the library that JupyterLab's converter and the doctor use."""
+    render = mistune.create_markdown(escape=True, plugins=["table", "strikethrough", "url"])
+    shown = " ".join(text.replace("\x1b", r"\x1b").replace("\u202e", r"\u202e").split())
+    for source in (markdown(text), f"| head |\n| --- |\n| {markdown(text)} |"):
+        page = Page(render(source + "\n"))
+        assert set(page.tags) <= {"p", "table", "thead", "tbody", "tr", "th", "td"}, source
+        assert page.text.strip().removeprefix("head").strip() == shown
+
+
+def test_a_text_that_is_shortened_keeps_what_was_asked_for():
+    for most in range(8, 40):
+        for where in ("end", "middle"):
+            short = shortened("encoder.encoders.12.w_1/MatMul", most, where)
+            assert len(short) == min(most, 30)
+            assert short.endswith("Mul") == (where == "middle" or most >= 30)
