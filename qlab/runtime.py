@@ -82,10 +82,11 @@ def open_session(model, *, threads=1, adjust=None):
         ) from error
 
 
-def open_unoptimized(model, path):
+def open_unoptimized(model, path, shown=()):
     """An onnxruntime session for the ModelProto `model`, made from the file `path`, with graph optimizations off.
 
     They fuse nodes and rename tensors. Weights stored outside `path` are read where they lie.
+    shown  tensors that are to be outputs as well, for this session only
     Raises ValueError if onnxruntime cannot run the model.
     """
 
@@ -96,11 +97,19 @@ def open_unoptimized(model, path):
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
 
     try:
-        return _session(model.SerializeToString(), configure)
+        return _session(_with_outputs(model, shown), configure)
     except Exception as error:
         raise ValueError(
             f"{path}: onnxruntime cannot open it ({error}); does it run in an ordinary session?"
         ) from error
+
+
+def _with_outputs(model, names):
+    """The bytes of the ModelProto with further outputs. What stands behind a message is merged into it: no copy."""
+    there = {value.name for value in model.graph.output}
+    # A name is enough: onnxruntime knows the types, also where ONNX's own inference does not (other domains).
+    more = [onnx.ValueInfoProto(name=name) for name in dict.fromkeys(names) if name not in there]
+    return model.SerializeToString() + onnx.ModelProto(graph=onnx.GraphProto(output=more)).SerializeToString()
 
 
 def _session(source, configure):

@@ -13,7 +13,6 @@ import pytest
 
 from qlab import calibration, files, models, recipes
 from qlab.doctor.page import write_page
-from qlab.doctor.report import Report
 from tests.patience import WAIT_LIMIT_S
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -83,7 +82,7 @@ WRITERS = {
     "a recipe": lambda path: recipes.dynamic(models.path("digits"), path, op_types=("Conv",)),
     "prepare": lambda path: recipes.prepare(models.path("digits"), path),
     "ranges": lambda path: calibration.collect(models.path("digits"), DIGITS).save(path),
-    "the doctor's page": lambda path: write_page(Report("title", "verdict", "advice", is_healthy=True), path),
+    "the doctor's page": lambda path: write_page(path, "# title\n\n---\n", {}, is_healthy=True),
     "whatever else": lambda path: files.write_whole(path, "text"),
 }
 DIGITS = [{"images": np.ones((1, 1, 8, 8), np.float32)}]

@@ -1,11 +1,9 @@
 """Calibration: watch a model's activations on real inputs, and choose the range that each tensor's codes shall cover.
 
-collecting   collect: the whole of it, model and feeds in, `Ranges` out
+collect      the whole of it, model and feeds in, `Ranges` out: what onnxruntime's quantizer reads
 observers    running statistics of one tensor: observe, merge, range
 histogram    counts that widen without forgetting
-choosing     from a histogram to a range: percentile, least squared error, least KL divergence
-watching     a model opened so that the tensors inside show
-ranges       the result, and the file that onnxruntime's quantizer reads
+clipping     from a histogram to a range: percentile, least squared error, least KL divergence
 """
 
 from qlab.calibration.collect import Ranges, collect

@@ -15,8 +15,6 @@ from qlab.numerics.dtypes import code_range
 from qlab.numerics.granularity import PerAxis
 
 STEPS = 100  # ranges that one pass of the MSE search tries
-
-
 WINDOWS_AT_ONCE = 64  # windows of the KL search whose tables are made together: small, however many bins there are
 
 
@@ -46,7 +44,7 @@ def percentile_range(histogram, percentile=99.99, dtype="uint8", *, symmetric=Fa
 def least_error_range(histogram, dtype="uint8", *, symmetric=False):
     """(low, high) whose codes give the least mean squared error, rounding and clipping together.
 
-    The same search as `numerics.clipping.mse_range`: both ends shrink together in 100 steps, then, unless symmetric,
+    The same search as `numerics.affine.mse_range`: both ends shrink together in 100 steps, then, unless symmetric,
     each end alone. The whole range is the first to be tried.
     """
     low, high = min(histogram.low, 0.0), max(histogram.high, 0.0)

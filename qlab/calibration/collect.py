@@ -1,14 +1,9 @@
-"""Run a model so that every float tensor on the way can be seen.
-
-Ranges: what calibration has found, ready for a quantizer.
-
-Calibrate a model: watch its activations on real inputs, and give each tensor a range."""
+"""Calibrate a model: watch every float tensor in it on real inputs, and give each a range: `Ranges`."""
 
 from collections import Counter
 from collections.abc import Mapping
-from itertools import islice
 from operator import length_hint
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -20,64 +15,17 @@ from qlab.calibration.observers import (
     MseObserver,
     PercentileObserver,
 )
-from qlab.files import ModelPath, as_path, check_target, scratch
-from qlab.graph.editing import show
-from qlab.graph.model import load
-from qlab.graph.network import graphs
+from qlab.files import ModelPath, check_target, scratch
+from qlab.graph.model import Model, opened
 from qlab.numerics.dtypes import DType
-from qlab.runtime import Reader, bar, check_feed, iterate_feeds, open_unoptimized, run
+from qlab.runtime import Reader, bar, check_feed, iterate_feeds, run
 
 Method = Literal["minmax", "moving_average", "percentile", "mse", "entropy"]
 RangesOf = Mapping[str, tuple[Any, Any]]  # {tensor: (min, max)}
 
+METHODS = get_args(Method)
 WATCHED = {"tensor(float)": np.float32, "tensor(float16)": np.float16}  # what onnxruntime's quantizer takes
-
-
 OTHER_FLOATS = {"tensor(double)", "tensor(bfloat16)"}
-
-
-class WatchedModel:
-    """The model file `path`, opened so that `run` shows the tensors inside: the inputs and what the nodes compute.
-
-    Graph optimizations are off: they fuse nodes and rename tensors, and a quantizer works on the names in the file.
-    The file is not changed, and weights stored outside it are read where they lie.
-    tensors   {name: np.float32 or np.float16} of all that is watched, in graph order
-    left_out  {name: reason} of the tensors that cannot be
-    joins     Joins of the model, which has seen nothing yet
-    Raises what `graph.load` raises, and ValueError if onnxruntime cannot run the model.
-    """
-
-    def __init__(self, path):
-        self.path = as_path(path)
-        model = load(self.path)
-        inputs, computed = _names(model)
-        show(model, computed)
-        self.session = open_unoptimized(model, self.path)
-        self.joins = Joins(model)  # of a model that runs: each node has the inputs and outputs that it needs
-        types = {value.name: value.type for value in (*self.session.get_inputs(), *self.session.get_outputs())}
-        types = {name: types[name] for name in (*inputs, *computed)}
-        self.tensors = {name: WATCHED[kind] for name, kind in types.items() if kind in WATCHED}
-        self.left_out = {name: f"holds {kind}" for name, kind in types.items() if kind in OTHER_FLOATS}
-        inside = {name for graph in islice(graphs(model), 1, None) for node in graph.node for name in node.output}
-        self.left_out |= dict.fromkeys(inside - {"", *types}, "inside the body of an If, Loop or Scan")
-        self._fetched = [name for name in computed if name in self.tensors]
-
-    def run(self, feed):
-        """Yield (name, array) of every watched tensor for one feed, which is checked first."""
-        check_feed(self.session, feed, self.path.name)
-        try:
-            arrays = run(self.session, feed, self._fetched) if self._fetched else []
-        except Exception as error:  # onnxruntime's exceptions share no base class
-            raise ValueError(f"onnxruntime could not run {self.path.name!r} on this feed ({error})") from error
-        yield from ((name, feed[name]) for name in self.tensors if name in feed)
-        yield from zip(self._fetched, arrays, strict=True)
-
-
-def _names(model):
-    """Names of inputs and of what the nodes compute, in order."""
-    weights = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value.name for value in model.graph.input if value.name not in weights]
-    return inputs, [name for node in model.graph.node for name in node.output if name]
 
 
 class Ranges(Mapping):
@@ -169,15 +117,21 @@ class Ranges(Mapping):
         beside `path` and renamed, so that no half file is left if writing fails. Quantize the very model that the
         ranges were collected on: pre-processing renames tensors. Returns the path.
         """
-        from onnxruntime.quantization import calibrate  # slow to import, and needed here only
+        from onnxruntime.quantization.calibrate import save_tensors_data  # slow to import, and needed here only
 
         path = check_target(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        data = {name: (np.array(low), np.array(high)) for name, (low, high) in self.items()}
         with scratch(path.parent) as folder:
             beside = folder / "ranges"
-            calibrate.save_tensors_data(calibrate.TensorsData(calibrate.CalibrationMethod.MinMax, data), beside)
+            save_tensors_data(self.as_tensors_data(), beside)
             return beside.replace(path)
+
+    def as_tensors_data(self):
+        """The ranges as onnxruntime's quantizers take them; labelled MinMax, so that they are taken as they are."""
+        from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
+
+        data = {name: (np.array(low), np.array(high)) for name, (low, high) in self.items()}
+        return TensorsData(CalibrationMethod.MinMax, data)
 
     def _leave_out(self, name, reason):
         self._observers.pop(name, None)
@@ -191,11 +145,8 @@ class Ranges(Mapping):
         return "\n".join(lines)
 
 
-METHODS = ("minmax", "moving_average", "percentile", "mse", "entropy")
-
-
 def collect(
-    model: ModelPath,
+    model: ModelPath | Model,
     reader: Reader,
     *,
     method: Method = "minmax",
@@ -204,7 +155,7 @@ def collect(
     percentile: float = 99.99,
     bins: int = 2048,
 ) -> Ranges:
-    """Run the model file `model` on every feed of `reader`, and choose a range for each float tensor in it.
+    """Run `model`, a path or a graph.Model, on every feed of `reader`, and choose a range for each float tensor in it.
 
     >>> ranges = collect("model.onnx", feeds, method="percentile")  # doctest: +SKIP
     >>> ranges["conv1.out"]  # doctest: +SKIP
@@ -232,7 +183,7 @@ def collect(
     observer()  # a wrong setting is refused before a large model is opened
     watched = WatchedModel(model)
     if not watched.tensors:
-        raise ValueError(f"{model} has no float32 or float16 tensor to watch: there is nothing to calibrate")
+        raise ValueError(f"{watched.path} has no float32 or float16 tensor to watch: there is nothing to calibrate")
     ranges = Ranges({name: observer() for name in watched.tensors}, watched.tensors, watched.left_out, watched.joins)
     with bar(iterate_feeds(reader), "calibrating", total=_length(reader), unit="feed") as feeds:
         for feed in feeds:
@@ -273,3 +224,38 @@ def _length(reader):
         return length_hint(reader) or None
     except (NotImplementedError, TypeError):
         return None
+
+
+class WatchedModel:
+    """A model opened so that `run` shows the tensors inside: the inputs and what the nodes compute.
+
+    Graph optimizations are off: they fuse nodes and rename tensors, and a quantizer works on the names in the file.
+    The model is not changed, and weights stored outside its file are read where they lie.
+    tensors   {name: np.float32 or np.float16} of all that is watched, in graph order
+    left_out  {name: reason} of the tensors that cannot be
+    joins     Joins of the model, which has seen nothing yet
+    Raises what `graph.load` raises, and ValueError if onnxruntime cannot run the model.
+    """
+
+    def __init__(self, model):
+        model = opened(model)
+        self.path, network = model.path, model.network
+        computed = [name for node in network.items for name in node.output if name]
+        self.session = model.unoptimized(shown=computed)
+        self.joins = Joins(model.proto)  # of a model that runs: each node has the inputs and outputs that it needs
+        types = {value.name: value.type for value in (*self.session.get_inputs(), *self.session.get_outputs())}
+        types = {name: types[name] for name in (*network.inputs, *computed)}
+        self.tensors = {name: WATCHED[kind] for name, kind in types.items() if kind in WATCHED}
+        self.left_out = {name: f"holds {kind}" for name, kind in types.items() if kind in OTHER_FLOATS}
+        self.left_out |= dict.fromkeys(network.inside - {"", *types}, "inside the body of an If, Loop or Scan")
+        self._fetched = [name for name in computed if name in self.tensors]
+
+    def run(self, feed):
+        """Yield (name, array) of every watched tensor for one feed, which is checked first."""
+        check_feed(self.session, feed, self.path.name)
+        try:
+            arrays = run(self.session, feed, self._fetched) if self._fetched else []
+        except Exception as error:  # onnxruntime's exceptions share no base class
+            raise ValueError(f"onnxruntime could not run {self.path.name!r} on this feed ({error})") from error
+        yield from ((name, feed[name]) for name in self.tensors if name in feed)
+        yield from zip(self._fetched, arrays, strict=True)

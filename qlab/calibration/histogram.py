@@ -8,12 +8,11 @@ import numpy as np
 from onnx import numpy_helper
 from onnx.external_data_helper import uses_external_data
 
+from qlab.graph.network import Links
 from qlab.graph.operators import FORGETFUL
 from qlab.numerics.dtypes import finite_float32, plain_array
 
 BLOCK = 2**16  # numbers counted at a time: temporaries stay in the processor's cache, and small
-
-
 FINEST = -149  # the least binary exponent of a bin's width: every float32 is a multiple of 2**-149
 
 
@@ -137,16 +136,10 @@ def _regrouped(histogram, exponent, first):
 
 
 CODES_OF_MAGNITUDES = 255
-
-
 FEWEST_OF_MAGNITUDES = (
     16  # codes, for the median number: 16 steps are off by 2 % of themselves, one by 29 %; noise has about 20
 )
-
-
 SAMPLED = 4096  # numbers of one array that stand for all
-
-
 EXPONENTS = np.arange(-160, 130)  # to base 2, of every float32
 
 
@@ -158,7 +151,7 @@ class Magnitudes:
     """
 
     def __init__(self, model):
-        self._producers = {name: node for node in model.graph.node for name in node.output}
+        self._producers = Links(model.graph.node).producers
         stored = {tensor.name: tensor for tensor in model.graph.initializer}
         self._stored = {name: _scalar(tensor) for name, tensor in stored.items()}
         self._ends = [(node, name, power) for node in model.graph.node for name, power in self._started(node)]

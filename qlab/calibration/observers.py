@@ -1,10 +1,8 @@
 """Observers: running statistics of one tensor, and the range that they give it.
 
 All work alike: `.observe(x)` for each feed, `.merge(other)` for what another observer saw after this one, `.range()`.
-None keeps an array that it was shown.
-
-
-Where tensors meet under one scale: whether all that is in there gets codes enough."""
+None keeps an array that it was shown. `Joins` watches where tensors meet under one scale: whether all get codes enough.
+"""
 
 from abc import ABC, abstractmethod
 
@@ -51,6 +49,9 @@ class Observer(ABC):
         low, high = self._range()
         return np.float32(low + 0.0), np.float32(high + 0.0)  # + 0.0 makes -0.0 a plain 0.0
 
+    def _mirrored(self, low, high):
+        return symmetric_range(max(-low, high), low, self.dtype) if self.symmetric else (low, high)
+
     def _settings(self):
         return {"dtype": self.dtype, "symmetric": self.symmetric}
 
@@ -93,8 +94,7 @@ class MinMaxObserver(Observer):
         self._low, self._high = min(self._low, low), max(self._high, high)
 
     def _range(self):
-        low, high = self._low, self._high
-        return symmetric_range(max(-low, high), low, self.dtype) if self.symmetric else (low, high)
+        return self._mirrored(self._low, self._high)
 
 
 class MovingAverageObserver(Observer):
@@ -133,8 +133,7 @@ class MovingAverageObserver(Observer):
         self._feeds += feeds
 
     def _range(self):
-        low, high = self._sums[:2] / self._sums[2]
-        return symmetric_range(max(-low, high), low, self.dtype) if self.symmetric else (low, high)
+        return self._mirrored(*self._sums[:2] / self._sums[2])
 
     def _settings(self):
         return super()._settings() | {"constant": self.constant}
@@ -164,7 +163,7 @@ class HistogramObserver(Observer):
 
 
 class PercentileObserver(HistogramObserver):
-    """The range that keeps `percentile` percent of all numbers: see `choosing.percentile_range`."""
+    """The range that keeps `percentile` percent of all numbers: see `clipping.percentile_range`."""
 
     def __init__(self, dtype="uint8", *, symmetric=False, bins=2048, percentile=99.99):
         super().__init__(dtype, symmetric=symmetric, bins=bins)
@@ -180,14 +179,14 @@ class PercentileObserver(HistogramObserver):
 
 
 class MseObserver(HistogramObserver):
-    """The range whose codes err least: see `choosing.least_error_range`."""
+    """The range whose codes err least: see `clipping.least_error_range`."""
 
     def _range(self):
         return least_error_range(self.histogram, self.dtype, symmetric=self.symmetric)
 
 
 class EntropyObserver(HistogramObserver):
-    """The range whose codes tell most about the numbers' distribution: see `choosing.least_divergence_range`."""
+    """The range whose codes tell most about the numbers' distribution: see `clipping.least_divergence_range`."""
 
     def __init__(self, dtype="uint8", *, symmetric=False, bins=2048):
         super().__init__(dtype, symmetric=symmetric, bins=bins)
@@ -205,11 +204,7 @@ class EntropyObserver(HistogramObserver):
 
 
 CONCAT = "Concat"
-
-
 CODES = 255
-
-
 FEWEST = {CONCAT: 32, "sum": 16}  # codes: below, an input of a Concat keeps less than about 30 dB; half of the channels
 
 

@@ -1,8 +1,9 @@
-"""Is an answer still blank? Decided from the answer itself, so that it works wherever the cell's source is.
+"""`check`: judge an answer, whatever it is, without ever raising.
 
-Which code was judged: the cell that defined it, and whether a later one that should have ended in an error.
-
-`check`: judge an answer, whatever it is, without ever raising."""
+Whether it is still blank is decided from the answer itself, so that it works wherever the cell's source is. Beside the
+verdict stands which code was judged: the cell that defined it, and whether a later one, which should have, ended in an
+error.
+"""
 
 import contextlib
 import dis
@@ -17,10 +18,8 @@ from typing import NamedTuple
 import numpy as np
 from IPython import get_ipython
 
-from qlab.course import kept as places
-from qlab.course import lessons
-from qlab.course import progress as store
-from qlab.course import standalone as sources
+from qlab.course import kept, lessons, standalone
+from qlab.course.progress import record_check
 from qlab.course.show import (
     ALMOST,
     NOT_YET,
@@ -35,10 +34,86 @@ from qlab.course.show import (
     learner_line,
 )
 
-_SETUP = {"RESUME", "NOP", "CACHE", "COPY_FREE_VARS", "MAKE_CELL", "NOT_TAKEN"}
-
-
+LONGEST = 6_000  # characters of source to show
+PRINTED_LIMIT = 2_000  # characters: a check calls an answer many times
 _DEPTH = 3  # of containers within containers
+_SETUP = {"RESUME", "NOP", "CACHE", "COPY_FREE_VARS", "MAKE_CELL", "NOT_TAKEN"}
+_ran = []
+
+
+def check(exercise_id, answer=...):
+    """Judge the answer to an exercise, show the verdict and remember it.
+
+    >>> check("00.1", ...).status
+    [00.1] not yet: fill in the `...` above, run that cell, then this one
+    'not yet'
+
+    The verdict is "passed", "not yet" (nothing filled in) or "almost", with what is wrong as seen in your output.
+    Nothing that the answer does is raised here; only interrupting the kernel stops a check.
+    """
+    verdict = judge(exercise_id, answer)
+    verdict.judged = judged(answer)
+    if verdict.status == PASSED:
+        verdict.add(kept.take(lessons.find(exercise_id), answer))
+    return record(verdict).show()
+
+
+def record(verdict):
+    """Remember a verdict in the progress file, and say in it if that fails. -> verdict"""
+    if verdict.status != NOT_YET and (trouble := record_check(verdict.id, verdict.status)):
+        verdict.add(f"({trouble})")
+    return verdict
+
+
+def judge(exercise_id, answer):
+    """The verdict on an answer, neither shown nor remembered."""
+    try:
+        exercise = lessons.find(exercise_id)
+    except LookupError as error:
+        return Verdict(brief(exercise_id).strip("'"), NOT_YET, error.args[0])
+    except Exception as error:
+        return Verdict(brief(exercise_id).strip("'"), NOT_YET, f"this check could not be loaded: {error_text(error)}")
+    printed = _Printed()
+    try:
+        status, message = PASSED, _run(exercise.checker, answer, printed) or ""
+    except KeyboardInterrupt:
+        raise
+    except Almost as found:
+        status, message = ALMOST, str(found)
+    except NotYet as found:
+        status, message = NOT_YET, str(found)
+    except BaseException as error:  # SystemExit too: a learner's `exit()` must not end the kernel
+        status, message = ALMOST, _unforeseen(error, answer)
+    return Verdict(exercise.id, status, message, title=exercise.title, printed=printed.getvalue())
+
+
+def _run(checker, answer, printed):
+    """Call the check with the learner's printing caught, warnings silent and NumPy's error state put back."""
+    with contextlib.redirect_stdout(printed), warnings.catch_warnings(), np.errstate():
+        warnings.simplefilter("ignore")
+        if part := blank_part(answer):
+            raise NotYet(f"fill in {part} above, run that cell, then this one")
+        return checker(answer)
+
+
+def _unforeseen(error, answer):
+    """The check did not get through: in the learner's code, or because the answer is of a kind it cannot read."""
+    if line := learner_line(error):
+        return f"your code raised {error_text(error)}{line}"
+    return f"your answer is of type `{kind(answer)}`, and reading it raised {error_text(error)}"
+
+
+class _Printed(io.StringIO):
+    """Keeps the beginning of what is printed: a loop that prints for ever must not fill the memory."""
+
+    def close(self):
+        """Stays open: what was printed is read later, even if the answer closes its standard output."""
+
+    def write(self, text):
+        room = PRINTED_LIMIT - self.tell()
+        if room > 0:
+            super().write(text[:room] if len(text) <= room else f"{text[:room]}\n...")
+        return len(text)
 
 
 def blank_part(answer):
@@ -105,18 +180,12 @@ def _keeps_ellipsis(code):
     return False
 
 
-LONGEST = 6_000  # characters of source to show
-
-
 class Ran(NamedTuple):
     """A cell that was run: its number, its source, and what it raised, or ""."""
 
     number: int
     source: str
     raised: str
-
-
-_ran = []
 
 
 def watch():
@@ -136,12 +205,17 @@ def judged(answer):
     """What is known about the code behind an answer; nothing outside IPython."""
     if get_ipython() is None:
         return Judged()
-    functions = [part for part in (answer if isinstance(answer, tuple | list) else [answer]) if _name(part)]
-    found = [(part, number) for part in functions if (number := _cell(part)) is not None]
-    warning = next(filter(None, (_overtaken(_name(part), number) for part, number in found)), "")
-    warning = warning or _last_failed([number for _, number in found])
-    said = [f"{_called(_name(part))}, defined in [{number}]" for part, number in found]
-    return Judged(f"judged: {'; '.join(said)}" if said else "", warning, "\n\n".join(map(_source, functions)).strip())
+    try:
+        functions = [part for part in (answer if isinstance(answer, tuple | list) else [answer]) if _name(part)]
+        found = [(part, number) for part in functions if (number := _cell(part)) is not None]
+        warning = next(filter(None, (_overtaken(_name(part), number) for part, number in found)), "")
+        warning = warning or _last_failed([number for _, number in found])
+        said = [f"{_called(_name(part))}, defined in [{number}]" for part, number in found]
+        return Judged(
+            f"judged: {'; '.join(said)}" if said else "", warning, "\n\n".join(map(_source, functions)).strip()
+        )
+    except Exception:  # an answer that cannot even be asked for its name
+        return Judged()
 
 
 def _name(part):
@@ -155,7 +229,7 @@ def _called(name):
 
 def _cell(part):
     """The number of the cell in which a function or class was last defined with this very source, or None."""
-    code = sources.code_of(part)
+    code = standalone.code_of(part)
     named = code and get_ipython().compile.format_code_name(code.co_filename)
     number = re.search(r"\d+", named[1]) if named else None
     return int(number[0]) if number else None
@@ -186,94 +260,9 @@ def _a(name):
 
 def _source(part):
     try:
-        return sources.find(part, _name(part)).text[:LONGEST]
-    except sources.NotKept:
+        return standalone.find(part, _name(part)).text[:LONGEST]
+    except standalone.NotKept:
         return ""
 
 
 watch()  # from the import of qlab.course on: a cell that fails later is known to the check after it
-
-
-PRINTED_LIMIT = 2_000  # characters: a check calls an answer many times
-
-
-def check(exercise_id, answer=...):
-    """Judge the answer to an exercise, show the verdict and remember it.
-
-    >>> check("00.1", ...).status
-    [00.1] not yet: fill in the `...` above, run that cell, then this one
-    'not yet'
-
-    The verdict is "passed", "not yet" (nothing filled in) or "almost", with what is wrong as seen in your output.
-    Nothing that the answer does is raised here; only interrupting the kernel stops a check.
-    """
-    verdict = judge(exercise_id, answer)
-    verdict.judged = _judged(answer)
-    if verdict.status == PASSED:
-        verdict.add(places.take(lessons.find(exercise_id), answer))
-    return record(verdict).show()
-
-
-def record(verdict):
-    """Remember a verdict in the progress file, and say in it if that fails. -> verdict"""
-    if verdict.status != NOT_YET and (trouble := store.record_check(verdict.id, verdict.status)):
-        verdict.add(f"({trouble})")
-    return verdict
-
-
-def judge(exercise_id, answer):
-    """The verdict on an answer, neither shown nor remembered."""
-    try:
-        exercise = lessons.find(exercise_id)
-    except LookupError as error:
-        return Verdict(brief(exercise_id).strip("'"), NOT_YET, error.args[0])
-    except Exception as error:
-        return Verdict(brief(exercise_id).strip("'"), NOT_YET, f"this check could not be loaded: {error_text(error)}")
-    printed = _Printed()
-    try:
-        status, message = PASSED, _run(exercise.checker, answer, printed) or ""
-    except KeyboardInterrupt:
-        raise
-    except Almost as found:
-        status, message = ALMOST, str(found)
-    except NotYet as found:
-        status, message = NOT_YET, str(found)
-    except BaseException as error:  # SystemExit too: a learner's `exit()` must not end the kernel
-        status, message = ALMOST, _unforeseen(error, answer)
-    return Verdict(exercise.id, status, message, title=exercise.title, printed=printed.getvalue())
-
-
-def _judged(answer):
-    try:
-        return judged(answer)
-    except Exception:  # an answer that cannot even be asked for its name
-        return Judged()
-
-
-def _run(checker, answer, printed):
-    """Call the check with the learner's printing caught, warnings silent and NumPy's error state put back."""
-    with contextlib.redirect_stdout(printed), warnings.catch_warnings(), np.errstate():
-        warnings.simplefilter("ignore")
-        if part := blank_part(answer):
-            raise NotYet(f"fill in {part} above, run that cell, then this one")
-        return checker(answer)
-
-
-def _unforeseen(error, answer):
-    """The check did not get through: in the learner's code, or because the answer is of a kind it cannot read."""
-    if line := learner_line(error):
-        return f"your code raised {error_text(error)}{line}"
-    return f"your answer is of type `{kind(answer)}`, and reading it raised {error_text(error)}"
-
-
-class _Printed(io.StringIO):
-    """Keeps the beginning of what is printed: a loop that prints for ever must not fill the memory."""
-
-    def close(self):
-        """Stays open: what was printed is read later, even if the answer closes its standard output."""
-
-    def write(self, text):
-        room = PRINTED_LIMIT - self.tell()
-        if room > 0:
-            super().write(text[:room] if len(text) <= room else f"{text[:room]}\n...")
-        return len(text)

@@ -1,11 +1,9 @@
-"""What stands on a page only while its widgets are alive: their style, and words for those who do not see a picture.
+"""Widgets: controls as values, and the shell around a draw function that redraws a picture in place.
 
-What a reader without a kernel needs instead, marked by `without_widget`, goes while the widget of that name is there.
-
-
-Controls as values: what may be chosen, where it starts, and which of its values are ends.
-
-The shell around a draw function: controls, a picture redrawn in place, and errors that nobody can overlook."""
+A later drawing's error stands below the picture, where nobody can overlook it. What a reader without a kernel needs
+instead of a widget is marked by `without_widget`, and goes while the widget of that name is alive; `Words` are for
+those who do not see the picture.
+"""
 
 import html
 import io
@@ -23,6 +21,12 @@ import matplotlib.figure
 
 from qlab.course.show import WAITING, Shown, box, rich, strong
 
+PANELS = 2
+CORNERS = 32  # beyond so many combinations of ends, only one control at a time goes to its ends
+WHOLE_WIDTH = "calc(100% - 4px)"  # of a page narrower than the control: Jupyter puts 2 pixels on either side
+_LAYOUT = {"width": "460px", "max_width": WHOLE_WIDTH}
+_CONTROL_STYLE = {"description_width": "150px"}
+
 # A button bears a whole sentence: it breaks into lines, where Jupyter's own would cut it off.
 _PAGE_STYLE = """
 .qlab-options .jupyter-button { white-space: normal; height: auto; min-height: 30px; line-height: 1.35; width: auto;
@@ -36,118 +40,7 @@ _PAGE_STYLE = """
 .qlab-unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 """
 
-
-def without_widget(name, body):
-    """HTML that is shown where the widget `name` is not alive: on GitHub, in a file just opened, in print."""
-    return f'<div class="{_class_of(name)}">{body}</div>'
-
-
-def style(name, more=""):
-    """A widget without size: the course's style, `more` of it, and no more of what stands for the widget `name`."""
-    away = _class_of(name)
-    gone = f".{away}, .jp-OutputArea-child:has(.{away}:only-child) {{ display: none; }}"
-    return ipywidgets.HTML(f"<style>{_PAGE_STYLE}{gone}\n{more}</style>", layout={"display": "none"})
-
-
-class Words(ipywidgets.HTML):
-    """Text that only a screen reader speaks, again whenever it changes."""
-
-    def __init__(self):
-        super().__init__()
-        self.add_class("qlab-unseen")
-
-    def say(self, text):
-        self.value = f'<span role="status">{html.escape(text)}</span>'
-
-
-def _class_of(name):
-    return "qlab-without-" + re.sub(r"\W+", "-", name)
-
-
-WHOLE_WIDTH = "calc(100% - 4px)"  # of a page narrower than the control: Jupyter puts 2 pixels on either side
-
-
-_LAYOUT = {"width": "460px", "max_width": WHOLE_WIDTH}
-
-
-_CONTROL_STYLE = {"description_width": "150px"}
-
-
-class Slider(NamedTuple):
-    """One number from `low` to `high`; whole numbers if all three are."""
-
-    low: float
-    high: float
-    value: float
-    step: float
-    label: str
-
-    def ends(self):
-        return (self.low, self.high)
-
-    def widget(self, name):
-        whole = all(isinstance(number, int) for number in (self.low, self.high, self.value, self.step))
-        made = ipywidgets.IntSlider if whole else ipywidgets.FloatSlider
-        return _made(made, self, name, readout_format="d" if whole else _format(self.step))
-
-    def words(self):
-        return f"{_shown(self.low, self.step)} to {_shown(self.high, self.step)}"
-
-
-class RangeSlider(NamedTuple):
-    """Two numbers between `low` and `high`, the first not above the second; they may meet."""
-
-    low: float
-    high: float
-    value: tuple[float, float]
-    step: float
-    label: str
-
-    def ends(self):
-        return ((self.low, self.high), (self.low, self.low), (self.high, self.high))
-
-    def widget(self, name):
-        return _made(ipywidgets.FloatRangeSlider, self, name, readout_format=_format(self.step))
-
-    def words(self):
-        return f"from and to, within {_shown(self.low, self.step)} to {_shown(self.high, self.step)}"
-
-
-class Choice(NamedTuple):
-    """One of a few options."""
-
-    options: tuple
-    value: object
-    label: str
-
-    def ends(self):
-        return self.options
-
-    def widget(self, name):
-        return ipywidgets.Dropdown(
-            options=self.options, value=self.value, description=self.label or name, layout=_LAYOUT, style=_CONTROL_STYLE
-        )
-
-    def words(self):
-        return ", ".join(map(str, self.options))
-
-
-class Toggle(NamedTuple):
-    """Yes or no."""
-
-    value: bool
-    label: str
-
-    def ends(self):
-        return (False, True)
-
-    def widget(self, name):
-        return ipywidgets.Checkbox(
-            value=self.value, description=self.label or name, indent=True, layout=_LAYOUT, style=_CONTROL_STYLE
-        )
-
-    def words(self):
-        return "on or off"
+_EXPLORED = []
 
 
 def slider(low, high, value=None, *, step=None, label=""):
@@ -159,7 +52,11 @@ def slider(low, high, value=None, *, step=None, label=""):
     value = low if value is None else value
     if not low < high or not low <= value <= high:
         raise ValueError(f"slider from {low} to {high} at {value}: expected low < high and low <= value <= high")
-    return Slider(low, high, value, step or _step(low, high), label)
+    step = step or (1 if isinstance(low, int) and isinstance(high, int) else (high - low) / 100)
+    whole = all(isinstance(number, int) for number in (low, high, value, step))
+    made, form = (ipywidgets.IntSlider, "d") if whole else (ipywidgets.FloatSlider, _format(step))
+    words = f"{_shown(low, step)} to {_shown(high, step)}"
+    return Control(made, value, (low, high), words, label, _scale(low, high, step, form))
 
 
 def range_slider(low, high, value=None, *, step=None, label=""):
@@ -170,7 +67,10 @@ def range_slider(low, high, value=None, *, step=None, label=""):
     first, last = (low, high) if value is None else value
     if not low < high or not low <= first <= last <= high:
         raise ValueError(f"range slider from {low} to {high} at {value}: expected low <= from <= to <= high")
-    return RangeSlider(low, high, (first, last), step or (high - low) / 100, label)
+    step = step or (high - low) / 100
+    words = f"from and to, within {_shown(low, step)} to {_shown(high, step)}"
+    ends, traits = ((low, high), (low, low), (high, high)), _scale(low, high, step, _format(step))
+    return Control(ipywidgets.FloatRangeSlider, (first, last), ends, words, label, traits)
 
 
 def choice(options, value=None, *, label=""):
@@ -179,16 +79,34 @@ def choice(options, value=None, *, label=""):
     value = options[0] if value is None and options else value
     if value not in options:
         raise ValueError(f"choice of {options}: {value!r} is none of them")
-    return Choice(options, value, label)
+    words = ", ".join(map(str, options))
+    return Control(ipywidgets.Dropdown, value, options, words, label, {"options": options})
 
 
 def toggle(value=False, *, label=""):
     """A switch."""
-    return Toggle(bool(value), label)
+    return Control(ipywidgets.Checkbox, bool(value), (False, True), "on or off", label, {"indent": True})
 
 
-def _step(low, high):
-    return 1 if isinstance(low, int) and isinstance(high, int) else (high - low) / 100
+class Control(NamedTuple):
+    """One control: the ipywidgets class that shows it, where it starts, its ends, and in words what may be chosen."""
+
+    shows: type
+    value: object
+    ends: tuple
+    words: str
+    label: str
+    traits: dict
+
+    def widget(self, name):
+        """The ipywidgets control; one without a label bears its argument's name."""
+        said = self.label or name
+        return self.shows(value=self.value, description=said, layout=_LAYOUT, style=_CONTROL_STYLE, **self.traits)
+
+
+def _scale(low, high, step, form):
+    """The traits of a slider."""
+    return {"min": low, "max": high, "step": step, "readout_format": form, "continuous_update": True}
 
 
 def _decimals(step):
@@ -203,29 +121,6 @@ def _format(step):
 def _shown(number, step):
     """A number as the slider's own readout has it, without zeros at the end."""
     return f"{round(number, _decimals(step)):g}"
-
-
-def _made(made, control, name, **more):
-    return made(
-        value=control.value,
-        min=control.low,
-        max=control.high,
-        step=control.step,
-        description=control.label or name,
-        continuous_update=True,
-        layout=_LAYOUT,
-        style=_CONTROL_STYLE,
-        **more,
-    )
-
-
-PANELS = 2
-
-
-CORNERS = 32  # beyond so many combinations of ends, only one control at a time goes to its ends
-
-
-_EXPLORED = []
 
 
 def explore(draw, *, when=None, **controls):
@@ -266,7 +161,7 @@ class Explorer(Shown):
             control.observe(lambda _: self.redraw(), "value")
         self._grey()
         self.panel = ipywidgets.VBox(
-            [style(draw.__name__, shape), *self.controls.values(), self.image, self.words, self.trouble]
+            [page_style(draw.__name__, shape), *self.controls.values(), self.image, self.words, self.trouble]
         )
         self.panel.add_class("qlab-explorer")
 
@@ -318,7 +213,7 @@ class Explorer(Shown):
         return {"widget": self.draw.__name__}
 
     def text(self):
-        controls = "; ".join(f"{spec.label or name} ({spec.words()})" for name, spec in self.specs.items())
+        controls = "; ".join(f"{spec.label or name} ({spec.words})" for name, spec in self.specs.items())
         return f"Widget (run the notebook to use it): {controls}"
 
     def html(self):
@@ -330,8 +225,8 @@ class Explorer(Shown):
 def ends(**specs):
     """Dictionaries of values for `draw`: each control at its ends, the others where they start, then all corners."""
     start = {name: spec.value for name, spec in specs.items()}
-    one_by_one = [{**start, name: end} for name, spec in specs.items() for end in spec.ends()]
-    corners = itertools.product(*(spec.ends() for spec in specs.values()))
+    one_by_one = [{**start, name: end} for name, spec in specs.items() for end in spec.ends]
+    corners = itertools.product(*(spec.ends for spec in specs.values()))
     corners = [dict(zip(specs, corner, strict=True)) for corner in itertools.islice(corners, CORNERS + 1)]
     return one_by_one + (corners if len(corners) <= CORNERS else [])
 
@@ -384,3 +279,30 @@ def _error_output(error):
         "evalue": str(error),
         "traceback": "".join(lines).splitlines(),
     }
+
+
+def without_widget(name, body):
+    """HTML that is shown where the widget `name` is not alive: on GitHub, in a file just opened, in print."""
+    return f'<div class="{_class_of(name)}">{body}</div>'
+
+
+def page_style(name, more=""):
+    """A widget without size: the course's style, `more` of it, and no more of what stands for the widget `name`."""
+    away = _class_of(name)
+    gone = f".{away}, .jp-OutputArea-child:has(.{away}:only-child) {{ display: none; }}"
+    return ipywidgets.HTML(f"<style>{_PAGE_STYLE}{gone}\n{more}</style>", layout={"display": "none"})
+
+
+class Words(ipywidgets.HTML):
+    """Text that only a screen reader speaks, again whenever it changes."""
+
+    def __init__(self):
+        super().__init__()
+        self.add_class("qlab-unseen")
+
+    def say(self, text):
+        self.value = f'<span role="status">{html.escape(text)}</span>'
+
+
+def _class_of(name):
+    return "qlab-without-" + re.sub(r"\W+", "-", name)

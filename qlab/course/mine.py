@@ -12,14 +12,12 @@ To edit a function, load its file into a cell with %load, change it, run it and 
 `mine.adopt("quantize")`. `mine.reset("quantize")` has qlab's again; your text is set aside, never deleted.
 """
 
-from qlab.course import check as checking
 from qlab.course import kept, lessons
-from qlab.course import kept as places
-from qlab.course.show import ALMOST, GOOD, PASSED, WAITING, Shown, Verdict, box, rich, strong
+from qlab.course.check import judge, record
+from qlab.course.show import ALMOST, GOOD, PASSED, Line, Shown, Verdict, box
+from qlab.text import aligned, table
 
 _HEADS = ("place", "whose", "file")
-
-
 _said = {}  # place -> the line last shown in this kernel
 
 
@@ -29,10 +27,10 @@ def __getattr__(name):
     exercise = lessons.with_place(name)
     if exercise is None:
         raise AttributeError(_no_such(name))
-    found = places.standing(name, exercise)
+    found = kept.standing(name, exercise)
     if _said.get(name) != found.whose:
         _said[name] = found.whose
-        _Line(f"mine.{name}: {found.whose}").show()
+        Line(f"mine.{name}: {found.whose}").show()
     return found.function
 
 
@@ -41,7 +39,7 @@ def __dir__():
 
 
 def _ipython_display_():
-    _Table([places.standing(name, exercise) for name, exercise in lessons.places().items()]).show()
+    _Table([kept.standing(name, exercise) for name, exercise in lessons.places().items()]).show()
 
 
 def adopt(place):
@@ -55,18 +53,15 @@ def adopt(place):
     if found.state in (kept.NONE, kept.GONE):
         raise FileNotFoundError(f"there is no file to adopt for mine.{place}: it is written when {exercise.id} passes")
     if found.state == kept.UNREADABLE:
-        return Verdict(exercise.id, ALMOST, f"{places.shown(place)} cannot be read: {found.why}").show()
-    try:
-        function = kept.run(place, found.text)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # SystemExit too: it must not end the kernel
-        return Verdict(exercise.id, ALMOST, f"{places.shown(place)} could not be run: {kept.told(error)}").show()
-    answers = {name: places.standing(name, exercise).function for name in exercise.places} | {place: function}
-    verdict = checking.judge(exercise.id, tuple(answers.values()) if len(answers) > 1 else function)
+        return Verdict(exercise.id, ALMOST, f"{kept.shown(place)} cannot be read: {found.why}").show()
+    function, why = kept.try_to_run(place, found.text)
+    if why:
+        return Verdict(exercise.id, ALMOST, f"{kept.shown(place)} could not be run: {why}").show()
+    answers = {name: kept.standing(name, exercise).function for name in exercise.places} | {place: function}
+    verdict = judge(exercise.id, tuple(answers.values()) if len(answers) > 1 else function)
     if verdict.status == PASSED:
-        verdict.add(places.serve(place, function, found.text))
-    return checking.record(verdict).show()
+        verdict.add(kept.serve(place, function, found.text))
+    return record(verdict).show()
 
 
 def reset(place=None):
@@ -75,9 +70,9 @@ def reset(place=None):
     Raises ValueError for a place that is not there.
     """
     for name in lessons.places() if place is None else [place]:
-        found = places.standing(name, _exercise(name))
+        found = kept.standing(name, _exercise(name))
         if found.yours or found.note or place is not None:
-            _Line(places.leave(name)).show()
+            Line(kept.leave(name)).show()
         _said.pop(name, None)
 
 
@@ -92,50 +87,22 @@ def _no_such(name):
     return f"mine.{name} is not one of the places; there are {', '.join(lessons.places())}"
 
 
-class _Line(Shown):
-    """One line that does not ask for attention."""
-
-    def __init__(self, said):
-        self.said = said
-
-    def text(self):
-        return self.said
-
-    def html(self):
-        return f'<span style="color: {WAITING}">{rich(self.said)}</span>'
-
-
 class _Table(Shown):
     """Every place of the reader's quantizer: whose function stands there, and in which file."""
 
     def __init__(self, standings):
-        self.standings = standings
+        yours = [standing.yours for standing in standings]
+        self.title = f"your own quantizer: {sum(yours)} of {len(yours)} functions are yours"
+        self.rows = [_HEADS, *map(_row, standings)]
+        self.tones = {(row, 1): "good" for row, is_yours in enumerate(yours, 1) if is_yours}
 
     def text(self):
-        rows = [_HEADS, *map(_row, self.standings)]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADS))]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        return "\n".join([self._title(), *lines])
+        return "\n".join([self.title, *aligned(self.rows, left=range(len(_HEADS)))])
 
     def html(self):
-        rows = [_cells("th", _HEADS)]
-        for standing in self.standings:
-            place, whose, file = _row(standing)
-            whose = strong(GOOD, whose) if standing.yours else rich(whose)
-            rows.append(
-                _cells("td", (f"<code>{rich(place)}</code>", whose, f"<code>{rich(file)}</code>" if file else ""))
-            )
-        return box(GOOD, f"{rich(self._title())}<table>{''.join(rows)}</table>")
-
-    def _title(self):
-        yours = sum(standing.yours for standing in self.standings)
-        return f"your own quantizer: {yours} of {len(self.standings)} functions are yours"
-
-
-def _cells(tag, cells):
-    return "<tr>" + "".join(f'<{tag} style="text-align: left">{cell}</{tag}>' for cell in cells) + "</tr>"
+        return box(GOOD, table(self.rows, left=range(len(_HEADS)), tones=self.tones, above=[self.title]))
 
 
 def _row(standing):
     there = kept.look(standing.place).state not in (kept.NONE, kept.GONE)
-    return f"mine.{standing.place}", standing.whose, places.shown(standing.place) if there else ""
+    return f"mine.{standing.place}", standing.whose, kept.shown(standing.place) if there else ""

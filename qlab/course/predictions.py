@@ -2,8 +2,8 @@
 
 import ipywidgets
 
-from qlab.course import explore as live
-from qlab.course import progress as store
+from qlab.course.explore import page_style, without_widget
+from qlab.course.progress import read_progress, update_progress
 from qlab.course.show import GOOD, NEARLY, WAITING, Shown, box, brief, plain, rich, strong
 
 
@@ -52,7 +52,7 @@ class Prediction(Shown):
             self.trouble = "the result is out: this guess stays"
         elif answer != self.guess:
             self.guess, self.late = answer, self.is_out()
-            self.trouble = store.update(self._keep)
+            self.trouble = update_progress(self._keep)
 
     def is_out(self):
         """Has the learner seen the result? That of another question of this name, before a rewording, is none."""
@@ -87,7 +87,7 @@ class Prediction(Shown):
     def html(self):
         options = " &nbsp;/&nbsp; ".join(f"<i>{rich(option)}</i>" for option in self.options)
         # The buttons bear the options and the line below them tells the guess, which changes with every click.
-        words = live.without_widget(f"prediction-{self.id}", f"{options}<br><small>{rich(self.status())}</small>")
+        words = without_widget(f"prediction-{self.id}", f"{options}<br><small>{rich(self.status())}</small>")
         return box(WAITING, f"{strong(WAITING, f'Predict {self.id}')} &nbsp;{rich(self.question)}{words}")
 
     def widget(self):
@@ -108,7 +108,7 @@ class Prediction(Shown):
             said.value = rich(self.status())
 
         buttons.observe(chosen, "value")
-        return ipywidgets.VBox([buttons, said, live.style(f"prediction-{self.id}")])
+        return ipywidgets.VBox([buttons, said, page_style(f"prediction-{self.id}")])
 
 
 class Settled(Shown):
@@ -122,7 +122,7 @@ class Settled(Shown):
         self.measured = measured if isinstance(measured, str) else brief(measured)
         self.answer = str(answer) if answer is not None else self.measured
         self.right = None if self.guess is None or self.late else self.guess == self.answer
-        self.trouble = store.update(self._keep)
+        self.trouble = update_progress(self._keep)
 
     def _keep(self, progress):
         """Without a guess too: who has seen the result cannot predict it any more."""
@@ -157,4 +157,4 @@ class Settled(Shown):
 
 
 def _entry(prediction_id):
-    return store.read()[0]["predictions"].get(prediction_id, {})
+    return read_progress()[0]["predictions"].get(prediction_id, {})

@@ -1,4 +1,4 @@
-"""The learner's progress as one small JSON file.
+"""The learner's progress: one small JSON file, and `progress()`, one picture of what is done.
 
 `QLAB_PROGRESS` names the file; otherwise it is .qlab-progress.json beside the course's notebooks folder (git ignores
 it), or in ~/quantization-lab where that cannot be written, or qlab was installed without the notebooks. With
@@ -7,9 +7,7 @@ its own.
 
 Losing progress is a nuisance, stopping a lesson is worse: nothing here raises for a file that cannot be read or
 written, and none is written over that could not be read. What went wrong is returned as a sentence, or "".
-
-
-`progress()`: one picture of what is done."""
+"""
 
 import json
 import os
@@ -19,33 +17,37 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-import matplotlib
 from matplotlib.patches import Rectangle
 
 from qlab import palette
 from qlab.course import lessons
-from qlab.course.show import GOOD, NEARLY, Shown, box, rich
+from qlab.course.show import GOOD, NEARLY, Line
 from qlab.files import write_whole
+from qlab.palette import styled
 
 SECTIONS = ("exercises", "predictions", "quizzes")
-
-
-NAME = ".qlab-progress.json"
-
-
+FILE_NAME = ".qlab-progress.json"
 LARGEST = 10_000_000  # bytes: no course has as many exercises
-
-
 _LOCK = b"qlab progress "  # so a lock of ours begins
-
-
 _LOCK_WAIT_S, _LOCK_STALE_S = 1.0, 5.0
-
-
 _memory = {}  # stands in for the file in tests that name none
 
+GROUPS = ("exercises", "predictions", "quiz")
+_LOOKS = {  # state -> (fill, mark): the mark says it too, for those who do not see the colours apart
+    "passed": (GOOD, "✓"),
+    "right": (GOOD, "✓"),
+    "almost": (NEARLY, "~"),
+    "wrong": (NEARLY, "✗"),
+    "open": ("#E4E7EA", ""),
+    "guessed": ("#E4E7EA", "?"),
+    "late": ("#E4E7EA", "–"),
+}
+_KEY = "✓ passed or right    ~ almost    ✗ not right    ? not yet settled    – no guess before the result"
+_QUIET = "#5F6770"
+_ROW, _ABOVE, _BELOW = 0.42, 0.75, 0.45  # inches
 
-def path():
+
+def progress_file():
     """Where progress is kept, or None if it is kept in memory only."""
     if configured := os.environ.get("QLAB_PROGRESS"):
         with suppress(RuntimeError):  # no such user: said where it is read or written
@@ -55,15 +57,15 @@ def path():
         return None
     repository = Path(__file__).resolve().parents[2]
     is_ones_own = (repository / "notebooks").is_dir() and os.access(repository, os.W_OK)
-    return (repository if is_ones_own else Path.home() / "quantization-lab") / NAME
+    return (repository if is_ones_own else Path.home() / "quantization-lab") / FILE_NAME
 
 
-def read():
+def read_progress():
     """-> (progress, trouble): {"exercises": {id: entry}, "predictions": {...}, "quizzes": {...}}, and "".
 
     It moves no file: what is said about it would get lost where only an entry is asked for.
     """
-    file = path()
+    file = progress_file()
     try:
         return _read(file), ""
     except OSError as error:
@@ -81,12 +83,12 @@ def record_check(exercise_id, status):
         if entry["status"] != "passed":
             entry.update(status=status, when=_now())
 
-    return update(change)
+    return update_progress(change)
 
 
-def update(change):
+def update_progress(change):
     """Read, let `change` alter the progress in place, write; other kernels wait meanwhile. -> trouble"""
-    file, trouble = path(), ""
+    file, trouble = progress_file(), ""
     if file is None:
         change(_complete(_memory))
         return ""
@@ -194,65 +196,29 @@ def _now():
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-GROUPS = ("exercises", "predictions", "quiz")
-
-
-_LOOKS = {  # state -> (fill, mark): the mark says it too, for those who do not see the colours apart
-    "passed": (GOOD, "✓"),
-    "right": (GOOD, "✓"),
-    "almost": (NEARLY, "~"),
-    "wrong": (NEARLY, "✗"),
-    "open": ("#E4E7EA", ""),
-    "guessed": ("#E4E7EA", "?"),
-    "late": ("#E4E7EA", "–"),
-}
-
-
-_KEY = "✓ passed or right    ~ almost    ✗ not right    ? not yet settled    – no guess before the result"
-
-
-_QUIET = "#5F6770"
-
-
-_ROW, _ABOVE, _BELOW = 0.42, 0.75, 0.45  # inches
-
-
+@styled
 def progress():
     """Notebooks in rows; exercises, predictions and quiz questions in columns. -> matplotlib Figure
 
     An exercise is passed, almost, or open; a prediction or a quiz answer was right or wrong; "?" is a guess that waits
     for its measurement, "–" a measurement before which there was none.
     """
-    done, trouble = read()
+    done, trouble = read_progress()
     if trouble:
-        Trouble(trouble).show()
+        Line(trouble, NEARLY).show()
     rows = _rows(done)
     widths = [max(3, *(len(cells[group]) for cells in rows.values())) for group in GROUPS]
     starts = [0, widths[0] + 1, widths[0] + widths[1] + 2]
     height = _ABOVE + _BELOW + _ROW * len(rows)
-    with matplotlib.rc_context(palette.STYLE):
-        figure, axes = palette.figure(height=height, layout=None)
-        figure.subplots_adjust(left=0.13, right=0.99, bottom=_BELOW / height, top=1 - _ABOVE / height)
-        _frame(axes, list(rows), starts[2] + widths[2], _title(rows))
-        for group, start in zip(GROUPS, starts, strict=True):
-            axes.text(start, -0.62, group, va="bottom", color=_QUIET)
-            for y, cells in enumerate(rows.values()):
-                _draw(axes, start, y, cells[group])
-        axes.text(0, len(rows) - 0.4, _KEY, color=_QUIET, va="top")
+    figure, axes = palette.figure(height=height, layout=None)
+    figure.subplots_adjust(left=0.13, right=0.99, bottom=_BELOW / height, top=1 - _ABOVE / height)
+    _frame(axes, list(rows), starts[2] + widths[2], _title(rows))
+    for group, start in zip(GROUPS, starts, strict=True):
+        axes.text(start, -0.62, group, va="bottom", color=_QUIET)
+        for y, cells in enumerate(rows.values()):
+            _draw(axes, start, y, cells[group])
+    axes.text(0, len(rows) - 0.4, _KEY, color=_QUIET, va="top")
     return figure
-
-
-class Trouble(Shown):
-    """What is wrong with the progress file."""
-
-    def __init__(self, said):
-        self.said = said
-
-    def text(self):
-        return self.said
-
-    def html(self):
-        return box(NEARLY, rich(self.said))
 
 
 def _rows(done):

@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import ipywidgets
 
-from qlab.course import explore as live
 from qlab.course import lessons
-from qlab.course import progress as store
+from qlab.course.explore import page_style, without_widget
+from qlab.course.progress import read_progress, update_progress
 from qlab.course.show import GOOD, NEARLY, WAITING, Shown, box, plain, rich, strong
 
 
@@ -90,7 +90,7 @@ class Asked(Shown):
     def answer(self, letter):
         """Remember the choice. -> HTML: whether it is right, and its explanation"""
         option = self._option(letter)
-        trouble = store.update(lambda progress: self._keep(progress, option))
+        trouble = update_progress(lambda progress: self._keep(progress, option))
         return self.explanation(letter) + (f"<br>{rich(trouble)}" if trouble else "")
 
     def explanation(self, letter):
@@ -101,7 +101,7 @@ class Asked(Shown):
 
     def chosen(self):
         """The letter of the option that was chosen last, in this kernel or before it, or None."""
-        choice = store.read()[0]["quizzes"].get(self.id, {}).get("choice")
+        choice = read_progress()[0]["quizzes"].get(self.id, {}).get("choice")
         return next((letter for letter, option in self.lines() if option.text == choice), None)
 
     def _option(self, letter):
@@ -124,7 +124,7 @@ class Asked(Shown):
     def html(self):
         options = "<br>".join(f"{letter}) {rich(option.text)}" for letter, option in self.lines())
         asked = f"{strong(WAITING, f'Question {self.number}')} &nbsp;{rich(self.question.text)}"
-        return box(WAITING, asked + live.without_widget(f"quiz-{self.id}", options))
+        return box(WAITING, asked + without_widget(f"quiz-{self.id}", options))
 
     def widget(self):
         buttons = ipywidgets.ToggleButtons(
@@ -139,7 +139,7 @@ class Asked(Shown):
             said.value = "" if change["new"] is None else self.answer(change["new"])
 
         buttons.observe(chosen, "value")
-        return ipywidgets.VBox([buttons, said, live.style(f"quiz-{self.id}")])
+        return ipywidgets.VBox([buttons, said, page_style(f"quiz-{self.id}")])
 
     def rest(self):
         return Answers(self)

@@ -1,6 +1,4 @@
-"""The source of one function or class, as it was when this very object was made.
-
-A function or a class of the reader's as text that stands alone, with the imports, helpers and constants it needs.
+"""A function or a class of the reader's as text that stands alone, with the imports, helpers and constants it needs.
 
 >>> print(standalone(to_codes, "quantize"))
 import numpy as np
@@ -12,13 +10,15 @@ def to_codes(x, scale, zero_point):
 
 quantize = to_codes
 
-What a piece of code needs is read from the names in it, and theirs. The text is that of this very function object, even
-if its cell was run anew since: text and bytecode are compared, and where they differ nothing is kept.
+What a piece of code needs is read from the names in it, and theirs. The text is that of this very function object, as
+it was when this was made, even if its cell was run anew since: the source is compiled once more, and where that gives
+other code nothing is kept.
 """
 
 import __future__
 
 import ast
+import contextlib
 import inspect
 import linecache
 import symtable
@@ -31,195 +31,13 @@ import numpy as np
 
 from qlab.course.show import kind
 
-_COMPARED = ("co_code", "co_names", "co_varnames", "co_freevars", "co_cellvars", "co_argcount", "co_kwonlyargcount")
-
-
-_NESTED = inspect.CO_NESTED  # differs where a definition stood inside another one; changes nothing
-
-
+LONGEST = 4_000  # characters or entries of a constant: what is longer is data
+_NUMBERS = {np.bool_, *(np.dtype(code).type for code in "bBhHiIlLqQefd")}
 _FUTURE = __future__.annotations.compiler_flag
 
 
 class NotKept(Exception):
     """Why the text of something cannot be kept, for its author to read."""
-
-
-class Found(NamedTuple):
-    """name: what the text defines, None for a lambda. imports: lines that the text needs to mean the same."""
-
-    name: str | None
-    text: str
-    globals: dict
-    imports: tuple
-
-
-def find(value, called):
-    """The source of a function, a lambda or a class. `called` is its name, for what NotKept says."""
-    if isinstance(value, type):
-        return _class(value, called)
-    function = inspect.unwrap(value, stop=lambda inner: not hasattr(inner, "__wrapped__"))
-    if not isinstance(function, types.FunctionType):
-        raise NotKept(f"`{called}` is of type `{type(value).__name__}`, not a function with `def` or a class")
-    code = function.__code__
-    if code.co_freevars:
-        names = ", ".join(f"`{name}`" for name in code.co_freevars)
-        raise NotKept(f"`{called}` is made inside another function and uses its {names}: write it at the top of a cell")
-    for node, text, made in _candidates(code, function.__globals__):
-        decorators = getattr(node, "decorator_list", [])
-        if function is not value and not decorators:
-            raise NotKept(f"`{called}` was wrapped after its definition: write the wrapper as a decorator above it")
-        if any(_same(code, other) for other in made):
-            _check_defaults(function, node, called)
-            name = None if isinstance(node, ast.Lambda) else node.name
-            return Found(name, text, function.__globals__, _future(code))
-    raise NotKept(f"the source of `{called}` is not to be had: define it in a cell without %%magic, and run that cell")
-
-
-def code_of(value):
-    """The code of a function, or of a method that a class defines itself; None for anything else."""
-    functions = _own(value) if isinstance(value, type) else _functions(value)
-    return functions[0].__code__ if functions else None
-
-
-def _own(cls):
-    """The functions that stand in the class's own text: not a dataclass's made ones, nor what was put in later."""
-    methods = [method for member in vars(cls).values() for method in _functions(member)]
-    return [method for method in methods if method.__code__.co_qualname == f"{cls.__qualname__}.{method.__name__}"]
-
-
-def _class(cls, called):
-    """By its methods: a class itself does not know where it was written."""
-    own = _own(cls)
-    if not own:
-        raise NotKept(f"the class `{called}` has no method of its own from which its source could be found")
-    members = [method for member in vars(cls).values() for method in _functions(member)]
-    if any(method not in own and linecache.getlines(method.__code__.co_filename) for method in members):
-        raise NotKept(f"the class `{called}` was given a method after its definition: write it into the class")
-    for node, text, made in _candidates(own[0].__code__, own[0].__globals__, cls.__name__):
-        inside = [code for body in made for code in body.co_consts if isinstance(code, types.CodeType)]
-        written = {code.co_name for code in inside if not code.co_name.startswith("<")}
-        if written <= {method.__code__.co_name for method in own} and all(
-            any(_same(method.__code__, code) for code in inside) for method in own
-        ):
-            return Found(node.name, text, own[0].__globals__, _future(own[0].__code__))
-    raise NotKept(f"the source of the class `{called}` is not to be had, or it was changed after its definition")
-
-
-def _functions(member):
-    """The plain functions behind an entry of a class."""
-    if isinstance(member, property):
-        return [inner for part in (member.fget, member.fset, member.fdel) if part for inner in _functions(part)]
-    member = getattr(member, "__func__", member)
-    member = inspect.unwrap(member) if hasattr(member, "__wrapped__") else member
-    return [member] if isinstance(member, types.FunctionType) else []
-
-
-def _candidates(code, names, class_name=None):
-    """Every definition in the code's file that stands where the code (of the class) says: its node, text, code."""
-    lines = linecache.getlines(code.co_filename, names)
-    try:
-        tree = ast.parse("".join(lines))
-    except (SyntaxError, ValueError):
-        return
-    for top in tree.body:
-        for node in ast.walk(top):
-            if _is_meant(node, code, class_name) and (text := _text(node, lines)):
-                yield node, text, _made(node, tree, top, code.co_flags & _FUTURE)
-
-
-def _is_meant(node, code, class_name):
-    if class_name:
-        named = isinstance(node, ast.ClassDef) and node.name == class_name
-        return named and node.lineno <= code.co_firstlineno <= node.end_lineno
-    if isinstance(node, ast.Lambda):
-        return code.co_name == "<lambda>" and _within(code, node)
-    return getattr(node, "name", None) == code.co_name and _first_line(node) == code.co_firstlineno
-
-
-def _within(code, node):
-    """Was the code made from this node's part of the line? A line may hold several lambdas that look alike."""
-    start, end = (node.lineno, node.col_offset), (node.end_lineno, node.end_col_offset)
-    known = [place for place in code.co_positions() if None not in place and place[2:] != (0, 0)]
-    return all(start <= (line, column) and (last, stop) <= end for line, last, column, stop in known)
-
-
-def _first_line(node):
-    decorators = getattr(node, "decorator_list", [])
-    return min([getattr(node, "lineno", 0), *(decorator.lineno for decorator in decorators)])
-
-
-def _text(node, lines):
-    """The node's own lines, moved to the left edge; "" if that would change what they say."""
-    if isinstance(node, ast.Lambda):
-        text = f"({ast.get_source_segment(''.join(lines), node)})"
-        text = text if "\n" in text else text[1:-1]
-    else:
-        text = textwrap.dedent("".join(lines[_first_line(node) - 1 : node.end_lineno])).rstrip()
-    try:
-        (alone,) = ast.parse(text).body
-    except (SyntaxError, ValueError):
-        return ""
-    alone = alone.value if isinstance(node, ast.Lambda) else alone
-    return text if ast.dump(alone) == ast.dump(node) else ""
-
-
-def _made(node, tree, top, flags):
-    """The code objects that the node gives. IPython compiles a cell statement by statement, Python a file at once; the
-    bytecode may differ, since a name that the same piece imports is known to be a module."""
-    name = "<lambda>" if isinstance(node, ast.Lambda) else node.name
-    for piece in (ast.Module([top], []), tree):
-        try:
-            compiled = compile(piece, "<source>", "exec", flags=flags, dont_inherit=True)
-        except (SyntaxError, ValueError):
-            continue
-        yield from (code for code in _codes(compiled, name) if code.co_firstlineno == _first_line(node))
-
-
-def _future(code):
-    return ("from __future__ import annotations",) if code.co_flags & _FUTURE else ()
-
-
-def _codes(code, name):
-    """Every code object of that name in a module's code, however deep."""
-    for inner in code.co_consts:
-        if isinstance(inner, types.CodeType):
-            if inner.co_name == name:
-                yield inner
-            yield from _codes(inner, name)
-
-
-def _same(code, other):
-    """Do both do the same? Lines and files may differ."""
-    if any(getattr(code, name) != getattr(other, name) for name in _COMPARED):
-        return False
-    if code.co_posonlyargcount != other.co_posonlyargcount or (code.co_flags ^ other.co_flags) & ~_NESTED:
-        return False
-    return len(code.co_consts) == len(other.co_consts) and all(map(_same_constant, code.co_consts, other.co_consts))
-
-
-def _same_constant(constant, other):
-    if type(constant) is not type(other):
-        return False
-    if isinstance(constant, types.CodeType):
-        return _same(constant, other)
-    return constant == other if isinstance(constant, frozenset) else repr(constant) == repr(other)
-
-
-def _check_defaults(function, node, called):
-    """A default is computed once, when `def` runs: what it was computed from must still have that value."""
-    arguments = node.args
-    written = [*arguments.defaults, *filter(None, arguments.kw_defaults)]
-    values = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
-    for expression, value in zip(written, values, strict=False):
-        now = function.__globals__.get(expression.id, value) if isinstance(expression, ast.Name) else value
-        if now is not value or len(written) != len(values):
-            raise NotKept(f"a default of `{called}` has changed since it was defined: run its cell again")
-
-
-_NUMBERS = {np.bool_, *(np.dtype(code).type for code in "bBhHiIlLqQefd")}
-
-
-LONGEST = 4_000  # characters or entries of a constant: what is longer is data
 
 
 def standalone(answer, name):
@@ -269,9 +87,8 @@ class _Page:
     def _define(self, name, value):
         found = find(value, name)
         for needed in _global_names(found.text):
-            if needed in found.globals and not needed.startswith(
-                "__"
-            ):  # a name from nowhere raises there as it does here
+            # A name from nowhere raises there as it does here.
+            if needed in found.globals and not needed.startswith("__"):
                 self.add(needed, found.globals[needed])
                 self._import_submodules(needed, found)
         self.imports.update(dict.fromkeys(found.imports))
@@ -360,9 +177,9 @@ def _literal(value, depth=4):
     inside = ", ".join(written)
     if type(value) is tuple:
         return f"({inside},)" if len(value) == 1 else f"({inside})"
-    return {list: f"[{inside}]", dict: f"{{{inside}}}", set: f"set([{inside}])", frozenset: f"frozenset([{inside}])"}[
-        type(value)
-    ]
+    if type(value) is dict:
+        return f"{{{inside}}}"
+    return f"[{inside}]" if type(value) is list else f"{kind(value)}([{inside}])"
 
 
 def _told(value):
@@ -370,3 +187,157 @@ def _told(value):
     if isinstance(value, np.ndarray):
         return f"an array of shape {value.shape}"
     return f"of type `{kind(value)}`"
+
+
+class Found(NamedTuple):
+    """name: what the text defines, None for a lambda. imports: lines that the text needs to mean the same."""
+
+    name: str | None
+    text: str
+    globals: dict
+    imports: tuple
+
+
+def find(value, called):
+    """The source of a function, a lambda or a class. `called` is its name, for what NotKept says."""
+    if isinstance(value, type):
+        return _class(value, called)
+    function = inspect.unwrap(value, stop=lambda inner: not hasattr(inner, "__wrapped__"))
+    if not isinstance(function, types.FunctionType):
+        raise NotKept(f"`{called}` is of type `{type(value).__name__}`, not a function with `def` or a class")
+    code = function.__code__
+    if code.co_freevars:
+        names = ", ".join(f"`{name}`" for name in code.co_freevars)
+        raise NotKept(f"`{called}` is made inside another function and uses its {names}: write it at the top of a cell")
+    for node, text, _ in _definitions(code, function.__globals__):
+        if function is not value and not getattr(node, "decorator_list", []):
+            raise NotKept(f"`{called}` was wrapped after its definition: write the wrapper as a decorator above it")
+        _check_defaults(function, node, called)
+        return Found(getattr(node, "name", None), text, function.__globals__, _future(code))
+    raise NotKept(f"the source of `{called}` is not to be had: define it in a cell without %%magic, and run that cell")
+
+
+def code_of(value):
+    """The code of a function, or of a method that a class defines itself; None for anything else."""
+    functions = _own(value) if isinstance(value, type) else _functions(value)
+    return functions[0].__code__ if functions else None
+
+
+def _class(cls, called):
+    """By its methods: a class itself does not know where it was written."""
+    own = _own(cls)
+    if not own:
+        raise NotKept(f"the class `{called}` has no method of its own from which its source could be found")
+    members = [method for member in vars(cls).values() for method in _functions(member)]
+    if any(method not in own and linecache.getlines(method.__code__.co_filename) for method in members):
+        raise NotKept(f"the class `{called}` was given a method after its definition: write it into the class")
+    codes = {method.__code__ for method in own}
+    for node, text, compiled in _definitions(own[0].__code__, own[0].__globals__, cls.__name__):
+        for body in compiled:
+            inside = {code for code in body.co_consts if isinstance(code, types.CodeType)}
+            written = {code.co_name for code in inside if not code.co_name.startswith("<")}
+            if body.co_name == node.name and codes <= inside and written <= {code.co_name for code in codes}:
+                return Found(node.name, text, own[0].__globals__, _future(own[0].__code__))
+    raise NotKept(f"the source of the class `{called}` is not to be had, or it was changed after its definition")
+
+
+def _own(cls):
+    """The functions that stand in the class's own text: not a dataclass's made ones, nor what was put in later."""
+    methods = [method for member in vars(cls).values() for method in _functions(member)]
+    return [method for method in methods if method.__code__.co_qualname == f"{cls.__qualname__}.{method.__name__}"]
+
+
+def _functions(member):
+    """The plain functions behind an entry of a class."""
+    if isinstance(member, property):
+        return [inner for part in (member.fget, member.fset, member.fdel) if part for inner in _functions(part)]
+    member = getattr(member, "__func__", member)
+    member = inspect.unwrap(member) if hasattr(member, "__wrapped__") else member
+    return [member] if isinstance(member, types.FunctionType) else []
+
+
+def _definitions(code, names, class_name=None):
+    """What stands where the code (of the class, if one is named) says: nodes, their text, and all code of that place.
+
+    Nothing, if the code's file gives this very code no more.
+    """
+    lines = linecache.getlines(code.co_filename, names)
+    try:
+        tree = ast.parse("".join(lines))
+    except (SyntaxError, ValueError):
+        return
+    compiled = list(_compiled(tree, code.co_firstlineno, code.co_flags & _FUTURE))
+    for node in ast.walk(tree) if code in compiled else ():
+        if _is_meant(node, code, class_name) and (text := _text(node, lines)):
+            yield node, text, compiled
+
+
+def _is_meant(node, code, class_name):
+    if class_name:
+        named = isinstance(node, ast.ClassDef) and node.name == class_name
+        return named and node.lineno <= code.co_firstlineno <= node.end_lineno
+    if isinstance(node, ast.Lambda):
+        return code.co_name == "<lambda>" and _within(code, node)
+    return getattr(node, "name", None) == code.co_name and _first_line(node) == code.co_firstlineno
+
+
+def _within(code, node):
+    """Was the code made from this node's part of the line? A line may hold several lambdas that look alike."""
+    start, end = (node.lineno, node.col_offset), (node.end_lineno, node.end_col_offset)
+    known = [place for place in code.co_positions() if None not in place and place[2:] != (0, 0)]
+    return all(start <= (line, column) and (last, stop) <= end for line, last, column, stop in known)
+
+
+def _first_line(node):
+    decorators = getattr(node, "decorator_list", [])
+    return min([getattr(node, "lineno", 0), *(decorator.lineno for decorator in decorators)])
+
+
+def _text(node, lines):
+    """The node's own lines, moved to the left edge; "" if that would change what they say."""
+    if isinstance(node, ast.Lambda):
+        text = f"({ast.get_source_segment(''.join(lines), node)})"
+        text = text if "\n" in text else text[1:-1]
+    else:
+        text = textwrap.dedent("".join(lines[_first_line(node) - 1 : node.end_lineno])).rstrip()
+    try:
+        (alone,) = ast.parse(text).body
+    except (SyntaxError, ValueError):
+        return ""
+    alone = alone.value if isinstance(node, ast.Lambda) else alone
+    return text if ast.dump(alone) == ast.dump(node) else ""
+
+
+def _compiled(tree, line, flags):
+    """Every code object that the source gives, and the statement around the line alone.
+
+    IPython compiles a cell statement by statement, Python a file at once; the bytecode may differ, since a name that
+    the same piece imports is known to be a module.
+    """
+    tops = [top for top in tree.body if _first_line(top) <= line <= top.end_lineno]
+    for piece in (tree, *(ast.Module([top], []) for top in tops)):
+        with contextlib.suppress(SyntaxError, ValueError):
+            yield from _codes(compile(piece, "<source>", "exec", flags=flags, dont_inherit=True))
+
+
+def _codes(code):
+    """Every code object in a module's, however deep."""
+    for inner in code.co_consts:
+        if isinstance(inner, types.CodeType):
+            yield inner
+            yield from _codes(inner)
+
+
+def _future(code):
+    return ("from __future__ import annotations",) if code.co_flags & _FUTURE else ()
+
+
+def _check_defaults(function, node, called):
+    """A default is computed once, when `def` runs: what it was computed from must still have that value."""
+    arguments = node.args
+    written = [*arguments.defaults, *filter(None, arguments.kw_defaults)]
+    values = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+    for expression, value in zip(written, values, strict=False):
+        now = function.__globals__.get(expression.id, value) if isinstance(expression, ast.Name) else value
+        if now is not value or len(written) != len(values):
+            raise NotKept(f"a default of `{called}` has changed since it was defined: run its cell again")

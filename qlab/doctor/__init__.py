@@ -2,20 +2,27 @@
 
 A visit goes through these, in order:
 
-    arguments     the command line
-    request       what was asked, checked: everything cheap before anything slow
-    feeding       feeds from a file, or invented
-    trying        the recipes, tried
-    recommending  the rule that picks one
-    limiting      findings that need no mending after all
-    visit         all that is measured, in its order
-    sections      what is said about it; wording, the sentences
-    text, page    the same in a terminal and as one HTML file
+    command    the command line
+    request    what was asked, checked: everything cheap before anything slow
+    feeds      feeds from a file, or invented
+    trying     the recipes, tried
+    advice     the rule that picks one; findings that need no mending after all
+    visit      all that is measured, in its order
+    report     what is said about it, in Markdown
+    markdown   how words become Markdown
+    page       the same as one HTML file with pictures
 
 `add_command` puts it on a command line; `read_feeds` reads its file of feeds in Python.
 """
 
 from qlab.doctor.command import add_command
-from qlab.doctor.feeds import read_feeds
 
 __all__ = ["add_command", "read_feeds"]
+
+
+def __getattr__(name):
+    if name == "read_feeds":  # loads onnxruntime, which `qlab --help` does not need
+        from qlab.doctor.feeds import read_feeds
+
+        return read_feeds
+    raise AttributeError(f"module 'qlab.doctor' has no attribute {name!r}; it has: {', '.join(__all__)}")

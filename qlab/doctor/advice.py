@@ -1,65 +1,45 @@
-"""The rule that picks a model from a comparison: a pure function of its rows.
-
-What is true of a model, but needs no mending: nothing that was tried mends it, or it does no harm."""
+"""Which model to use, a rule on a comparison's rows; and which findings need no mending after all."""
 
 import math
 from dataclasses import dataclass, replace
 
 from qlab.doctor.trying import attempt_of
-from qlab.measure.diagnosis import finding as remedies
-from qlab.measure.diagnosis.finding import Finding, Findings
+from qlab.measure.diagnosis.diagnose import CAUSES
+from qlab.measure.diagnosis.finding import ACCURACY, NOTHING, STILL_SLOWER, TIME, Finding, Findings
 from qlab.measure.outputs import OTHER_NUMBER
+from qlab.recipes import RECIPES
 from qlab.text import decibels, ms, ratio
 
 LEAST_DB = 15.0  # below, more than a sixth of the answer is error
-
-
 GOOD_DB = 30.0  # above, 3 % at most: more is not worth waiting for
-
-
 NEAR_DB = 6.0  # one bit of accuracy
-
-
 AS_ACCURATE_DB = 1.0  # of the most accurate
-
-
 CLEARLY = 1.1  # times as fast as fp32
-
-
 AS_FAST = 0.95  # of the fastest: closer than that, a few percent of luck decide
-
-
 LEAST_SAME = 0.95  # of the answers, or of agreement: below, one in twenty is another
-
-
 GOOD_SAME = 0.995  # above, more is not worth waiting for
-
-
 NEAR_SAME, AS_SAME = 0.005, 0.001
-
-
 FEW = 3  # answers that changed are no luck, where more than one in twenty did
-
-
 _FASTER = "The rule: what is faster than fp32 beyond doubt, and"
-
-
 _DECIBELS = (
     f"keeps at least {GOOD_DB:.0f} dB or comes within {NEAR_DB:.0f} dB of the most accurate of these, never below "
     f"{LEAST_DB:.0f} dB."
 )
-
-
 _FASTEST = f"Of those the fastest, unless one within {100 * (1 - AS_FAST):.0f} % of it keeps"
 
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The name of the row to use, why, and {name: why not} of the others."""
+    """The name of the row to use, why, and {name: why not} of the others.
+
+    is_reference  whether that is the fp32 model; is_present, whether it is the one that is in use already
+    """
 
     name: str
     why: str
     rejected: dict[str, str]
+    is_reference: bool = False
+    is_present: bool = False
 
 
 def recommend(rows, present=None):
@@ -82,7 +62,7 @@ def recommend(rows, present=None):
     rejected |= {row.name: too_inexact(row, *best) for row in faster if too_inexact(row, *best)}
     kept = [row for row in faster if row.name not in rejected]
     if not kept:
-        return Recommendation(reference.name, _why_none(faster, others), rejected)
+        return Recommendation(reference.name, _why_none(faster, others), rejected, is_reference=True)
     fastest = max(row.speedup for row in kept)
     near = [row for row in kept if row.speedup >= AS_FAST * fastest]
     as_same = [row for row in near if same(row) >= max(map(same, near)) - AS_SAME]
@@ -92,8 +72,9 @@ def recommend(rows, present=None):
     for row in kept:
         if row is not chosen:
             rejected[row.name] = _behind(row, chosen)
-    why = "no other is better by more than luck" if chosen.name == present else _why(chosen, fastest, len(kept))
-    return Recommendation(chosen.name, why, rejected)
+    is_present = chosen.name == present
+    why = "no other is better by more than luck" if is_present else _why(chosen, fastest, len(kept))
+    return Recommendation(chosen.name, why, rejected, is_present=is_present)
 
 
 def rule(rows):
@@ -217,28 +198,6 @@ def _behind(row, chosen):
     return f"slower than {chosen.name}" if row.speedup < AS_FAST * chosen.speedup else f"no better than {chosen.name}"
 
 
-ON_VALUES = (
-    "range-clips",
-    "range-wastes",
-    "unlike-parts",
-    "layer-loss",
-    "output-loss",
-)  # findings that noise cannot give
-
-
-OF_ACCURACY = (
-    *ON_VALUES,
-    "range-moves-with-batch",
-    "random-numbers",
-    "quantized-at-load",
-    "saturation-risk",
-    "saturation-here",
-)
-
-
-WITHOUT_RECIPE = ("float-no-kernel", "float-between", "norm-not-behind-conv")
-
-
 @dataclass(frozen=True)
 class Limit:
     """A Finding that is true, and why it needs no mending here, or its remedy does not help."""
@@ -266,14 +225,14 @@ def limited(diagnosis, comparison, recommended=None, *, attempts=(), is_real=Tru
         if spoilt and is_free and not finding.is_harmless:
             made = next((one for one in attempts if one.name == advised), None)
             recipe, options = (advised, {}) if made is None else (made.recipe, made.asked)
-            call = remedies.call(diagnosis.examination, recipe, **options)
-            remedy, why_not = f"{call}: it is free of this ({spoilt})", ""
+            made_by = diagnosis.examination.call(RECIPES[recipe], **options)
+            remedy, why_not = f"{made_by}: it is free of this ({spoilt})", ""
             finding = replace(finding, remedy=remedy, recipe=recipe, options=options, is_tried=True)
         elif spoilt and not why_not:
             remedy = f"{finding.otherwise or tried.instead}: {spoilt}"
             finding = replace(finding, remedy=remedy, recipe="", options={})
         elif tried.row is not None and finding.recipe:
-            known = finding.remedy.partition(remedies.STILL_SLOWER)[0]
+            known = finding.remedy.partition(STILL_SLOWER)[0]
             finding = replace(finding, remedy=f"{known}{tried.result}", is_tried=True)
         if why_not:
             limits.append(Limit(finding, why_not))
@@ -296,14 +255,15 @@ def _why_not(finding, tried, is_real):
     """
     if finding.is_harmless and is_real:
         return "it is a risk for other inputs only"
-    if finding.code in ("output-loss", "layer-loss") and is_real:
+    kind = CAUSES.kind(finding.code)
+    if kind.shows_in_answers and is_real:
         return _unharmed(tried.mine)
-    if finding.code in OF_ACCURACY or finding.code == "too-small":
+    if kind.costs != TIME:
         return ""
-    if finding.code in WITHOUT_RECIPE:
+    if kind.is_beyond_recipes:
         return "no recipe can mend it"
-    if finding.remedy.startswith(remedies.NOTHING) and tried.mine.verdict == "faster":
-        return remedies.NOTHING
+    if finding.remedy.startswith(NOTHING) and tried.mine.verdict == "faster":
+        return NOTHING
     return tried.slower or tried.spoilt
 
 
@@ -323,7 +283,7 @@ class _Tried:
 
     def __init__(self, finding, name, comparison, attempts, advised):
         rows = {row.name: row for row in comparison.rows}
-        self._finding, self._comparison, self._advised = finding, comparison, advised
+        self._kind, self._comparison, self._advised = CAUSES.kind(finding.code), comparison, advised
         self._attempt = attempt_of(finding, attempts)
         called = finding.recipe if self._attempt is None else self._attempt.name
         asked_for_more = bool(finding.options) and self._attempt is None
@@ -357,7 +317,7 @@ class _Tried:
     @property
     def useless(self):
         """That a remedy for lost accuracy keeps no more, in words; empty where it does, or was not tried."""
-        if self._finding.code not in OF_ACCURACY:
+        if self._kind.costs != ACCURACY:
             return ""
         if self.row is None:
             return self._nothing
@@ -389,5 +349,5 @@ class _Tried:
     def _db(self, row):
         """SQNR of the part that the finding is about: that of the worst part, where the whole does not show it."""
         part = getattr(self._comparison, "worst_part", {}).get(row.name)
-        db = row.sqnr_db if part is None or self._finding.code != "unlike-parts" else part.sqnr_db
+        db = part.sqnr_db if part is not None and self._kind.is_of_a_part else row.sqnr_db
         return accuracy(row) if math.isnan(db) else db

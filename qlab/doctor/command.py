@@ -1,24 +1,19 @@
-"""The command line of the doctor.
-
-Run a visit from parsed arguments, and answer with the exit code."""
+"""The doctor's command line: what it takes, and its exit codes."""
 
 import argparse
 import sys
 from pathlib import Path
 
 from qlab import machine
-from qlab.doctor.page import as_text, write_page
-from qlab.doctor.report import report_of
-from qlab.doctor.request import checked, completed, stage, waiting
-from qlab.doctor.visit import visit
 from qlab.text import printable
+
+HEALTHY, FINDINGS, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 DESCRIPTION = """\
 Find out why a quantized ONNX model is slow or inexact, on this machine, and what mends it.
 With a quantized model: compares it to the fp32 model that it was made from, and names each fault
 with its evidence and its cost; if it finds any, it tries the recipes too.
-Without one: tries the recipes dynamic, static and hybrid, and recommends one."""
-
+Without one: tries the recipes, dynamic, static and hybrid quantization, and recommends one."""
 
 EPILOG = """\
 feeds
@@ -73,7 +68,7 @@ def add_command(commands):
     parser.add_argument("--threads", type=_positive, default=1, metavar="N", help="threads in an operator (default 1)")
     rounds = "rounds of timing (default 20, fewer of long runs)"
     parser.add_argument("--rounds", type=_positive, metavar="N", help=rounds)
-    parser.set_defaults(run=_run)
+    parser.set_defaults(run=run, is_alone=False)
 
 
 def _positive(text):
@@ -82,27 +77,21 @@ def _positive(text):
     return int(text)
 
 
-def _run(arguments):
-    pass  # moved here  # loads onnxruntime, which --help does not need
-
-    return run(arguments)
-
-
-HEALTHY, FINDINGS, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-
-
 def run(arguments):
     """The exit code of a visit: 0 healthy, 1 findings, 2 bad input, 130 interrupted. The report goes to stdout."""
+    from qlab.doctor import page, report, request  # load onnxruntime, which --help does not need
+    from qlab.doctor.visit import visit
+
     try:
-        with completed(arguments) as arguments:
-            with waiting():
-                request = checked(arguments)
-                report = report_of(visit(request))
-            _say(as_text(report), sys.stdout)
-            if request.html is not None:
-                with stage("drawing"):
-                    write_page(report, request.html)
-                _say(f"\n{request.html}: the same with pictures\n", sys.stdout)
+        with request.completed(arguments) as arguments:
+            with request.waiting():
+                seen = visit(request.checked(arguments))
+                said = report.report_of(seen)
+            _say(said, sys.stdout)
+            if arguments.html is not None:
+                with request.stage("drawing"):
+                    page.write_page(arguments.html, said, report.pictures_of(seen), seen.is_healthy)
+                _say(f"\n{arguments.html}: the same with pictures\n", sys.stdout)
     except BrokenPipeError:
         raise
     except (ValueError, OSError) as error:
@@ -110,7 +99,7 @@ def run(arguments):
         return BAD_INPUT
     except KeyboardInterrupt:
         return INTERRUPTED
-    return HEALTHY if report.is_healthy else FINDINGS
+    return HEALTHY if seen.is_healthy else FINDINGS
 
 
 def _say(text, stream):

@@ -1,6 +1,4 @@
-"""Say what is going on, where it takes long enough to wonder.
-
-What was asked for, checked: all that is cheap to check, before anything that takes long."""
+"""What was asked for, checked: all that is cheap to check, before anything that takes long."""
 
 import argparse
 import importlib
@@ -14,23 +12,26 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import onnx
 from tqdm import tqdm
 
 from qlab import graph, machine
 from qlab.doctor.feeds import Feeds, feeds_for
 from qlab.files import check_target, scratch
-from qlab.graph.model import external_files, write
+from qlab.graph import Model
+from qlab.graph.model import write
 from qlab.machine.card import Card
 from qlab.measure.answers import agreement, check_agree
-from qlab.measure.compare import rounds_here
-from qlab.measure.opening import open_model
+from qlab.measure.compare import open_model, rounds_here
 from qlab.measure.profile import ROUNDS
 from qlab.recipes.job import check_output
 from qlab.runtime import MINIMUM_ROUNDS, check_feed, check_threads, run
 from qlab.text import listed
 
-PATIENCE_S = 3.0
+PATIENCE_S = 3.0  # without a word
+TIMING_S = 3.0  # of the fp32 model in all rounds: the others, and the profiles, take a few times that
+NO_OPERATOR = re.compile(
+    r"([\w.]+:\w+)\(-?\d+\) is not a registered|No Op registered for (\w+)|implementation for (\w+)"
+)
 
 
 class _Silence:
@@ -40,9 +41,9 @@ class _Silence:
 
 
 @contextmanager
-def waiting():
+def waiting(*, clock=time.monotonic):
     """While somebody waits, several quick stages in a row count as one silence: each gets only the patience left."""
-    _Silence.since = time.monotonic()
+    _Silence.since = clock()
     try:
         yield
     finally:
@@ -50,61 +51,57 @@ def waiting():
 
 
 @contextmanager
-def stage(what, *, patience_s=PATIENCE_S):
+def stage(what, *, patience_s=PATIENCE_S, clock=time.monotonic, timer=threading.Timer):
     """Write `what` on stderr after `patience_s` seconds without a word, above any bar that is shown there."""
 
     def say():
         tqdm.write(f"{what} ...", file=sys.stderr)
         if _Silence.since is not None:
-            _Silence.since = time.monotonic()
+            _Silence.since = clock()
 
-    silent_s = 0.0 if _Silence.since is None else time.monotonic() - _Silence.since
-    timer = threading.Timer(max(0.0, patience_s - silent_s), say)
-    timer.daemon = True
-    timer.start()
+    silent_s = 0.0 if _Silence.since is None else clock() - _Silence.since
+    alarm = timer(max(0.0, patience_s - silent_s), say)
+    alarm.daemon = True
+    alarm.start()
     try:
         yield
     finally:
-        timer.cancel()
-
-
-TIMING_S = 3.0  # of the fp32 model in all rounds: the others, and the profiles, take a few times that
-
-
-NO_OPERATOR = re.compile(
-    r"([\w.]+:\w+)\(-?\d+\) is not a registered|No Op registered for (\w+)|implementation for (\w+)"
-)
+        alarm.cancel()
 
 
 @dataclass(frozen=True)
 class Request:
     """A visit's inputs, which fit together.
 
-    int8           the quantized model to diagnose, or None
-    card           the machine card to judge by; card_name, the reference card's name if it is not this machine's own
-    html, save     where to write, or None
-    tries_recipes  False: only diagnose
-    quick          leave out what takes long: see `examined.LEFT_OUT`
-    rounds         of timing; asked_rounds, those that were asked for, or None
-    metric         what `compare` takes as `agree`, or None; metric_name, module:function
-    is_alone       whether `fp32` was made from `int8`, since only that one was given
+    asked      the parsed arguments
+    model      the fp32 model; quantized, the one to diagnose, or None
+    card       the machine card to judge by
+    rounds     of timing
+    metric     what `compare` takes as `agree`, or None
     """
 
-    fp32: Path
-    int8: Path | None
+    asked: argparse.Namespace
+    model: Model
+    quantized: Model | None
     feeds: Feeds
     card: Card
-    card_name: str | None
-    html: Path | None
-    save: Path | None
-    threads: int
     rounds: int
-    tries_recipes: bool
-    quick: bool = False
-    asked_rounds: int | None = None
     metric: Callable | None = None
-    metric_name: str | None = None
-    is_alone: bool = False
+
+    @property
+    def fp32(self):
+        """The path of the fp32 model."""
+        return self.model.path
+
+    @property
+    def int8(self):
+        """The path of the quantized model, or None."""
+        return None if self.quantized is None else self.quantized.path
+
+    @property
+    def tries_recipes(self):
+        """Whether it does more than to diagnose."""
+        return not self.asked.no_recipes and not (self.asked.quick and self.quantized is not None)
 
 
 @contextmanager
@@ -113,28 +110,31 @@ def completed(arguments):
 
     The file is gone after the block. Raises ValueError where there is no way back to floats.
     """
-    path = arguments.fp32
-    if arguments.int8 is not None or not graph.quantized_by(graph.load(path)):
+    if arguments.int8 is not None:
         yield arguments
+        return
+    model = graph.opened(arguments.fp32)
+    path, given = model.path, vars(arguments) | {"fp32": model}
+    if not graph.quantized_by(model.proto):
+        yield argparse.Namespace(**given)
         return
     if arguments.save:
         raise ValueError(f"{path} is already quantized, and --save keeps what a recipe makes of an fp32 model")
     with scratch() as folder:
         try:
-            floats = graph.in_floats(onnx.load(path))
+            floats = graph.in_floats(model.copy(weights=True))
         except ValueError as error:
             raise ValueError(
                 f"{path} is already quantized, and {error}; give the fp32 model that it was made from, and this one "
-                f"second. What can be said alone: {_counts(path)}"
+                f"second. What can be said alone: {_counts(model)}"
             ) from None
         stand_in = write(floats, Path(folder), f"{path.stem}.float{path.suffix}")
-        settings = vars(arguments) | {"fp32": stand_in, "int8": path, "no_recipes": True, "is_alone": True}
-        yield argparse.Namespace(**settings)
+        yield argparse.Namespace(**given | {"fp32": stand_in, "int8": model, "no_recipes": True, "is_alone": True})
 
 
-def _counts(path):
+def _counts(model):
     """Where the nodes of a quantized model run, in words."""
-    found = graph.census(path)
+    found = graph.census(model)
     words = {"on integers": found.integer, "on floats": found.float, "between": found.boundary}
     return "of the nodes that onnxruntime runs, " + ", ".join(
         f"{counter.total()} are {where} ({listed(Counter({name: count for (_, name), count in counter.items()}))})"
@@ -145,25 +145,20 @@ def _counts(path):
 
 def checked(arguments):
     """The Request in the parsed `arguments`. Raises ValueError or OSError for what cannot be done."""
-    fp32, int8 = arguments.fp32, arguments.int8
     check_threads(arguments.threads)
     rounds_here(arguments.rounds or ROUNDS)
-    if arguments.no_recipes and (int8 is None or arguments.save):
-        missing = "int8.onnx to diagnose" if int8 is None else "recipe whose model --save could keep"
+    if arguments.no_recipes and (arguments.int8 is None or arguments.save):
+        missing = "int8.onnx to diagnose" if arguments.int8 is None else "recipe whose model --save could keep"
         raise ValueError(f"--no-recipes leaves nothing to do: there is no {missing}")
-    models = _loaded_models(fp32, int8)
-    read = [path for path in (fp32, int8, arguments.calibration) if path is not None]
-    read += [path.parent / name for path, model in models.items() for name in external_files(model)]
-    _check_outputs(arguments, models, read)
+    model, quantized = _opened(arguments.fp32, arguments.int8)
+    fp32, int8 = model.path, None if quantized is None else quantized.path
+    _check_outputs(arguments, [model] if quantized is None else [model, quantized])
     metric = None if arguments.metric is None else _metric(arguments.metric)
     named = None if arguments.card is None else machine.card(arguments.card)
-    session, other = opened(fp32), None if int8 is None else opened(int8, fp32)
+    session, other = session_of(fp32), None if int8 is None else session_of(int8, fp32)
     if int8 is not None:
         _check_same_signature(session, other, fp32, int8)
-    with stage("trying inputs that this model runs on" if arguments.calibration is None else "reading the feeds"):
-        feeds = feeds_for(fp32, session, arguments.calibration)
-    if arguments.quick:
-        feeds = replace(feeds, feeds=feeds.few())
+    feeds = _feeds(arguments, fp32, session)
     if metric is not None:
         with _said_of_metric(arguments.metric):
             names = [output.name for output in session.get_outputs()]
@@ -173,23 +168,14 @@ def checked(arguments):
         check_feed(other, feeds.measured[0], int8.name)
     with stage("measuring what this machine is good at"):
         card = machine.card(named)
-    return Request(
-        fp32=fp32,
-        int8=int8,
-        feeds=feeds,
-        card=card,
-        card_name=arguments.card,
-        html=arguments.html,
-        save=arguments.save,
-        threads=arguments.threads,
-        rounds=arguments.rounds or _fitting_rounds(session, feeds.measured, arguments.quick),
-        tries_recipes=not arguments.no_recipes and not (arguments.quick and int8 is not None),
-        quick=arguments.quick,
-        asked_rounds=arguments.rounds,
-        metric=metric,
-        metric_name=arguments.metric,
-        is_alone=getattr(arguments, "is_alone", False),
-    )
+    rounds = arguments.rounds or _fitting_rounds(session, feeds.measured, arguments.quick)
+    return Request(arguments, model, quantized, feeds, card, rounds, metric)
+
+
+def _feeds(arguments, fp32, session):
+    with stage("trying inputs that this model runs on" if arguments.calibration is None else "reading the feeds"):
+        feeds = feeds_for(fp32, session, arguments.calibration)
+    return replace(feeds, feeds=feeds.few()) if arguments.quick else feeds
 
 
 def _fitting_rounds(session, feeds, quick):
@@ -229,7 +215,7 @@ def _said_of_metric(spec):
         raise ValueError(f"--metric {spec}: {error}") from error
 
 
-def opened(path, fp32=None):
+def session_of(path, fp32=None):
     """An onnxruntime session for the model file `path`, made from `fp32`. What onnxruntime lacks is called by name."""
     try:
         return open_model(path, fp32=fp32)
@@ -244,28 +230,32 @@ def opened(path, fp32=None):
         ) from None
 
 
-def _loaded_models(fp32, int8):
-    """{path: ModelProto} of the one or two models: the first not quantized, the second quantized."""
-    models = {path: graph.load(path) for path in (fp32, int8) if path is not None}
-    marks = {path: graph.quantized_by(model) for path, model in models.items()}
-    if int8 is not None and marks[fp32] and not marks[int8]:
-        raise ValueError(f"{fp32} is quantized and {int8} is not: give the fp32 model first")
-    if marks[fp32]:
+def _opened(fp32, int8):
+    """The Models of the two, the second None if there is but one: the first not quantized, the second quantized."""
+    model, quantized = graph.opened(fp32), None if int8 is None else graph.opened(int8)
+    marks, others = (() if one is None else graph.quantized_by(one.proto) for one in (model, quantized))
+    if quantized is not None and marks and not others:
+        raise ValueError(f"{model.path} is quantized and {quantized.path} is not: give the fp32 model first")
+    if marks:
         raise ValueError(
-            f"{fp32} is already quantized: it has {', '.join(marks[fp32])} nodes; give the fp32 model that it was made "
+            f"{model.path} is already quantized: it has {', '.join(marks)} nodes; give the fp32 model that it was made "
             "from, and this one second"
         )
-    if int8 is not None and not marks[int8]:
-        raise ValueError(f"nothing in {int8} is quantized; leave it out, and the doctor tries the recipes on {fp32}")
-    return models
+    if quantized is not None and not others:
+        raise ValueError(
+            f"nothing in {quantized.path} is quantized; leave it out, and the doctor tries the recipes on {model.path}"
+        )
+    return model, quantized
 
 
-def _check_outputs(arguments, models, read):
+def _check_outputs(arguments, models):
     """Raise unless the files to write can be written, and are none of those that are read."""
     html, save = arguments.html, arguments.save
-    if save is not None:
-        for path, model in models.items():
-            check_output(save, path, model)
+    read = [] if arguments.calibration is None else [arguments.calibration]
+    for model in models:
+        read += [model.path, *(model.path.parent / name for name in model.external)]
+        if save is not None:
+            check_output(save, model)
     for option, path in (("--html", html), ("--save", save)):
         if path is None:
             continue

@@ -3,19 +3,11 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from qlab import graph, recipes
-from qlab.doctor.request import stage
-from qlab.graph.operators import CONVOLUTIONS
-from qlab.measure.diagnosis.finding import WITH_LSTM
+from qlab.doctor.request import session_of, stage
+from qlab.recipes import RECIPES
 from qlab.recipes.quantized import Quantized
 from qlab.runtime import run
 from qlab.text import plural
-
-RECIPES = ("dynamic", "static", "hybrid")
-
-
-FIRST = ("hybrid", "dynamic", "static")  # the order in which one is to do: hybrid is fast where there are convolutions
-
 
 MOST_MENDS = 3  # of the findings on one model; each is a quantization and a row of the comparison
 
@@ -26,7 +18,7 @@ class Attempt:
 
     name     what it is called in tables: "static", "static without 3 nodes"
     options  those of its call; asked, those of them that a finding asks for, none for a recipe as it is
-    failed   whether it could not be done, rather than changing nothing
+    failed   whether it could not be done, or the model does not run on the first feed; False where it changes nothing
     """
 
     recipe: str
@@ -38,25 +30,25 @@ class Attempt:
     failed: bool = False
 
 
-def try_recipes(request, session_of, folder):
-    """An Attempt for each of RECIPES, or up to the first that makes a model; each one's has a folder in `folder`.
+def in_order_of_promise():
+    """The recipes in the order in which one is to do: what reaches most kinds of products, then what needs no feeds."""
+    return sorted(RECIPES.values(), key=lambda recipe: (-len(recipe.fits), recipe.needs_reader))
 
-    session_of  opens a model: a recipe whose model does not run on the first feed has failed
-    """
-    operators = {node.op_type for node in graph.nodes(graph.load(request.fp32))}
+
+def try_recipes(request, folder):
+    """An Attempt for each of RECIPES, or up to the first that makes a model; each one's has a folder in `folder`."""
     attempts = []
-    for recipe in FIRST if request.quick else RECIPES:
-        if request.quick and any(one.quantized is not None for one in attempts):
+    for recipe in in_order_of_promise() if request.asked.quick else RECIPES.values():
+        if request.asked.quick and any(one.quantized is not None for one in attempts):
             break
-        why_not = _pointless(recipe, operators)
-        if why_not:
-            attempts.append(Attempt(recipe, recipe, {}, why_not=why_not))
+        if why_not := recipe.pointless(request.model.operators):
+            attempts.append(Attempt(recipe.name, recipe.name, {}, why_not=why_not))
             continue
-        attempts.append(_attempt(recipe, recipe, {}, request, session_of, Path(folder) / recipe))
-    return attempts
+        attempts.append(_attempt(recipe, recipe.name, {}, request, Path(folder) / recipe.name))
+    return tuple(attempts)
 
 
-def try_mends(findings, attempts, request, session_of, folder):
+def try_mends(findings, attempts, request, folder):
     """An Attempt for each remedy of the Findings that takes more than a plain call and is not among `attempts`."""
     more, names = [], {attempt.name for attempt in attempts}
     for finding in findings:
@@ -67,8 +59,8 @@ def try_mends(findings, attempts, request, session_of, folder):
             shown = f"{called} ({len(names)})"
         names.add(shown)
         place = Path(folder) / f"mend{len(names)}"
-        more.append(_attempt(finding.recipe, shown, finding.options, request, session_of, place))
-    return more
+        more.append(_attempt(RECIPES[finding.recipe], shown, finding.options, request, place))
+    return tuple(more)
 
 
 def attempt_of(finding, attempts):
@@ -90,28 +82,21 @@ def _name(recipe, options):
     return " ".join([recipe, *words])
 
 
-def _pointless(recipe, operators):
-    """Why this recipe cannot make anything that another does not make."""
-    if recipe == "hybrid" and not operators & CONVOLUTIONS:
-        return "the model has no convolutions, so it would be dynamic"
-    return ""
-
-
-def _attempt(recipe, name, asked, request, session_of, place):
-    reader = () if recipe == "dynamic" else (request.feeds.calibration,)
-    operators = {node.op_type for node in graph.nodes(graph.load(request.fp32))}
-    options = ({"op_types": WITH_LSTM} if recipe == "dynamic" and "LSTM" in operators else {}) | asked
-    output = place / (f"{request.fp32.stem}.int8.onnx" if request.save is None else request.save.name)
+def _attempt(recipe, name, asked, request, place):
+    options = recipe.options(request.model.operators) | asked
+    output = place / (f"{request.fp32.stem}.int8.onnx" if request.asked.save is None else request.asked.save.name)
     place.mkdir()
     try:
         with stage(f"quantizing: {name}"):
-            quantized = getattr(recipes, recipe)(request.fp32, output, *reader, card=request.card, **options)
+            quantized = recipe(request.model, output, request.feeds.calibration, card=request.card, **options)
         if not quantized.census.integer:
-            return Attempt(recipe, name, options, asked, why_not=f"changes nothing that computes{_reasons(quantized)}")
+            return Attempt(
+                recipe.name, name, options, asked, why_not=f"changes nothing that computes{_reasons(quantized)}"
+            )
         run(session_of(output), request.feeds.measured[0])
     except Exception as error:  # what one recipe meets in a model of foreign make must not cost the others' report
-        return Attempt(recipe, name, options, asked, why_not=" ".join(str(error).split()), failed=True)
-    return Attempt(recipe, name, options, asked, quantized)
+        return Attempt(recipe.name, name, options, asked, why_not=" ".join(str(error).split()), failed=True)
+    return Attempt(recipe.name, name, options, asked, quantized)
 
 
 def _reasons(quantized):

@@ -11,10 +11,10 @@ import onnx
 from onnx import helper
 
 from qlab.files import ModelPath
-from qlab.graph.model import load
+from qlab.graph.model import Model, opened
 from qlab.graph.operators import REARRANGING
 from qlab.numerics.dtypes import Array
-from qlab.runtime import NeverEnds, open_session, run
+from qlab.runtime import NeverEnds, run
 
 # What a symbolic size is for, by the words in its name. Nothing is in a cache before the first step.
 MEANINGS = {
@@ -186,7 +186,7 @@ MEANING, ONES, ZEROS = "meaning", "ones", "zeros"
 MOST_NUMBERS = 50_000_000  # in one input
 
 
-def invented_feeds(path: ModelPath, *, count: int = 8, seed: int = 0) -> list[dict[str, Array]]:
+def invented_feeds(path: ModelPath | Model, *, count: int = 8, seed: int = 0) -> list[dict[str, Array]]:
     """`count` feeds for the model file `path`, made from the sizes, types and names of its inputs alone.
 
     >>> [feed["speech"].shape for feed in invented_feeds(models.path("conformer"), count=3)]  # doctest: +SKIP
@@ -202,8 +202,9 @@ def invented_feeds(path: ModelPath, *, count: int = 8, seed: int = 0) -> list[di
     """
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise ValueError(f"count is {count!r}; expected a whole number of feeds from 1 up")
-    model, session, rng = load(path), open_session(path), np.random.default_rng(seed)
-    inputs = inputs_of(model, path)
+    model, rng = opened(path), np.random.default_rng(seed)
+    path, session = model.path, model.session()
+    inputs = inputs_of(model.proto, path)
     try:
         sizes, integers = _first_that_runs(inputs, session, rng, path)
     except NeverEnds as error:

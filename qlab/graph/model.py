@@ -10,8 +10,9 @@ from google.protobuf.message import DecodeError
 from onnx import ModelProto, TensorProto, numpy_helper
 from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_model, uses_external_data
 
-from qlab.files import Array, ModelPath, as_path, scratch
+from qlab.files import ModelPath, as_path, scratch
 from qlab.graph.network import Network, element_types, graphs, nodes, tensors
+from qlab.numerics.dtypes import Array
 from qlab.runtime import open_session, open_unoptimized
 
 ELEMENT_TYPES = {kind for kind in onnx.TensorProto.DataType.values() if kind != onnx.TensorProto.UNDEFINED}
@@ -117,9 +118,9 @@ class Model:
         """An onnxruntime session, see `runtime.open_session`."""
         return open_session(self.path, **options)
 
-    def unoptimized(self, proto: ModelProto | None = None):
+    def unoptimized(self, proto: ModelProto | None = None, shown=()):
         """A session with nothing fused, of a changed copy `proto` if one is given, see `runtime.open_unoptimized`."""
-        return open_unoptimized(self.proto if proto is None else proto, self.path)
+        return open_unoptimized(self.proto if proto is None else proto, self.path, shown)
 
 
 def opened(model: ModelPath | Model) -> Model:

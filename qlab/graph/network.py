@@ -71,7 +71,7 @@ LARGE = 4096  # bytes: what is larger is a weight, never a shape that inference 
 
 def element_types(model):
     """{tensor name: element type} for a ModelProto, as far as types are declared or can be inferred."""
-    light = _without_weights(model)
+    light = without_weights(model)
     # A model that onnxruntime runs may still be beyond inference: then what is declared must do.
     with contextlib.suppress(Exception):
         light = onnx.shape_inference.infer_shapes(light)
@@ -86,7 +86,8 @@ def element_types(model):
     return types
 
 
-def _without_weights(model):
+def without_weights(model):
+    """The ModelProto again, of whose large weights only types and shapes are left."""
     light = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, functions=model.functions)
     graph = model.graph
     light.graph.node.extend(graph.node)

@@ -10,13 +10,14 @@ diagnose      why a quantized model is slow or inexact, and what mends it
 >>> measure.diagnose("model.onnx", "model.int8.onnx", feed)  # doctest: +SKIP
 """
 
-from qlab.measure.compare import Comparison, Row, compare
+from qlab.measure.compare import compare
 from qlab.measure.diagnosis.diagnose import CODES, diagnose, findings_of
 from qlab.measure.diagnosis.examination import Examination, examine
 from qlab.measure.diagnosis.finding import Finding, Findings
 from qlab.measure.layer_errors import LayerError, LayerErrors, layer_errors
 from qlab.measure.predict import Prediction, predict
 from qlab.measure.profile import Ledger, Profile, ledger, profile
+from qlab.measure.results import Comparison, Row
 from qlab.measure.trace import NodeTime
 
 __all__ = [

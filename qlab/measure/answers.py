@@ -12,10 +12,8 @@ Which of these an output is, is seen from the node that produces it, through wha
 5. An embedding: vectors of length 1, an output whose name says so, or one pooled vector for each row of a batch, 64 to
    4,096 wide. Its direction is what is read: the cosine. A product's vector without such a name may be anything.
 
-
-Beside SQNR: answers counted, of embeddings the cosine, and what a metric of the reader's own says.
-
-Models that draw random numbers: two runs of one file differ, and no error of codes can be told from that."""
+Answers are counted beside SQNR. Of models that draw random numbers neither tells anything.
+"""
 
 import inspect
 import math
@@ -26,36 +24,26 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qlab import graph
-from qlab.graph.network import bodies, graphs
-from qlab.graph.operators import DRAWS, MATRIX_PRODUCTS, Q_AND_DQ, REARRANGING
+from qlab.graph.network import Links, bodies, graphs
+from qlab.graph.operators import DRAWS, MATRIX_PRODUCTS, Q_AND_DQ, REARRANGING, attribute
 from qlab.measure.outputs import PooledError, is_float
-from qlab.runtime import open_session, repeats
+from qlab.runtime import repeats
 
 CLASS, LOG_CLASS, YES_NO, LABEL, LOGITS, DIRECTION = "class", "log-class", "yes or no", "label", "logits", "direction"
-
-
 _HANDING_ON = REARRANGING | Q_AND_DQ | {"Cast"}
-
-
 _HEADS = {
     "Softmax": CLASS, "Div": CLASS, "LogSoftmax": LOG_CLASS, "Log": LOG_CLASS, "Sub": LOG_CLASS,
     "Sigmoid": YES_NO, "HardSigmoid": YES_NO, "ArgMax": LABEL, "TopK": LABEL, "Greater": LABEL, "GreaterOrEqual": LABEL,
     "Less": LABEL, "LessOrEqual": LABEL, "MatMul": LOGITS, "Gemm": LOGITS,
 }  # fmt: skip
-
-
 _POOLED = {"ReduceMean", "ReduceMax", "ReduceSum", "GlobalAveragePool", "GlobalMaxPool", "Gather", "Tanh", "Div",
            "BatchNormalization", "LayerNormalization", "LpNormalization"}  # fmt: skip
-
-
 _SCORES, _VECTORS = re.compile("logit|class|cls|score|label|prob", re.I), re.compile("embed|embd|emb$|vector", re.I)
-
-
 _STEP, _WIDEST, _NEAR_1 = 64, 4096, 5e-3
-
-
 DEEP = 50  # branches and parts inside each other
+ENOUGH = 60  # of as many answers, none of which changes, 5 % at most would at 95 % confidence (the rule of three)
+DIVERSE = 10  # as many must be other than the commonest: what always says no keeps saying no
+FULL = 1e-3  # what rounding may take from full agreement
 
 
 class Head(NamedTuple):
@@ -77,7 +65,7 @@ class _Seen:
 
     def __init__(self, every):
         nodes = [node for one in every for node in one.node]
-        self._producers = {name: node for node in nodes for name in node.output}
+        self._producers = Links(nodes).producers
         self._multiplied = {name for node in nodes if node.op_type in MATRIX_PRODUCTS for name in node.input}
         self._sizes = {tensor.name: list(tensor.dims) for one in every for tensor in one.initializer}
         self._found = {}
@@ -115,7 +103,7 @@ class _Seen:
             weights, turns = self._constant(node.input[1])
             if weights is None:
                 return Head(None, pooled)
-            turns ^= any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
+            turns ^= bool(attribute(node, "transB", 0))
             width = weights[0 if turns else -1] if len(weights) == 2 else None
         return Head(kind, pooled, width)
 
@@ -193,15 +181,6 @@ def _are_probabilities(x, kind, axis):
 
 def _are_units(x):
     return bool(np.all(np.abs(np.linalg.norm(x.astype(np.float64), axis=-1) - 1) < _NEAR_1))
-
-
-ENOUGH = 60  # of as many answers, none of which changes, 5 % at most would at 95 % confidence (the rule of three)
-
-
-DIVERSE = 10  # as many must be other than the commonest: what always says no keeps saying no
-
-
-FULL = 1e-3  # what rounding may take from full agreement
 
 
 @dataclass(frozen=True)
@@ -368,14 +347,14 @@ def _is_finite(values):
     return not isinstance(values, np.ndarray) or values.dtype.kind != "f" or np.isfinite(values).all()
 
 
-def random_draws(model, path, feed):
-    """What to say of a ModelProto, in the file `path`, that draws numbers, so that two runs on `feed` differ; or "".
+def random_draws(model, feed):
+    """What to say of a Model that draws numbers, so that two runs on `feed` differ; or "".
 
     With a seed a node draws the same in each new session, whatever else the file holds. Without one, onnxruntime seeds
     it by its place among the nodes, which a quantizer changes. A draw whose result counts for nothing does no harm.
     """
-    nodes = [node for node in graph.nodes(model) if _draws(node)]
-    if not nodes or repeats(open_session(path), feed):
+    nodes = [node for node in model.nodes if _draws(node)]
+    if not nodes or repeats(model.session(), feed):
         return ""
     names = ", ".join(f"{node.name or node.output[0]} ({node.op_type})" for node in nodes)
     draw, them = ("draws", "it a seed") if len(nodes) == 1 else ("draw", "them seeds")
@@ -383,7 +362,5 @@ def random_draws(model, path, feed):
 
 
 def _draws(node):
-    attributes = {one.name for one in node.attribute}
-    if node.op_type == "Dropout":
-        return len(node.input) > 2 and bool(node.input[2]) and "seed" not in attributes
-    return node.op_type in DRAWS and "seed" not in attributes
+    is_active = len(node.input) > 2 and bool(node.input[2]) if node.op_type == "Dropout" else node.op_type in DRAWS
+    return is_active and attribute(node, "seed", None) is None

@@ -1,31 +1,27 @@
-"""From paired times to a verdict that a second measurement would repeat.
+"""Time models against each other, fairly, and say how much of each other's answers they keep.
 
-Time open models against each other.
-
-The result of a comparison: its table and its figure.
-
-Time models against each other, fairly, and say how much of each other's answers they keep."""
+Where a model has a state that is fed back, it is judged over a stream, since what it loses comes together in that.
+"""
 
 import math
 import os
+import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from qlab import palette
-from qlab import text as markup
+from qlab import graph
 from qlab.files import ModelPath
-from qlab.graph.model import load, opened
-from qlab.measure.answers import Answers, Cosine, Kept, agreement, check_agree, heads_of, kept, random_draws
-from qlab.measure.opening import open_model
+from qlab.graph import Model
+from qlab.measure.answers import agreement, check_agree, heads_of, kept, random_draws
+from qlab.measure.opening import explained
 from qlab.measure.outputs import (
     DIFFERS,
     RANDOM_WEIGHTS,
-    Part,
+    answer,
     check_outputs,
     counted_by,
     counted_places,
@@ -33,11 +29,21 @@ from qlab.measure.outputs import (
     is_hidden,
     output_quality,
 )
-from qlab.measure.streaming import stream_of
-from qlab.runtime import MINIMUM_ROUNDS, Feeds, as_feeds, check_feed, interleave, repeats_of, run
-from qlab.text import aligned, decibels, figures, ms, plural, ratio
+from qlab.measure.results import MARGIN, Comparison, Row
+from qlab.runtime import MINIMUM_ROUNDS, Feeds, as_feeds, check_feed, interleave, open_session, repeats_of
+from qlab.text import decibels, figures
 
-MARGIN = 1.02
+FAST_ROUNDS, MOST_ROUNDS = 7, 100_000
+SAMPLE_S, FAST_SAMPLE_S = 10e-3, 1e-3  # a model faster than this runs several times a round; under QLAB_FAST=1
+STEPS = 32  # of a stream, or as many as there are feeds
+QUARTER = 4
+STATE = re.compile(r"state|cache|hidden|past|mem|context|buf|cell|prev|rnn|gru|lstm|^[hc][x0]?$|^[hc]_0$")
+AROUND = (  # what exporters put around the name of a state to name its next value; "r_" is WeNet's
+    ("", "n"), ("", "out"), ("", "output"), ("", "next"), ("", "new"),
+    ("new", ""), ("r", ""), ("out", ""), ("output", ""), ("next", ""), ("updated", ""),
+)  # fmt: skip
+INSTEAD = (("pastkeyvalues", "present"), ("past", "present"), ("prev", "next"), ("prev", "new"), ("old", "new"))
+ENDS, WORDS = (("0", "n"), ("x", "y")), {"in": "out", "input": "output", "inputs": "outputs"}
 
 
 def speedup_interval(reference, other, *, resamples=2000, seed=0):
@@ -66,18 +72,12 @@ def judge(low, high, *, rounds):
     return "slower" if high < 1 / MARGIN else "cannot tell"
 
 
-FAST_ROUNDS, MOST_ROUNDS = 7, 100_000
-
-
-SAMPLE_S, FAST_SAMPLE_S = 10e-3, 1e-3  # a model faster than this runs several times a round; under QLAB_FAST=1
-
-
-def time_models(sessions, feeds, rounds):
+def time_models(sessions, feeds, rounds, *, clock=time.perf_counter):
     """Seconds a feed, for every model and round: {name: float64 [rounds]}."""
     actions = {name: one_pass(session, feeds) for name, session in sessions.items()}
-    repeats = {name: repeats_here(action) for name, action in actions.items()}
+    repeats = {name: repeats_here(action, clock=clock) for name, action in actions.items()}
     description = "comparing " + ", ".join(sessions)
-    timed = interleave(actions, rounds, repeats=repeats, description=description, clock=time.perf_counter)
+    timed = interleave(actions, rounds, repeats=repeats, description=description, clock=clock)
     return {name: seconds / len(feeds) for name, seconds in timed.items()}
 
 
@@ -91,12 +91,12 @@ def one_pass(session, feeds):
     return run_all
 
 
-def repeats_here(action, fast_s=FAST_SAMPLE_S):
+def repeats_here(action, fast_s=FAST_SAMPLE_S, *, clock=time.perf_counter):
     """How often an action is to run in a round, so that what interrupts the machine is seen to be an interruption.
 
     fast_s  seconds of a sample under QLAB_FAST=1
     """
-    return repeats_of(action, fast_s if _is_fast() else SAMPLE_S, clock=time.perf_counter)
+    return repeats_of(action, fast_s if _is_fast() else SAMPLE_S, clock=clock)
 
 
 def rounds_here(rounds):
@@ -110,194 +110,14 @@ def _is_fast():
     return os.environ.get("QLAB_FAST") == "1"
 
 
-_COLOURS = {"faster": palette.INTEGER, "slower": palette.ERROR, "cannot tell": palette.FP32}
-
-
-_TONES = {"faster": "good", "slower": "bad", "cannot tell": "quiet"}
-
-
-TEXT = {"model", "answers", "cosine", "verdict", "note"}  # columns of the table that hold no numbers
-
-
-_TICKS = (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10, 20)
-
-
-@dataclass(frozen=True)
-class Row:
-    """One model's line. Times in milliseconds a feed, sizes in 10^6 bytes, the speed-up's interval at 95 %.
-
-    verdict is "faster", "slower" or "cannot tell"; note says what limits the line, such as
-    "random weights: latency only".
-    The reference against itself: speed-up 1, SQNR infinite, "cannot tell".
-
-    kept       {output: Kept}: what is read from each output, answers or a direction, beside its SQNR
-    agreement  what the metric given to `compare` says, 1 for full agreement; NaN without one
-    """
-
-    name: str
-    size_mb: float
-    median_ms: float
-    speedup: float
-    speedup_low: float
-    speedup_high: float
-    sqnr_db: float
-    verdict: str
-    is_reference: bool = False
-    note: str = ""
-    kept: dict[str, Kept] = field(default_factory=dict)
-    agreement: float = math.nan
-
-    @property
-    def answers(self) -> Answers | None:
-        """Those of the output of which the largest share changed; None where no output gives any."""
-        found = [one.answers for one in self.kept.values() if one.answers is not None]
-        return min(found, key=lambda one: (not one.tell, one.same), default=None)
-
-    @property
-    def cosine(self) -> Cosine | None:
-        """That of the embedding whose worst vector is the furthest off; None where no output is one."""
-        return min((one.cosine for one in self.kept.values() if one.cosine), key=lambda one: one.worst, default=None)
-
-    @property
-    def interval(self):
-        """The speed-up's 95 % interval as text."""
-        return f"{ratio(self.speedup_low)} to {ratio(self.speedup_high)}"
-
-
-@dataclass(frozen=True, repr=False)
-class Comparison:
-    """What `compare` found. `rows` has one Row a model, the reference first; printing it gives the table.
-
-    sqnr_by_output  {model: {float output: dB}}
-    times_ms        {model: float64 [rounds]}, round i of one model paired with round i of another
-    worst_part      {model: the Part of its float outputs that kept least, or None}
-    """
-
-    rows: list[Row]
-    sqnr_by_output: dict[str, dict[str, float]]
-    times_ms: dict[str, np.ndarray]
-    threads: int
-    feeds: int
-    worst_part: dict[str, Part | None] = field(default_factory=dict)
-
-    def __repr__(self):
-        return "\n".join([*aligned(self._noted(), self.text_columns), self.method])
-
-    def _repr_html_(self) -> str:
-        judged = ((place, row) for place, row in enumerate(self.rows, 1) if not row.is_reference)
-        tones = {(place, self.table[0].index("verdict")): _TONES[row.verdict] for place, row in judged}
-        return markup.table(self._noted(), left=self.text_columns, tones=tones, below=[self.method])
-
-    def joined(self, other):
-        """This Comparison with the rows of another that it does not have, which was made later with the same reference.
-
-        Speed-ups over the reference go together; milliseconds of another hour would not, and follow from them.
-        """
-        known, reference = {row.name for row in self.rows}, self.rows[0]
-        note = f"timed later, beside {' and '.join(row.name for row in other.rows if row.name in known)}"
-        rows = [
-            replace(row, median_ms=reference.median_ms / row.speedup, note="; ".join(filter(None, [row.note, note])))
-            for row in other.rows
-            if row.name not in known
-        ]
-        parts = ("sqnr_by_output", "times_ms", "worst_part")
-        merged = {name: getattr(other, name) | getattr(self, name) for name in parts}
-        return replace(self, rows=[*self.rows, *rows], **merged)
-
-    def _noted(self):
-        """The table, with the notes if there are any."""
-        if not any(row.note for row in self.rows):
-            return self.table
-        notes = ["note", *(row.note for row in self.rows)]
-        return [[*cells, note] for cells, note in zip(self.table, notes, strict=True)]
-
-    @property
-    def table(self):
-        """The rows as text, below their heads, without the notes; a column of answers, cosines or agreement if any."""
-        extra = {
-            "answers": [row.answers and str(row.answers) for row in self.rows],
-            "cosine": [row.cosine and str(row.cosine) for row in self.rows],
-            "agreement": [None if math.isnan(row.agreement) else f"{row.agreement:.4f}" for row in self.rows],
-        }
-        extra = {head: cells for head, cells in extra.items() if any(cells)}
-        head = ["model", "size MB", "ms", "speed-up", "95 %", "SQNR dB", *extra, "verdict"]
-        return [head, *(_cells(row, [cells[at] for cells in extra.values()]) for at, row in enumerate(self.rows))]
-
-    @property
-    def text_columns(self):
-        """Places of the columns, the notes' included, that hold no numbers: they stand to the left."""
-        return tuple(place for place, head in enumerate([*self.table[0], "note"]) if head in TEXT)
-
-    @property
-    def method(self):
-        """How it was measured, in a line."""
-        rounds = len(next(iter(self.times_ms.values())))
-        counts = {"interleaved round": rounds, "feed": self.feeds, "thread": self.threads}
-        setting = ", ".join(plural(count, what) for what, count in counts.items())
-        margin = f"a verdict needs more than {100 * (MARGIN - 1):.0f} %"
-        extra = "; answers: classes, labels, yes or no" * any(row.answers for row in self.rows)
-        return f"medians of {setting}; SQNR of the worst float output{extra}; {margin}"
-
-    @palette.style()
-    def plot(self):
-        """A figure of the speed-ups with their intervals, on a log axis: twice as fast and half as fast look alike."""
-        reference, *others = self.rows
-        figure, axes = palette.figure(height=1.5 + 0.45 * len(self.rows))
-        for position, row in enumerate(self.rows):
-            colour = palette.FP32 if row.is_reference else _COLOURS[row.verdict]
-            reach = [[row.speedup - row.speedup_low], [row.speedup_high - row.speedup]]
-            axes.errorbar(row.speedup, position, xerr=np.maximum(reach, 0), fmt="o", color=colour, capsize=4)
-            label = f"{ms(row.median_ms)}" if row.is_reference else f"{ratio(row.speedup)}x, {ms(row.median_ms)}"
-            place = {"xytext": (8, 0), "textcoords": "offset points", "va": "center"}
-            axes.annotate(label, (row.speedup_high, position), color=colour, **place)
-        axes.axvline(1.0, color=palette.FP32, linewidth=1)
-        axes.set_yticks(range(len(self.rows)), [row.name for row in self.rows])
-        axes.set_ylim(len(self.rows) - 0.5, -0.5)
-        axes.set_xscale("log", base=2)
-        axes.set_xlim(*_limits(self.rows))
-        axes.xaxis.set_major_locator(FixedLocator(_TICKS))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}x"))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_xlabel(_axis_label(self.rows))
-        axes.set_title(_finding(reference, others))
-        return figure
-
-
-def _cells(row, extra):
-    cells = [row.name, figures(row.size_mb) if row.size_mb < 10 else f"{row.size_mb:,.1f}", figures(row.median_ms)]
-    if row.is_reference:
-        return [*cells, "1.00", "", "", *("" for _ in extra), "reference"]
-    return [*cells, ratio(row.speedup), row.interval, decibels(row.sqnr_db), *(one or "" for one in extra), row.verdict]
-
-
-def _finding(reference, others):
-    """The title: what the measurement says, in one line."""
-    told = [row for row in others if row.verdict != "cannot tell"]
-    if not told:
-        return f"Whether anything is faster than {reference.name}: cannot tell"
-    row = max(told, key=lambda row: abs(math.log(row.speedup)))
-    return f"{row.name} is {row.verdict} than {reference.name}: {ratio(row.speedup)}x ({row.interval})"
-
-
-def _axis_label(rows):
-    label = f"speed-up over {rows[0].name} (times, log scale; bars: 95 % interval)"
-    return f"{label}\n{RANDOM_WEIGHTS}" if any(RANDOM_WEIGHTS in row.note for row in rows) else label
-
-
-def _limits(rows):
-    """Room for a label to the right of the last interval, and never less than a factor of two around 1."""
-    low = min(0.7, *(row.speedup_low / 1.2 for row in rows))
-    high = max(1.4, *(row.speedup_high for row in rows))
-    return low, high * (high / low) ** 0.3
-
-
 def compare(
-    models: Mapping[str, ModelPath],
+    models: Mapping[str, ModelPath | Model],
     feed: Feeds,
     *,
     agree: Callable[[dict, dict], float] | None = None,
     threads: int = 1,
     rounds: int = 30,
+    timer: Callable = time_models,
 ) -> Comparison:
     """Latency, size and closeness of several ONNX models that do the same; the first is the reference.
 
@@ -307,11 +127,12 @@ def compare(
     int8      41.0  35.1      2.77  2.74 to 2.80     57.3  faster
     medians of 30 interleaved rounds, 1 feed, 1 thread; SQNR of the worst float output; a verdict needs more than 2 %
 
-    models   {name: path}, at least two, with the same inputs and outputs
+    models   {name: path or Model}, at least two, with the same inputs and outputs
     feed     {input name: array}, or several of them; a model's time is the mean over the feeds
     agree    a metric of your own: agree(reference, outputs), two {output name: array} of one feed, gives a number, 1
              for full agreement, larger is better; a column shows the mean over the feeds
     threads  threads inside an operator; rounds, how often each model is timed (QLAB_FAST=1: 7 at most)
+    timer    times the open models: timer(sessions, feeds, rounds) gives {name: seconds [rounds]}, as `time_models` does
 
     Each round runs every model, in an order drawn anew, so that what slows the machine slows all of them; a model of
     less than 10 ms runs several times, and the middle half of these runs counts: what fits into the CPU's cache is then
@@ -329,9 +150,10 @@ def compare(
     SQNR is not the task: 48 dB can change a class, 10 dB can leave all as they were. Where an output is a Softmax, a
     LogSoftmax, a Sigmoid, logits or a label, its answers are counted as well (the largest number; above 0.5; the label
     itself), and of embeddings the cosine is taken: `Row.answers`, `Row.cosine`, `Row.kept`. What counts as what is in
-    qlab.measure.answers. What all classes share changes no answer, but flatters the SQNR of logits and of
+    qlab.measure.answers. What all classes share changes no answer, but flatters the SQNR of logits and
     log-probabilities: `sqnr_db` is of the numbers as they are, `Kept.judged_db` of those without the mean of each
-    vector, and of embeddings at length 1. Positions that the feed marks as padding (attention_mask, lengths) count for nothing.
+    vector, and of embeddings at length 1. Positions that the feed marks as padding (attention_mask, lengths) count for
+    nothing.
     Raises ValueError where models, feed or `agree` do not fit together, FileNotFoundError for a path that is not there.
     """
     _check_models(models)
@@ -344,16 +166,31 @@ def compare(
     for name, session in sessions.items():
         for one in feeds:
             check_feed(session, one, name)
-    reference = load(models[first])
-    quality, notes, parts, told = _over_a_stream(sessions, stream_of(reference, feeds), reference, agree)
-    if draws := random_draws(reference, models[first], feeds[0]):
+    opened = {name: graph.opened(path) for name, path in models.items()}
+    reference = opened[first]
+    quality, notes, parts, told = _over_a_stream(sessions, stream_of(reference.proto, feeds), reference, agree)
+    if draws := random_draws(reference, feeds[0]):
         quality, parts = {name: dict.fromkeys(quality[name], math.nan) for name in models}, dict.fromkeys(models)
         notes = {name: [draws] if name == first else [] for name in models}
         told = {name: {"agreement": one["agreement"]} for name, one in told.items()}
-    seconds = time_models(sessions, feeds, rounds)
-    rows = [_row(name, models[name], seconds, quality[name], notes[name], told[name]) for name in models]
+    seconds = timer(sessions, feeds, rounds)
+    rows = [_row(name, opened[name], seconds, quality[name], notes[name], told[name]) for name in models]
     times = {name: 1e3 * values for name, values in seconds.items()}
     return Comparison(rows, quality, times, threads, len(feeds), parts)
+
+
+def open_model(path, *, fp32=None, **options):
+    """An onnxruntime session for a model file or Model, as `open_session` makes it.
+
+    fp32   the file that it was made from, if it is a quantized one and that is known
+    Raises what `open_session` raises; for a quantized model with the cause first, where that is known.
+    """
+    try:
+        return open_session(path, **options)
+    except ValueError as error:
+        if (told := explained(error, path, fp32)) is not None:
+            raise told from error
+        raise
 
 
 def _check_models(models):
@@ -371,13 +208,13 @@ def _over_a_stream(sessions, stream, model, agree):
 
 
 def _qualities(sessions, stream, model, agree):
-    """SQNR, remarks, worst Part and more of a Row, of every model against the first, whose ModelProto is `model`.
+    """SQNR, remarks, worst Part and more of a Row, of every model against the first, whose Model is `model`.
 
     Also a warm-up: each model sees each feed once.
     """
     quality, notes, parts, told, reference_name = {}, {}, {}, {}, next(iter(sessions))
-    counted, heads = counted_by(model), heads_of(model)
-    answers_of = {name: partial(_answers, session, name=name) for name, session in sessions.items()}
+    counted, heads = counted_by(model.network), heads_of(model.proto)
+    answers_of = {name: partial(_answer, session, name=name) for name, session in sessions.items()}
     reference = stream.answers(answers_of[reference_name])
     # Whether it is padding is tried by runs without a state, which those of a stream are not.
     first = stream.judged(reference)
@@ -418,27 +255,165 @@ def _is_answered(one):
     return one is not None and one.answers is not None and one.answers.tell
 
 
-def _answers(session, feed, name):
-    try:
-        values = run(session, feed)
-    except Exception as error:  # onnxruntime's exceptions share no base class
-        raise ValueError(f"model {name!r} does not run on this feed: {error}") from error
-    return dict(zip((output.name for output in session.get_outputs()), values, strict=True))
+def _answer(session, feed, name):
+    return answer(session, feed, f"model {name!r} does not run on this feed")
 
 
-def _row(name, path, seconds, quality, notes, told):
+def _row(name, model, seconds, quality, notes, told):
     reference = next(iter(seconds))
     speedup, low, high = speedup_interval(seconds[reference], seconds[name])
     return Row(
         name=name,
-        size_mb=opened(path).size_mb,
+        size_mb=model.size_mb,
         median_ms=1e3 * float(np.median(seconds[name])),
         speedup=speedup,
         speedup_low=low,
         speedup_high=high,
-        sqnr_db=min(quality.values(), default=float("nan"), key=lambda db: -math.inf if math.isnan(db) else db),
+        sqnr_db=min(quality.values(), default=math.nan, key=lambda db: -math.inf if math.isnan(db) else db),
         verdict=judge(low, high, rounds=len(seconds[name])),
         is_reference=name == reference,
         note="; ".join(notes),
         **told,
     )
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The steps that a model is judged over: the feeds, one by one; or with its state, as many as make a stream.
+
+    state   {input: output whose value it has in the next step}
+    note    what is to be said of how it is judged, or empty
+    """
+
+    feeds: list = field(repr=False)
+    state: dict[str, str] = field(default_factory=dict)
+    note: str = ""
+
+    def answers(self, answer):
+        """What a model, a function from a feed to {output: array}, answers step by step, its own state fed back.
+
+        Without the state itself, unless there is nothing else. Raises ValueError where the state does not fit.
+        """
+        found, carried = [], {}
+        for feed in self.feeds:
+            given = {**feed, **carried}
+            values = answer(given)
+            carried = {name: _next(given, name, values[output]) for name, output in self.state.items()}
+            states = set(self.state.values())
+            found.append({name: x for name, x in values.items() if name not in states or states >= values.keys()})
+        return found
+
+    def judged(self, answers):
+        """Those of the answers that count: of feeds that are a stream, all but the first quarter, in which the state
+        comes about; of a few feeds again and again the last quarter, where errors have come together."""
+        quarter = len(answers) // QUARTER
+        is_repeated = len({id(feed) for feed in self.feeds}) < len(answers)
+        return answers[-quarter if is_repeated else quarter :] if self.state else answers
+
+    def remark(self, reference, answers, db, counted):
+        """How a model with a state kept up with the reference, in words; [] without a state."""
+        if not self.state or reference is answers:
+            return [self.note] if self.note else []
+        more = f" and {len(self.state) - 2} more" if len(self.state) > 2 else ""
+        first = min(output_quality(reference[:1], answers[:1], counted)[0].values(), default=np.nan)
+        text = f"a stream of {len(answers)} steps with its own state fed back ({self._pairs}{more}): {decibels(first)} "
+        text += f"dB in the first step, {decibels(db)} in the last {len(self.judged(answers))}"
+        drift = _drift(reference, answers)
+        return [f"{text}; {drift[1]} drifts by up to {figures(drift[0])}" if drift else text]
+
+    @property
+    def _pairs(self):
+        return ", ".join(f"{name} -> {output}" for name, output in list(self.state.items())[:2])
+
+    def alone(self):
+        """The same feeds, a step at a time, where no stream can be made of them."""
+        given = list({id(feed): feed for feed in self.feeds}.values())
+        return Stream(
+            given, {}, f"its state ({self._pairs}) cannot be fed back on these feeds: judged a step at a time"
+        )
+
+
+def stream_of(model, feeds):
+    """The Stream that the ModelProto `model` is judged over. What may be a state, but need not, is only noted."""
+    inputs, outputs = _values(model.graph.input), _values(model.graph.output)
+    inputs = {name: one for name, one in inputs.items() if name in feeds[0]}
+    pairs = {
+        name: output
+        for name in inputs
+        if (output := next((other for other in outputs if _follows(name, other)), None))
+        and _fits(inputs[name], outputs[output])
+    }
+    certain = {name: output for name, output in pairs.items() if _is_state(name, feeds[0][name], pairs, inputs)}
+    if certain:
+        return Stream([feeds[at % len(feeds)] for at in range(max(STEPS, len(feeds)))], certain)
+    doubtful = pairs | {
+        name: next(iter(alike))
+        for name, one in inputs.items()
+        if STATE.search(name.lower()) and len(alike := [at for at, other in outputs.items() if one == other]) == 1
+    }
+    note = "; ".join(f"{output} may be the next {name}: judged a step at a time" for name, output in doubtful.items())
+    return Stream(feeds, {}, note)
+
+
+def _values(declared):
+    """{name: (element type, sizes)} of tensors."""
+    return {
+        one.name: (
+            one.type.tensor_type.elem_type,
+            tuple(dim.dim_value or dim.dim_param for dim in one.type.tensor_type.shape.dim),
+        )
+        for one in declared
+        if one.type.HasField("tensor_type")
+    }
+
+
+def _follows(name, output):
+    """Whether `output` is called as the next value of a state `name` is: "state" and "stateN", "h_in" and "h_out"."""
+    words = _words(name)
+    plain, after = "".join(words), "".join(_words(output))
+    if after in {before + plain + behind for before, behind in AROUND}:
+        return True
+    if any(word in plain and after == plain.replace(word, other, 1) for word, other in INSTEAD):
+        return True
+    if any(len(plain) > 1 and plain.endswith(end) and after == plain[:-1] + other for end, other in ENDS):
+        return True
+    swapped = "".join(WORDS.get(word, word) for word in words)
+    return after == swapped != plain and any(word.isalpha() and word not in WORDS for word in words)
+
+
+def _words(name):
+    return [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", name)]
+
+
+def _fits(given, made):
+    """Whether an output can take the place of an input: of its type, and of sizes that are equal where declared."""
+    (kind, sizes), (other_kind, other_sizes) = given, made
+    known = [pair for pair in zip(sizes, other_sizes, strict=False) if all(isinstance(one, int) for one in pair)]
+    return kind == other_kind and len(sizes) == len(other_sizes) and all(one == other for one, other in known)
+
+
+def _is_state(name, value, pairs, inputs):
+    """Whether an input that an output follows by name is a state: it is called so, or is zeros beside other inputs."""
+    if STATE.search(name.lower()):
+        return True
+    return isinstance(value, np.ndarray) and value.size > 1 and not value.any() and len(pairs) < len(inputs)
+
+
+def _next(feed, name, value):
+    """The value of a state for the next step. Raises ValueError if it has another type or a smaller size."""
+    before = feed[name]
+    if value.dtype != before.dtype or value.ndim != before.ndim or np.less(value.shape, before.shape).any():
+        raise ValueError(f"the state {name!r} is {before.dtype} {before.shape}, then {value.dtype} {value.shape}")
+    return value
+
+
+def _drift(reference, answers):
+    """(largest difference, output) of the floats in all steps, or None."""
+    found = [
+        (float(np.nanmax(np.abs(expected.astype(np.float64) - one[name]))), name)
+        for first, one in zip(reference, answers, strict=True)
+        for name, expected in first.items()
+        if isinstance(expected, np.ndarray) and expected.dtype.kind == "f" and expected.shape == one[name].shape
+        if np.isfinite(expected - one[name]).any()
+    ]
+    return max(found, default=None)

@@ -1,6 +1,7 @@
-"""Find the tensors of an fp32 model in the quantized one: as floats, as codes, or as both.
+"""A quantized model cut between its layers, so that each can be given what the fp32 model gives.
 
-Cut a quantized model between its layers, so that each of them can be given what the fp32 model gives."""
+To that end each tensor of the fp32 model is found in the quantized one: as floats, as codes, or as both.
+"""
 
 from dataclasses import dataclass
 
@@ -8,14 +9,18 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper
 
-from qlab.files import as_path
 from qlab.graph.editing import show
-from qlab.graph.model import load
-from qlab.graph.network import Network, bodies
+from qlab.graph.network import bodies
 from qlab.graph.operators import CLIPS, MOVERS, attribute, moves, scale_places
-from qlab.runtime import check_feed, open_unoptimized, run
+from qlab.runtime import check_feed, run
 
 TO_CODES, TO_FLOATS = "QuantizeLinear", "DequantizeLinear"
+CUT = "/fp32"  # ends the names of what carries the fp32 model's values
+FLOATS = {
+    "tensor(float)": (TensorProto.FLOAT, np.float32),
+    "tensor(float16)": (TensorProto.FLOAT16, np.float16),
+    "tensor(double)": (TensorProto.DOUBLE, np.float64),
+}
 
 
 @dataclass(frozen=True)
@@ -211,35 +216,24 @@ def _kept(floats, codes, network):
     return Kept(raw, rounded, tuple(codes), tuple(seen or floats), tuple(decoders))
 
 
-CUT = "/fp32"  # ends the names of what carries the fp32 model's values
-
-
-FLOATS = {
-    "tensor(float)": (TensorProto.FLOAT, np.float32),
-    "tensor(float16)": (TensorProto.FLOAT16, np.float16),
-    "tensor(double)": (TensorProto.DOUBLE, np.float64),
-}
-
-
 class CutModel:
-    """The quantized model file `path`, to be run whole, or cut at those of the tensors `names` that it keeps.
+    """The quantized Model `model`, to be run whole, or cut at those of the tensors `names` that it keeps.
 
     names, original  tensors of the fp32 model, and its Network
 
     kept     {name: Kept} of the tensors that can be compared
     skipped  {name: reason} of the others
-    Raises what `graph.load` raises, and ValueError if onnxruntime cannot run the model.
+    Raises ValueError if onnxruntime cannot run the model.
     """
 
-    def __init__(self, path, names, original):
-        self.path = as_path(path)
-        self._model = load(self.path)
-        self.network = Network(self._model)
+    def __init__(self, model, names, original):
+        self.path, self.network = model.path, model.network
+        self._open, self._model = model.unoptimized, model.copy()
         self.kept, self.skipped = find(names, self.network, original)
         for one in self.kept.values():
             self._model.graph.node.extend(one.decoders)
         show(self._model, [name for one in self.kept.values() for name in one.seen])
-        self.session = open_unoptimized(self._model, self.path)
+        self.session = self._open(self._model)
         self._types = {value.name: value.type for value in self.session.get_outputs()}
         for name in list(self.kept):
             if self._type(name) not in FLOATS:
@@ -256,7 +250,7 @@ class CutModel:
         if self._cut_at != set(reference):  # nearly always once: which tensors compare seldom depends on the feed
             types = {name: FLOATS[self._type(name)][0] for name in reference}
             model = cut(self._model, {name: (self.kept[name], kind) for name, kind in types.items()})
-            self._cut_session, self._cut_at = open_unoptimized(model, self.path), set(reference)
+            self._cut_session, self._cut_at = self._open(model), set(reference)
         given = {f"{name}{CUT}": self._as_here(name, array) for name, array in reference.items()}
         yield from self._run(self._cut_session, dict(feed) | given, reference)
 

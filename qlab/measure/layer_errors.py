@@ -1,8 +1,4 @@
-"""The picture of where a quantized model loses its accuracy.
-
-What `layer_errors` found: its rows and its table.
-
-The error of every layer of a quantized model: its own, and what has come together up to there."""
+"""The error of every layer of a quantized model, its own and what has come together up to there, and its picture."""
 
 import math
 from dataclasses import dataclass
@@ -12,29 +8,23 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import MaxNLocator
 
 from qlab import graph, palette
-from qlab import text as markup
 from qlab.calibration.collect import WatchedModel
 from qlab.files import ModelPath
-from qlab.graph.network import Network
+from qlab.graph import Model
 from qlab.graph.operators import FLOAT_PRODUCTS
 from qlab.measure.answers import random_draws
 from qlab.measure.cutting import CutModel, moved
 from qlab.measure.outputs import RANDOM_WEIGHTS, PooledError, has_random_weights
 from qlab.runtime import Feeds, as_feeds, bar
-from qlab.text import aligned, decibels, plural
+from qlab.text import Table, Tabular, decibels, plural, shortened
 
 COLUMNS = 160  # of the heat map at most: a narrower one would not be seen
-
-
 NAMED = 3  # layers that the figure calls by name
-
-
 SCALE = (0.0, 60.0)  # dB, in every figure alike, so that two of them compare: all is lost, and hardly anything
-
-
-LONGEST_NAME = 32
-
-
+LONGEST_NAME = 31
+SHOWN = 10
+TEXT = (0, 1, 2, 5)  # columns that hold no numbers
+LOCAL, ACCUMULATED = "local", "accumulated"
 # From dark to light, so that the order shows in any kind of colour vision, and in print.
 COLOURS = LinearSegmentedColormap.from_list("error", ["#3D0410", palette.ERROR, "#E08A7D", "#FBE9E4"]).with_extremes(
     over="white", under="black", bad=palette.FP32
@@ -128,14 +118,7 @@ def _finding(worst):
 
 
 def _short(name):
-    half = (LONGEST_NAME - 3) // 2
-    return name if len(name) <= LONGEST_NAME else f"{name[:half]}...{name[-half:]}"
-
-
-SHOWN = 10
-
-
-TEXT = (0, 1, 2, 5)  # columns that hold no numbers
+    return shortened(name, LONGEST_NAME, "middle")
 
 
 @dataclass(frozen=True)
@@ -159,7 +142,7 @@ class LayerError:
 
 
 @dataclass(frozen=True, repr=False)
-class LayerErrors:
+class LayerErrors(Tabular):
     """What `layer_errors` found. Printing it gives the layers that lose most by themselves.
 
     rows     a LayerError for each tensor, in graph order
@@ -185,20 +168,12 @@ class LayerErrors:
         """A figure: SQNR of every layer as a heat map in graph order, local and accumulated, and the same as curves."""
         return draw(self.rows, self.worst(), self.note)
 
-    def __repr__(self):
-        table = self._table()
-        return "\n".join([*(aligned(table, TEXT) if len(table) > 1 else []), *self._summary(len(table) - 1)])
-
-    def _repr_html_(self) -> str:
-        table = self._table()
-        return markup.table(table, left=TEXT, tones={(1, 3): "bad"}, below=self._summary(len(table) - 1))
-
     def _table(self):
-        """The worst layers as text, below their heads."""
         worst = self.worst()
         notes = any(row.note for row in worst)
         head = ["tensor", "layer", "node", "local dB", "accumulated dB"]
-        return [head + ["note"] * notes, *(_cells(row) + [row.note] * notes for row in worst)]
+        rows = [head + ["note"] * notes, *(_cells(row) + [row.note] * notes for row in worst)]
+        return Table(rows, TEXT, {(1, 3): "bad"}, below=list(self._summary(len(worst))))
 
     def _summary(self, shown):
         exact = sum(row.local_db == math.inf for row in self.rows)
@@ -221,10 +196,9 @@ def _cells(row):
     return [row.name, row.op_type, row.node, decibels(row.local_db), decibels(row.accumulated_db)]
 
 
-LOCAL, ACCUMULATED = "local", "accumulated"
-
-
-def layer_errors(fp32: ModelPath, quantized: ModelPath, feed: Feeds) -> LayerErrors:
+def layer_errors(
+    fp32: ModelPath | Model, quantized: ModelPath | Model, feed: Feeds, *, watched: WatchedModel | None = None
+) -> LayerErrors:
     """SQNR of every float tensor that two versions of a model share, in graph order: local and accumulated.
 
     >>> measure.layer_errors("model.onnx", "model.int8.onnx", {"x": x})  # doctest: +SKIP
@@ -235,8 +209,10 @@ def layer_errors(fp32: ModelPath, quantized: ModelPath, feed: Feeds) -> LayerErr
     3 of 3 layers, the worst first, over 1 feed; 0 add no error of their own
     accumulated at the outputs, dB: y 9.6
 
-    fp32, quantized  paths of ONNX files, the second made from the first by whatever quantizer keeps tensors' names
+    fp32, quantized  paths of ONNX files, or Models, the second made from the first by whatever quantizer keeps the
+                     tensors' names
     feed             {input name: array}, or several of them, as in `compare`: errors are pooled over all
+    watched          the WatchedModel of fp32, where one is open
 
     local        the layer's own error: all that it reads is given as the fp32 model has it. A layer is what computes a
                  tensor from other tensors in the table, with the rounding of its weights, of its inputs where that
@@ -258,42 +234,42 @@ def layer_errors(fp32: ModelPath, quantized: ModelPath, feed: Feeds) -> LayerErr
     quantized already; FileNotFoundError for a path that is not there.
     """
     feeds = as_feeds(feed)
-    reference, other, network = _opened(fp32, quantized)
+    fp32, quantized = graph.opened(fp32), graph.opened(quantized)
+    reference, other = _pair(fp32, quantized, watched)
     errors = {}
     with bar(description="layer errors", total=3 * len(feeds), unit="run") as progress:
         for one in feeds:
             _measure(reference, other, one, errors, progress)
-    rows = _rows(errors, reference, other, network)
+    rows = _rows(errors, reference, other, fp32.network)
     if not rows:
         raise ValueError(
-            f"{quantized} and {fp32} share no tensor of the same name and shape: they are not versions of one model, "
-            "or the quantizer renamed everything; give the very file that the quantized model was made from"
+            f"{quantized.path} and {fp32.path} share no tensor of the same name and shape: they are not versions of "
+            "one model, or the quantizer renamed everything; give the very file that the quantized model was made from"
         )
     note = RANDOM_WEIGHTS if has_random_weights(reference.session) else ""
     skipped = reference.left_out | other.skipped
-    draws = random_draws(graph.load(fp32), fp32, feeds[0])
-    return LayerErrors(rows, skipped, tuple(network.outputs), len(feeds), note, draws)
+    draws = random_draws(fp32, feeds[0])
+    return LayerErrors(rows, skipped, tuple(fp32.network.outputs), len(feeds), note, draws)
 
 
-def _opened(fp32, quantized):
-    """Both models, open, and the fp32 one's Network."""
-    model = graph.load(fp32)
-    if found := graph.quantized_by(model):
+def _pair(fp32, quantized, watched):
+    """The fp32 Model, watched, and the quantized one, to be cut."""
+    if found := graph.quantized_by(fp32.proto):
         raise ValueError(
-            f"{fp32} is quantized already: it has {', '.join(found)} nodes. Give the fp32 model first, then the "
+            f"{fp32.path} is quantized already: it has {', '.join(found)} nodes. Give the fp32 model first, then the "
             "quantized model that was made from it"
         )
-    network, reference = Network(model), WatchedModel(fp32)
+    network, reference = fp32.network, watched or WatchedModel(fp32)
     moving = network.moving(network.inputs)
     other = CutModel(quantized, [name for name in reference.tensors if name in moving], network)
     for what in ("inputs", "outputs"):
-        first, second = (sorted(getattr(one, what)) for one in (network, other.network))
+        first, second = (sorted(getattr(one, what)) for one in (network, quantized.network))
         if first != second:
             raise ValueError(
-                f"{quantized} has the {what} {second}, {fp32} has {first}: they are not versions of one model; give "
-                "the very file that the quantized model was made from"
+                f"{quantized.path} has the {what} {second}, {fp32.path} has {first}: they are not versions of one "
+                "model; give the very file that the quantized model was made from"
             )
-    return reference, other, network
+    return reference, other
 
 
 def _measure(reference, other, feed, errors, progress):
@@ -317,10 +293,8 @@ def _add(errors, key, expected, array):
 
 def _rows(errors, reference, other, network):
     """A LayerError for each tensor in which numbers were compared."""
-    exact, fused = (
-        moved(other.kept, other.network),
-        set(reference.tensors) & network.moving(network.inputs) - set(other.kept),
-    )
+    exact = moved(other.kept, other.network)
+    fused = set(reference.tensors) & network.moving(network.inputs) - set(other.kept)
     rows = []
     for name, one in list(other.kept.items()):
         local = _worst([errors[name, place, LOCAL] for place in one.seen])

@@ -1,50 +1,39 @@
-"""Open a model; of a quantized one that onnxruntime refuses, say what is wrong with it and how to come by another."""
+"""Of a quantized model that onnxruntime refuses: what is wrong with it, and how to come by another."""
+
+import os
 
 from onnx import TensorProto
 
 from qlab import graph
 from qlab.graph.operators import QUANTIZERS
-from qlab.runtime import open_session
+from qlab.recipes import RECIPES
+from qlab.recipes.choice import DYNAMIC
 
 PER_CHANNEL_SINCE = 13  # opset of a QuantizeLinear with an axis
-
-
 SINCE = {  # opset of a QuantizeLinear with codes of that type
     **dict.fromkeys((TensorProto.FLOAT8E4M3FN, TensorProto.FLOAT8E5M2), 19),
     **dict.fromkeys((TensorProto.INT16, TensorProto.UINT16, TensorProto.INT4, TensorProto.UINT4), 21),
 }
 
 
-def open_model(path, *, fp32=None, **options):
-    """An onnxruntime session for the model file `path`, as `open_session` makes it.
+def explained(error, path, fp32=None):
+    """The ValueError that says why the model file `path` does not open, instead of onnxruntime's; None if unquantized.
 
-    fp32   the file that it was made from, if it is a quantized one and that is known
-    Raises what `open_session` raises; for a quantized model with the cause first, where that is known.
+    fp32   the file that it was made from, if that is known
     """
-    try:
-        return open_session(path, **options)
-    except FileNotFoundError:
-        raise
-    except ValueError as error:
-        model = _quantized(path)
-        if model is None:
-            raise
-        why = _cause(model)
-        words = " ".join(str(error.__cause__ or error).split())
-        raise ValueError(
-            f"{path}: onnxruntime cannot open this quantized model{f', since {why}' if why else ''}. "
-            f"recipes.{_kind(model)} makes one of {fp32 or 'the fp32 model'} anew, and opens and runs it before it "
-            f"hands it over. (In onnxruntime's words: {words})"
-        ) from error
-
-
-def _quantized(path):
-    """The ModelProto in the file, or None if that is not quantized, or no model at all."""
     try:
         model = graph.load(path)
     except ValueError:
         return None
-    return model if graph.quantized_by(model) else None
+    if not graph.quantized_by(model):
+        return None
+    why = _cause(model)
+    words = " ".join(str(error.__cause__ or error).split())
+    return ValueError(
+        f"{os.fspath(path)}: onnxruntime cannot open this quantized model{f', since {why}' if why else ''}. "
+        f"recipes.{_kind(model)} makes one of {os.fspath(fp32 or 'the fp32 model')} anew, and opens and runs it before "
+        f"it hands it over. (In onnxruntime's words: {words})"
+    )
 
 
 def _cause(model):
@@ -97,9 +86,7 @@ def _unseen(one, outer):
 def _kind(model):
     """The recipe that quantizes as the ModelProto is quantized; in bodies of If, Loop and Scan only dynamic can."""
     _, *bodies = graph.graphs(model)
+    dynamic = RECIPES.of_ways(DYNAMIC)
     if any(node.op_type in QUANTIZERS for body in bodies for node in body.node):
-        return "dynamic"
-    operators = {node.op_type for node in graph.nodes(model)}
-    is_static = "QuantizeLinear" in operators or any(name.startswith("QLinear") for name in operators)
-    is_dynamic = "DynamicQuantizeLinear" in operators
-    return "hybrid" if is_static and is_dynamic else "static" if is_static else "dynamic"
+        return dynamic.name
+    return (RECIPES.like({node.op_type for node in graph.nodes(model)}) or dynamic).name

@@ -1,8 +1,4 @@
-"""Signal and error of an approximation that arrives in parts, none of which is kept.
-
-Positions that a feed marks as padding: what a model answers there, nobody reads.
-
-Compare what two models answer to the same feeds, where it counts."""
+"""How near two models' outputs are: SQNR pooled over feeds, its worst part, and which positions count at all."""
 
 import math
 import re
@@ -11,34 +7,38 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qlab.graph.network import Network
 from qlab.graph.operators import COUNTING
+from qlab.runtime import run
 from qlab.text import decibels
 
 RANDOM_WEIGHTS = "random weights: latency only"
+MASK = -9_000  # attention masks write -10000, or far lower, where softmax is to see nothing
+FEWEST = 8  # numbers of a part that can be told from luck
+HARMLESS = 20  # softmax gives what lies this far below all others less than 3e-9 of their weight
+MISPLACED = "has NaN or infinity where the reference has not, or the reverse"
+NOTHING_FINITE = "has no finite value"
+BLOCK = 8_192  # numbers widened at a time: they stay in the processor's cache, and BLAS in one thread
+SAME = 1e-4  # of an output's largest number
+OVER_THE_EDGE = 0.25  # of the positions that are no padding: more than these no convolution changes
+NAMED = re.compile("mask|len", re.I)
+LOST_DB, HIDDEN_DB = 15.0, 20.0  # a part that keeps less than this, and so much less than the whole, is remarked on
+OTHER_NUMBER, DIFFERS = "other number of", "differs"
+
+
+def answer(session, feed, says=None):
+    """{output: array} that the session gives for a feed; `says` begins a ValueError's text if it does not run."""
+    names = [output.name for output in session.get_outputs()]
+    try:
+        return dict(zip(names, run(session, feed, names), strict=True))
+    except Exception as error:  # onnxruntime's exceptions share no base class
+        if says is None:
+            raise
+        raise ValueError(f"{says}: {error}") from error
 
 
 def has_random_weights(session):
     """Whether the model of `session` is marked as filled with noise: fit for timing, its answers without meaning."""
     return session.get_modelmeta().custom_metadata_map.get("qlab.weights") == "random"
-
-
-MASK = -9_000  # attention masks write -10000, or far lower, where softmax is to see nothing
-
-
-FEWEST = 8  # numbers of a part that can be told from luck
-
-
-HARMLESS = 20  # softmax gives what lies this far below all others less than 3e-9 of their weight
-
-
-MISPLACED = "has NaN or infinity where the reference has not, or the reverse"
-
-
-NOTHING_FINITE = "has no finite value"
-
-
-BLOCK = 8_192  # numbers widened at a time: they stay in the processor's cache, and BLAS in one thread
 
 
 @dataclass(frozen=True)
@@ -146,11 +146,14 @@ class PooledError:
     @property
     def db(self):
         """SQNR in dB: inf where nothing differs, -inf for an error on a reference of zeros, NaN where `remark` is."""
-        if self.remark:
-            return math.nan
-        if not self._noise:
-            return math.inf
-        return 10 * math.log10(self._signal / self._noise) if self._signal else -math.inf
+        return math.nan if self.remark else sqnr(self._signal, self._noise)
+
+
+def sqnr(signal, noise):
+    """dB of two energies: inf where nothing differs, -inf for an error on a reference of zeros."""
+    if not noise:
+        return math.inf
+    return 10 * math.log10(signal / noise) if signal else -math.inf
 
 
 def energy(x):
@@ -185,15 +188,6 @@ def _masked(reference, approximation):
     if not masked.any() or not rest.size or np.abs(rest).max() > -MASK / 10:  # large numbers throughout: no mask
         return np.zeros_like(masked)
     return masked & (approximation <= rest.min() - HARMLESS)
-
-
-SAME = 1e-4  # of an output's largest number
-
-
-OVER_THE_EDGE = 0.25  # of the positions that are no padding: more than these no convolution changes
-
-
-NAMED = re.compile("mask|len", re.I)
 
 
 def counted_places(run, feeds, reference):
@@ -346,15 +340,9 @@ def _shown(hidden, shape, axis):
     return ~hidden[:, places].reshape([size if at in (0, axis) else 1 for at, size in enumerate(shape)])
 
 
-LOST_DB, HIDDEN_DB = 15.0, 20.0  # a part that keeps less than this, and so much less than the whole, is remarked on
-
-
-OTHER_NUMBER, DIFFERS = "other number of", "differs"
-
-
-def counted_by(model):
-    """{output: operator} of the outputs of the ModelProto whose length depends on values, and what decides it."""
-    network, found = Network(model), {}
+def counted_by(network):
+    """{output: operator} of the outputs of the Network whose length depends on values, and what decides it."""
+    found = {}
     for output in network.outputs:
         before = {node.op_type for node in network.layer(output, network.producers)}
         if deciders := [one for one in COUNTING if one in before]:

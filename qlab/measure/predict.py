@@ -1,24 +1,26 @@
-"""How long a product should take: measured in the fp32 model, divided by what the machine card promises.
+"""A cost model: what a recipe would gain on a machine, before anything is quantized.
 
-A cost model: what a recipe would gain on a machine, before anything is quantized."""
+How long a product should take is measured in the fp32 model, and divided by what the machine card promises.
+"""
 
 import math
 from collections import defaultdict
 from dataclasses import dataclass, replace
 
-from qlab import graph, machine
+from qlab import machine
 from qlab.files import ModelPath
-from qlab.graph.operators import CLIPS, LAYOUT, NO_INTEGER_KERNEL
+from qlab.graph import Model
+from qlab.graph.operators import CLIPS, LAYOUT
 from qlab.machine.card import Card
 from qlab.measure.profile import ROUNDS, Ledger, by_family, ledger_of, profile
-from qlab.recipes.choice import choose
-from qlab.recipes.static import DEFAULT_OP_TYPES
+from qlab.measure.trace import inner, side_by_side
+from qlab.recipes import RECIPES, Product
+from qlab.recipes.choice import DYNAMIC, STATIC, choose
 from qlab.runtime import Feeds
 
 PRODUCT_FAMILIES = ("convolution", "matrix product", "other product")
-
-
 FULL_DEPTH = 64
+FLOATS = 8  # bytes a number that an operator reads and writes as a float, or that Q and DQ around it do
 
 
 class Yardstick:
@@ -90,12 +92,6 @@ def _kind(node):
     return "depthwise" if node.depthwise else "dense"
 
 
-RECIPES = ("dynamic", "static", "hybrid")
-
-
-FLOATS = 8  # bytes a number that an operator reads and writes as a float, or that Q and DQ around it do
-
-
 @dataclass(frozen=True, repr=False)
 class Prediction:
     """What a recipe should gain. `ledger` has the times it rests on, by kind of work; printing it gives the table.
@@ -129,7 +125,12 @@ class Prediction:
 
 
 def predict(
-    fp32: ModelPath, feed: Feeds, recipe: str = "hybrid", *, card: str | Card | None = None, rounds: int = ROUNDS
+    fp32: ModelPath | Model,
+    feed: Feeds,
+    recipe: str = "hybrid",
+    *,
+    card: str | Card | None = None,
+    rounds: int = ROUNDS,
 ) -> Prediction:
     """The Prediction of what `recipes.<recipe>` would gain on the model file `fp32` for this feed.
 
@@ -159,74 +160,56 @@ def predict(
     measured = card.name == own.name
     if not measured:
         before = _on(card, before)
-    choice = choose(card, "uint8" if recipe != "static" else None)
-    products = _products(before, recipe)
-    after = [replace(node, ms=_after(node, products, card, card.speed[choice.pair])) for node in before.nodes]
+    recipe = RECIPES[recipe]
+    speed = card.speed[choose(card, activations=recipe.activations).pair]
+    ways = {id(node.node): way for node, way in on_integers(before, recipe)}
+    after = [replace(node, ms=_after(node, ways, card, speed)) for node in before.nodes]
     saved = before.kernel_ms - sum(node.ms for node in after)
     predicted = replace(before, nodes=tuple(after), total_ms=before.total_ms - saved)
-    edges, activations = _activations_ms(before.nodes, products, recipe, card)
-    edges += _quantizing_ms(before.nodes, products, recipe, card) if products else 0.0  # else nothing is changed
+    edges, activations = _activations_ms(before.nodes, ways, recipe, card)
+    edges += _quantizing_ms(before.nodes, ways, recipe, card) if ways else 0.0  # else nothing is changed
     added = {"boundary": edges, "the rest": activations}
     more = sum(added.values())
     entries = [(family, (now, then + added.get(family, 0.0))) for family, (now, then) in by_family(before, predicted)]
-    taken = sum(node.ms for node in after if id(node.node) in products)
+    taken = sum(node.ms for node in after if id(node.node) in ways)
     least, most = (before.total_ms - saved / 2 + 2 * more), (predicted.total_ms - taken / 3 + more)
     whole = before.total_ms
-    rest = whole - sum(node.ms for node in before.nodes if id(node.node) in products)
+    rest = whole - sum(node.ms for node in before.nodes if id(node.node) in ways)
     limit = whole / rest if rest > 0 else float("inf")
-    return Prediction(recipe, card.name, measured, ledger_of(entries), whole / least, whole / most, limit)
+    return Prediction(recipe.name, card.name, measured, ledger_of(entries), whole / least, whole / most, limit)
 
 
-def is_quantized_by(node, recipe):
-    """Whether the recipe puts this fp32 product, a NodeTime, on integers."""
-    if node.family not in PRODUCT_FAMILIES or node.op_type in NO_INTEGER_KERNEL:
-        return False
-    if recipe == "static":
-        stacked = node.family == "matrix product" and len(node.weights) not in (0, 2)  # recipes.static leaves them
-        return node.family != "other product" and not stacked
-    if node.family == "convolution":
-        over_time = len(node.weights) == 3
-        return recipe == "hybrid" and not (over_time and node.depthwise)
-    if node.op_type == "LSTM":
-        return recipe == "hybrid"
-    return node.family == "matrix product" and len(node.weights) == 2
-
-
-def _products(before, recipe):
-    """Identities of the products that the recipe puts on integers; only dynamic ones in bodies of If, Loop and Scan."""
-    _, *bodies = graph.graphs(before.model)
-    inside = {id(node) for body in bodies for node in body.node}
-    found = set()
+def on_integers(before, recipe):
+    """(NodeTime, how) of the products of the fp32 Profile `before` that the Recipe puts on integers."""
+    inside = inner(before.model)
     for node in before.nodes:
-        is_static = recipe == "static" or node.family == "convolution"
-        if is_quantized_by(node, recipe) and not (is_static and id(node.node) in inside):
-            found.add(id(node.node))
-    return found
+        if node.family in PRODUCT_FAMILIES:
+            product = Product(node.op_type, len(node.weights), node.depthwise, id(node.node) in inside)
+            if way := recipe.how(product):
+                yield node, way
 
 
-def _after(node, products, card, speed):
-    if id(node.node) not in products:
+def _after(node, ways, card, speed):
+    if id(node.node) not in ways:
         return node.ms
     # What lies in a cache moves faster than the card copies; but a quarter of the bytes takes a quarter of the time.
     moving = min(_moving_ms(node.bytes / 4, card), node.ms / 4)
     return max(node.ms / integer_speed(node, speed), moving)
 
 
-def _quantizing_ms(nodes, products, recipe, card):
+def _quantizing_ms(nodes, ways, recipe, card):
     """What it costs to make codes of the products' inputs, or of what float operators read and give among integers."""
-    milliseconds, near = 0.0, _beside_convolutions(nodes, products)
+    milliseconds, near = 0.0, _beside_static_products(nodes, ways)
     for node in nodes:
-        if id(node.node) in products:
-            dynamic = recipe == "dynamic" or (recipe == "hybrid" and node.family != "convolution")
-            milliseconds += _moving_ms(2 * node.input_bytes, card) if dynamic else 0.0
-        elif node.kind == "float" and node.op_type not in LAYOUT:
-            static = recipe == "static" and node.op_type not in DEFAULT_OP_TYPES
-            hybrid = recipe == "hybrid" and id(node) in near and node.op_type not in CLIPS
-            milliseconds += _moving_ms(node.bytes, card) if static or hybrid else 0.0
+        if id(node.node) in ways:
+            milliseconds += _moving_ms(2 * node.input_bytes, card) if ways[id(node.node)] == DYNAMIC else 0.0
+        elif node.kind == "float" and node.op_type not in LAYOUT | recipe.keeps:
+            is_between = bool(recipe.keeps) and (recipe.spreads or id(node) in near)
+            milliseconds += _moving_ms(node.bytes, card) if is_between else 0.0
     return milliseconds
 
 
-def _activations_ms(nodes, products, recipe, card):
+def _activations_ms(nodes, ways, recipe, card):
     """(Q and DQ around them, they themselves): activations that the quantized convolutions can no longer have in them.
 
     Relu and Clip fold into the codes' range. recipes.static has a table for those with an integer kernel, which reads
@@ -236,30 +219,27 @@ def _activations_ms(nodes, products, recipe, card):
     edges, own = 0.0, 0.0
     for node in nodes:
         activation = next((one.s.decode() for one in node.node.attribute if one.name == "activation"), "")
-        if id(node.node) not in products or activation in ("", *CLIPS):
+        if id(node.node) not in ways or activation in ("", *CLIPS):
             continue
         results = node.macs / math.prod(node.weights[1:])
-        if recipe == "static" and activation in DEFAULT_OP_TYPES:
+        if activation in recipe.keeps:
             own += _moving_ms(2 * results, card)
             continue
-        product = (3 if recipe == "static" else 12) if activation == "HardSwish" else 0
+        product = (3 if "Mul" in recipe.keeps else 12) if activation == "HardSwish" else 0
         edges += _moving_ms(FLOATS * results, card)
         own += _moving_ms((FLOATS + product) * results, card)
     return edges, own
 
 
-def _beside_convolutions(nodes, products):
-    """Identities of the nodes that read what a quantized convolution gives, or give what one reads, in any layout."""
-    producers = {name: node for node in nodes for name in node.node.output if name}
-    near = set()
-    convolutions = {id(node) for node in nodes if node.family == "convolution" and id(node.node) in products}
+def _beside_static_products(nodes, ways):
+    """Identities of the nodes that read what a static product gives, or give what one reads, in any layout."""
+    links = side_by_side(nodes, lambda time: time.node)
+    near, static = set(), {id(node) for node in nodes if ways.get(id(node.node)) == STATIC}
     for node in nodes:
-        for name in node.node.input:
-            source = producers.get(name)
-            if source is not None and source.op_type in LAYOUT:
-                source = producers.get(source.node.input[0])
+        for source in links.makers(node):
+            source = links.maker(source) if source.op_type in LAYOUT else source
             for one, other in ((source, node), (node, source)):
-                if other is not None and id(one) in convolutions:
+                if other is not None and id(one) in static:
                     near.add(id(other))
     return near
 

@@ -1,8 +1,4 @@
-"""The result of a profile: times of nodes, a row an operator, a figure.
-
-Where the milliseconds went: two profiles side by side, in lines that add up to the two run times.
-
-Where the time goes: run a model under onnxruntime's profiler, and join what it says to the graph that ran."""
+"""Where the time goes: a profile's times by node and operator, and two profiles side by side, line by line."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,22 +8,18 @@ import numpy as np
 import onnx
 
 from qlab import graph, palette
-from qlab import text as markup
-from qlab.files import ModelPath, as_path, scratch
+from qlab.files import ModelPath, scratch
+from qlab.graph import Model
 from qlab.graph.census import operator_label
 from qlab.graph.model import keep_optimized, kept
-from qlab.measure.compare import one_pass, repeats_here, rounds_here
-from qlab.measure.opening import open_model
+from qlab.measure.compare import one_pass, open_model, repeats_here, rounds_here
+from qlab.measure.outputs import answer
 from qlab.measure.trace import NodeTime, node_times, read_runs
-from qlab.runtime import Feeds, as_feeds, check_feed, interleave, open_session, run
-from qlab.text import aligned, figures, ms
+from qlab.runtime import Feeds, as_feeds, check_feed, interleave, open_session
+from qlab.text import Table, Tabular, figures, ms
 
 SHOWN = 12  # operators in a table or figure
-
-
 TEXT = (0, 1)  # columns of the table that hold no numbers
-
-
 # The boundary is half float, half integer; the labels say it to those who do not see colours.
 BARS = {
     "integer": {"color": palette.INTEGER},
@@ -35,6 +27,19 @@ BARS = {
     "boundary": {"facecolor": palette.FP32, "edgecolor": palette.INTEGER, "hatch": "///"},
     "other": {"facecolor": "white", "edgecolor": palette.FP32},
 }
+FAMILIES = {
+    "convolution": "convolutions",
+    "matrix product": "matrix products",
+    "other product": "recurrent layers and attention",
+    "boundary": "quantize, dequantize, cast",
+    "the rest": "all other operators",
+    "between": "between the operators",
+    "whole": "a whole run",
+}
+NOTHING = 1e-4  # of a run
+ROUNDS, BUDGET_S = 20, 20.0
+MOST_EVENTS = 900_000  # the profiler stops writing at a million
+PLENTY = 1_000  # events a round; reading ten times as many takes longer than running them
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class ProfileRow:
 
 
 @dataclass(frozen=True, repr=False)
-class Profile:
+class Profile(Tabular):
     """Where one model's time goes. Printing it gives the table, the costliest operator first.
 
     nodes        NodeTimes of the optimized graph, in order of execution
@@ -90,13 +95,10 @@ class Profile:
         """Milliseconds of the nodes whose attributes are as given: `profile.ms_of(kind="boundary")`."""
         return sum(n.ms for n in self.nodes if all(getattr(n, name) == value for name, value in wanted.items()))
 
-    def __repr__(self):
-        return "\n".join([*aligned(self.table(), TEXT), self._method()])
-
-    def _repr_html_(self) -> str:
+    def _table(self):
         tones = {(place, 1): "good" for place, row in enumerate(self.rows[:SHOWN], 1) if row.kind == "integer"}
         costliest = {(1, 0): "watch", (1, 4): "watch"}
-        return markup.table(self.table(), left=TEXT, tones=costliest | tones, below=[self._method()])
+        return Table(self.table(), TEXT, costliest | tones, below=[self._method()])
 
     def table(self, most=SHOWN):
         """The costliest operators as text, below their heads; what is left, in one row."""
@@ -140,20 +142,6 @@ def _cells(label, kind, row):
     return [label, kind, str(row.count), figures(row.ms), f"{100 * row.share:.1f} %"]
 
 
-NOTHING = 1e-4  # of a run
-
-
-FAMILIES = {
-    "convolution": "convolutions",
-    "matrix product": "matrix products",
-    "other product": "recurrent layers and attention",
-    "boundary": "quantize, dequantize, cast",
-    "the rest": "all other operators",
-    "between": "between the operators",
-    "whole": "a whole run",
-}
-
-
 @dataclass(frozen=True)
 class Line:
     """One kind of work: milliseconds of one run in the fp32 model and in the quantized one.
@@ -177,7 +165,7 @@ class Line:
 
 
 @dataclass(frozen=True, repr=False)
-class Ledger:
+class Ledger(Tabular):
     """The lines, and their sum: both run times as they are without a profiler. Printing it gives the table."""
 
     lines: tuple[Line, ...]
@@ -187,8 +175,8 @@ class Ledger:
         """The sum of all lines, a Line."""
         return Line("whole", *(sum(getattr(line, n) for line in self.lines) for n in ("fp32_ms", "quantized_ms")))
 
-    def __repr__(self):
-        return "\n".join(aligned(self.table()))
+    def _table(self):
+        return Table(self.table())
 
     def table(self, name="quantized"):
         """The lines as text, below their heads and above their sum; `name` is what the quantized model is called."""
@@ -244,16 +232,7 @@ def by_family(*profiles):
             yield family, [profile.ms_of(family=family) for profile in profiles]
 
 
-ROUNDS, BUDGET_S = 20, 20.0
-
-
-MOST_EVENTS = 900_000  # the profiler stops writing at a million
-
-
-PLENTY = 1_000  # events a round; reading ten times as many takes longer than running them
-
-
-def profile(path: ModelPath, feed: Feeds, *, rounds: int = ROUNDS, threads: int = 1) -> Profile:
+def profile(path: ModelPath | Model, feed: Feeds, *, rounds: int = ROUNDS, threads: int = 1) -> Profile:
     """Time of every node of the graph that onnxruntime makes of the model file `path`, and what it computes on.
 
     >>> measure.profile("model.int8.onnx", {"x": x})  # doctest: +SKIP
@@ -274,7 +253,7 @@ def profile(path: ModelPath, feed: Feeds, *, rounds: int = ROUNDS, threads: int 
 
 
 def profile_models(models, feed, *, rounds=ROUNDS, threads=1):
-    """{name: Profile} of several models, {name: path}, taking turns: what slows the machine slows all of them.
+    """{name: Profile} of several models, {name: path or Model}, taking turns: what slows the machine slows all of them.
 
     Each model is also timed without the profiler, in the same rounds. Otherwise as `profile`.
     """
@@ -282,12 +261,13 @@ def profile_models(models, feed, *, rounds=ROUNDS, threads=1):
     with scratch() as folder:
         profiled, plain = {}, {}
         for at, (name, path) in enumerate(models.items()):
-            graph.load(path)
-            plain[name] = open_model(path, threads=threads)
-            profiled[name] = _Profiled(path, Path(folder) / str(at), threads)
+            model = graph.opened(path)
+            plain[name] = open_model(model, threads=threads)
+            profiled[name] = _Profiled(model.path, Path(folder) / str(at), threads)
             for one in feeds:
                 check_feed(plain[name], one, name)
-                _first(plain[name], one, path)
+                # Once, outside all times: does it run, and does it end?
+                answer(plain[name], one, f"{model.path} does not run on this feed")
         totals, rounds = _totals(plain, profiled, feeds, rounds)
         return {name: one.profile(feeds, totals[name], rounds) for name, one in profiled.items()}
 
@@ -308,20 +288,12 @@ def _totals(plain, profiled, feeds, rounds):
     return {name: 1e3 * float(np.median(seconds[name])) / len(feeds) for name in plain}, len(seconds[next(iter(plain))])
 
 
-def _first(session, feed, path):
-    """Run the model once, outside all times: does it run, and does it end?"""
-    try:
-        run(session, feed)
-    except Exception as error:  # onnxruntime's exceptions share no base class
-        raise ValueError(f"{path} does not run on this feed: {error}") from error
-
-
 class _Profiled:
     """A session under the profiler, and the graph that it runs."""
 
     def __init__(self, path, folder, threads):
         folder.mkdir()
-        self.path = as_path(path)
+        self.path = path
         self.session = open_session(path, threads=threads, adjust=lambda options: _observe(options, folder))
         self.model = kept(folder)
 

@@ -1,8 +1,7 @@
-"""What a node has to do: multiply-adds, bytes it must move, and the sign pair of an integer product.
+"""The nodes that ran, from onnxruntime's profile: when, how long, on what, and how much work each had to do.
 
-Read what onnxruntime's profiler writes: which node ran when, for how long, and what shapes came out.
-
-Join what the profiler saw to the nodes of the graph that ran."""
+Read what the profiler wrote, join it to the nodes of the graph that ran, and count their multiply-adds and bytes.
+"""
 
 import json
 import math
@@ -11,16 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper
+from onnx import NodeProto, TensorProto, helper
 
 from qlab import graph
 from qlab.graph.census import operator_label
+from qlab.graph.network import Links
 from qlab.graph.operators import (
     ATTENTION,
+    CODES,
     CONVOLUTIONS,
     DYNAMIC,
-    MATRIX_PRODUCTS,  # lesson 09 looks for it here
+    MATRIX_PRODUCTS,
     PRODUCTS,
     RECURRENT,
     attribute,
@@ -29,6 +29,10 @@ from qlab.graph.operators import (
     is_product,
     kind_of,
 )
+
+SIGNS = {TensorProto.UINT8: "u8", TensorProto.INT8: "s8"}
+PROFILER_TYPES = {name.lower(): number for name, number in TensorProto.DataType.items()}
+SUFFIX = "_kernel_time"
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class NodeTime:
     sign_pair: str
     weights: tuple[int, ...]
     depthwise: bool
-    node: onnx.NodeProto = field(repr=False, compare=False)
+    node: NodeProto = field(repr=False, compare=False)
 
     @property
     def label(self):
@@ -75,10 +79,18 @@ class NodeTime:
         return "boundary" if self.kind == "boundary" else "the rest"
 
 
-SIGNS = {TensorProto.UINT8: "u8", TensorProto.INT8: "s8"}
+def side_by_side(items, node=lambda item: item, ends=()):
+    """Links of nodes of a main graph and of bodies, each with its own inputs only: who holds a body does not read."""
+    items = list(items)
+    bare = {id(one): NodeProto(op_type=node(one).op_type, input=node(one).input, output=node(one).output)
+            for one in items}  # fmt: skip
+    return Links(items, lambda one: bare[id(one)], ends)
 
 
-PROFILER_TYPES = {name.lower(): number for name, number in TensorProto.DataType.items()}
+def inner(model):
+    """Identities of the nodes of a ModelProto that stand in the body of an If, Loop or Scan."""
+    _, *bodies = graph.graphs(model)
+    return {id(node) for body in bodies for node in body.node}
 
 
 @dataclass(frozen=True)
@@ -105,13 +117,18 @@ def bits(dtype):
     return 8 * helper.tensor_dtype_to_np_dtype(dtype).itemsize
 
 
+def _factors(node, tensors):
+    """The Tensors that a product multiplies; None for one that is unknown, and for both of what is no product."""
+    return [tensors.get(node.input[place]) if is_product(node) else None for place in factors(node)]
+
+
 def macs(node, tensors):
     """Multiply-adds of one execution of `node`, 0 for what is no product or of unknown shape.
 
     `tensors` maps names to Tensors. Convolutions and matrix products are exact; the products inside attention operators
     are left out, their projections are counted.
     """
-    left, right = (tensors.get(node.input[place]) for place in factors(node)) if is_product(node) else (None, None)
+    left, right = _factors(node, tensors)
     result = tensors.get(node.output[0])
     if left is None or result is None:
         return 0
@@ -155,9 +172,7 @@ def sign_pair(node, tensors):
 
     ConvInteger hands its weights over as the left factor, so there the weights' sign comes first.
     """
-    if not is_product(node):
-        return ""
-    left, right = (SIGNS.get(getattr(tensors.get(node.input[place]), "dtype", 0), "") for place in factors(node))
+    left, right = (SIGNS.get(getattr(one, "dtype", 0), "") for one in _factors(node, tensors))
     if node.op_type in DYNAMIC:
         left = "u8"
     if not left or not right:
@@ -165,19 +180,10 @@ def sign_pair(node, tensors):
     return right + left if node.op_type == "ConvInteger" else left + right
 
 
-def moved_bytes(node, tensors):
-    """Bytes that one execution of `node` reads and writes at the least: each of its tensors once."""
-    names = dict.fromkeys([*node.input, *node.output])
-    return sum(tensors[name].bytes for name in names if name in tensors)
-
-
 def is_depthwise(node, tensors):
     """Whether `node` is a convolution that makes one channel of each, by itself: many of each are work like any."""
-    weights = tensors.get(node.input[factors(node)[1]]) if node.op_type in CONVOLUTIONS else None
+    weights = _factors(node, tensors)[1] if node.op_type in CONVOLUTIONS else None
     return weights is not None and weights.shape[:2] == (attribute(node, "group", 1), 1) and weights.shape[0] > 1
-
-
-SUFFIX = "_kernel_time"
 
 
 @dataclass(frozen=True)
@@ -332,33 +338,23 @@ def _inputs(node, event, tensors):
         following = next(shown, None)
 
 
-def _facts(node, tensors, codes):
+def _facts(node, tensors, codes=CODES):
     types = {name: tensors[name].dtype for name in (*node.input, *node.output) if name in tensors}
-    weights = tensors.get(node.input[factors(node)[1]]) if is_product(node) else None
+    left, right = _factors(node, tensors)
+    work = macs(node, tensors)
     return {
         "kind": kind_of(node, types, codes),
-        "macs": macs(node, tensors),
-        "bytes": moved_bytes(node, tensors),
-        "input_bytes": tensors[node.input[factors(node)[0]]].bytes if macs(node, tensors) else 0,
+        "macs": work,
+        "bytes": sum(tensors[name].bytes for name in {*node.input, *node.output} if name in tensors),  # each once
+        "input_bytes": left.bytes if work else 0,
         "sign_pair": sign_pair(node, tensors),
-        "weights": weights.shape if weights is not None and weights.constant else (),
+        "weights": right.shape if right is not None and right.constant else (),
         "depthwise": is_depthwise(node, tensors),
     }
 
 
 def _node_time(node, name, milliseconds, facts, feeds):
-    first = facts[0] if facts else {"kind": kind_of(node, {}), "sign_pair": "", "weights": (), "depthwise": False}
-    return NodeTime(
-        name=name,
-        domain="" if node.domain == "ai.onnx" else node.domain,
-        op_type=node.op_type,
-        kind=first["kind"],
-        ms=milliseconds,
-        macs=sum(one["macs"] for one in facts) // feeds,
-        bytes=sum(one["bytes"] for one in facts) // feeds,
-        input_bytes=sum(one["input_bytes"] for one in facts) // feeds,
-        sign_pair=first["sign_pair"],
-        weights=first["weights"],
-        depthwise=first["depthwise"],
-        node=node,
-    )
+    known = facts[0] if facts else _facts(node, {})
+    known |= {what: sum(one[what] for one in facts) // feeds for what in ("macs", "bytes", "input_bytes")}
+    domain = "" if node.domain == "ai.onnx" else node.domain
+    return NodeTime(name, domain, node.op_type, ms=milliseconds, node=node, **known)

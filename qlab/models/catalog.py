@@ -1,8 +1,4 @@
-"""The course's data by name: every file is checked against data/SHA256SUMS when it is opened.
-
-Files that take a while to make: made once, kept in the cache, and checked against their own sha256 when opened.
-
-scikit-learn's real handwritten digits, split once and for all."""
+"""Files of this process's own, files that are made once and kept in the cache, and scikit-learn's digits, split."""
 
 import filecmp
 import hashlib

@@ -21,20 +21,10 @@ from qlab.numerics.dtypes import Array
 from qlab.runtime import bar, open_session
 
 SPLITS = ("calibration", "test")
-
-
 VECTORS = 16  # of the conformer's output, around a moment: 0.64 s
-
-
 MOUTH = (slice(54, 90), slice(28, 68))  # rows and columns of a picture within which every mouth stays
-
-
 EVERY = {"calibration": 4, "test": 1}  # vectors from one shown moment to the next
-
-
 MOUTH_UNITS = 100  # in which data/face holds heads.Pose.mouth, as int8
-
-
 SEED = 43
 
 
@@ -94,7 +84,7 @@ def face_frames(split: str) -> list[Frame]:
     speak with voices that speech model and face know, the others with voices never trained on. The first call draws the
     pictures, which takes some seconds, and keeps them in the cache.
 
-    Raises ValueError for another name, and what `catalog.checked` raises for a missing or altered file.
+    Raises ValueError for another name, and what `files.checked` raises for a missing or altered file.
     """
     if split not in SPLITS:
         raise ValueError(f"there is no set of face frames {split!r}; there are: {', '.join(SPLITS)}")

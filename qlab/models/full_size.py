@@ -3,9 +3,7 @@
 The noise preserves variance: a layer of fan-in K gets weights of variance gain / K, so that activations neither die out
 nor grow, whatever the depth (He et al. 2015, arXiv 1502.01852). It is made of integers and one float32 multiplication,
 which round alike everywhere: the same seed gives the same bytes on every platform.
-
-
-The filled skeletons in the cache, and inputs for them."""
+"""
 
 import hashlib
 import math
@@ -15,23 +13,17 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from qlab.files import checked
-from qlab.graph.operators import REARRANGING
 from qlab.models.catalog import kept
 from qlab.numerics.dtypes import Array
 from qlab.runtime import bar
 
+SEED = 2024
 NOTE = "random weights: latency only"
-
-
 # 1 / E[f(z)^2] for a standard normal z: what a nonlinearity takes from the power, the weights behind it give back.
 GAINS = {"Relu": 2.0, "SiLU": 2.8, "GLU": 3.4}
-
-
 # What a convolution adds to a residual: less power than the residual has, or a chain of them would grow without end.
 # With 0.65 the U-Net keeps its power from end to end, since its bilinear upsampling takes some.
 RESIDUAL_GAIN = 0.65
-
-
 # Sum of four uniform int16 numbers: nearly normal, and exact in float32.
 FOUR_UNIFORM_STD = math.sqrt(4 * (2**32 - 1) / 12)
 
@@ -43,19 +35,21 @@ def fill(model, seed):
     what is added (biases, positions) gets noise of standard deviation 0.02.
     Raises ValueError for a tensor that no node reads: its scale would be a guess.
     """
-    readers = {name: (node, place) for node in model.graph.node for place, name in enumerate(node.input)}
-    producers = {name: node for node in model.graph.node for name in node.output}
+    from qlab.graph.network import Links  # here, since with qlab.graph comes matplotlib, which writes a list of fonts
+
+    links = Links(model.graph.node)
     stream = np.random.PCG64(seed)
     bare = [tensor for tensor in model.graph.initializer if _is_bare(tensor)]
     for tensor in bar(bare, "filling with noise", unit="tensor"):
-        if tensor.name not in readers:
+        if tensor.name not in links.readers:
             raise ValueError(f"no node reads the initializer {tensor.name!r}, so its scale is unknown")
-        node, place = readers[tensor.name]
+        node = links.readers[tensor.name][-1]
+        place = list(node.input).index(tensor.name)
         if node.op_type == "LayerNormalization" and place == 1:
             values = np.ones(tensor.dims, np.float32)
         elif fan_in := _fan_in(node, place, tensor.dims):
-            gain = GAINS.get(_nonlinearity(producers.get(node.input[0]), producers), 1.0)
-            if node.op_type == "Conv" and node.output[0] in readers and readers[node.output[0]][0].op_type == "Add":
+            gain = GAINS.get(_nonlinearity(links.maker(node), links), 1.0)
+            if node.op_type == "Conv" and [one.op_type for one in links.behind(node)][-1:] == ["Add"]:
                 gain *= RESIDUAL_GAIN
             values = _noise(tensor.dims, math.sqrt(gain / fan_in), stream)
         else:
@@ -81,14 +75,16 @@ def _fan_in(node, place, dims):
     return dims[-1 if transposed else -2]
 
 
-def _nonlinearity(node, producers):
+def _nonlinearity(node, links):
     """The function in front of a layer, seen through transposes and reshapes: "Relu", "SiLU", "GLU" or another."""
+    from qlab.graph.operators import REARRANGING
+
     while node is not None and node.op_type in REARRANGING:
-        node = producers.get(node.input[0])
+        node = links.maker(node)
     if node is None or node.op_type != "Mul":
         return node.op_type if node is not None else None
     for gated, gate in (node.input, reversed(node.input)):
-        sigmoid = producers.get(gate)
+        sigmoid = links.producers.get(gate)
         if sigmoid is not None and sigmoid.op_type == "Sigmoid":
             return "SiLU" if sigmoid.input[0] == gated else "GLU"
     return "Mul"
@@ -101,9 +97,6 @@ def _noise(shape, deviation, stream):
     return noise.reshape(shape)
 
 
-SEED = 2024
-
-
 def filled_path(name):
     """Path of the skeleton `name` with its weights, made once (a second or two) and cached outside the repository.
 
@@ -113,8 +106,6 @@ def filled_path(name):
     key = hashlib.sha256(bare + f"seed {SEED}, format 1".encode()).hexdigest()[:16]
 
     def make():
-        pass  # moved here  # with it comes qlab.graph, and matplotlib, which writes a list of fonts
-
         model = onnx.load_from_string(bare)
         fill(model, SEED)
         return model.SerializeToString(deterministic=True)

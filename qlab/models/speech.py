@@ -1,13 +1,12 @@
-"""A street to speak in: people who talk nearby, wind in gusts, cars that pass; by formula, from a seed.
+"""Speech in and words out: sentences, clean or in a street's noise, Kaldi filter banks, CTC decoding, word error rate.
 
-Integers up to the last step, whose products, sums and roundings of two numbers at a time IEEE 754 fixes to the last
-bit: the same seed gives the same 16-bit samples on every machine. So there are no sines, no Fourier transforms and no
-sums over arrays of floats here: their last bits depend on the processor and its libraries.
+The street is made by formula, from a seed: people who talk nearby, wind in gusts, cars that pass. Integers up to the
+last step, whose products, sums and roundings of two numbers at a time IEEE 754 fixes to the last bit: the same seed
+gives the same 16-bit samples on every machine. So there are no sines, no Fourier transforms and no sums over arrays of
+floats here: their last bits depend on the processor and its libraries.
 
 Sounds are int64 [n] at 16 kHz; recordings are float32 [n] in -1..1 of 16 bits, as soundfile reads them.
-
-
-Speech in and words out: sentences, clean or in noise, Kaldi filter banks, greedy CTC decoding, word error rate."""
+"""
 
 import csv
 import math
@@ -24,25 +23,16 @@ from qlab.files import ModelPath, checked
 from qlab.numerics.dtypes import Array, Floats
 from qlab.runtime import Session, bar, open_session
 
-SECOND = 16_000
-
-
+SPLITS = ("calibration", "test", "unseen")
+MEL_BINS = 80
+NOISE_SEED = 17
+SECOND = SAMPLE_RATE = 16_000
 FULL_SCALE = 32_767
-
-
 PEOPLE = 8
-
-
 CARS = 2
-
-
 # Amplitudes of the three parts, drawn anew for every utterance: one is spoken in the wind, another at the kerb.
 SHARES = {"babble": range(5, 9), "wind": range(6, 13), "traffic": range(6, 13)}
-
-
 ROOT_MEAN_SQUARE = 4096
-
-
 # The C library's pow may differ in its last bit between machines; decimal's does not.
 EXACT = Context(prec=28)
 
@@ -165,18 +155,6 @@ def _draw(stream, numbers):
     return numbers[int(stream.random_raw()) % len(numbers)]
 
 
-SAMPLE_RATE = 16_000
-
-
-MEL_BINS = 80
-
-
-SPLITS = ("calibration", "test", "unseen")
-
-
-NOISE_SEED = 17
-
-
 @dataclass(frozen=True, eq=False)
 class Utterance:
     """One spoken sentence: samples float32 [n] at 16 kHz in -1..1, what was said, and who said it."""
@@ -202,7 +180,7 @@ def utterances(split: str, *, noise_db: float | None = None) -> list[Utterance]:
 
     The ratio is that of the energies of the whole recording, short margins of silence included, and of the whole noise.
     Samples are shared between calls, and so cannot be written to.
-    Raises ValueError for another name or ratio, and what `catalog.checked` raises for a missing or altered file.
+    Raises ValueError for another name or ratio, and what `files.checked` raises for a missing or altered file.
     """
     if split not in SPLITS:
         raise ValueError(f"there is no set of utterances {split!r}; there are: {', '.join(SPLITS)}")

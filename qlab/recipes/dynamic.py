@@ -7,22 +7,22 @@ from onnxruntime.quantization.registry import IntegerOpsRegistry
 
 from qlab import machine
 from qlab.files import ModelPath
+from qlab.graph.model import Model
+from qlab.graph.operators import NO_INTEGER_KERNEL, PRODUCT
 from qlab.machine.card import Card
-from qlab.recipes.choice import CodeType, check_names, choose
-from qlab.recipes.job import excluded, job
+from qlab.recipes.choice import DYNAMIC, CodeType, Recipe, check_op_types, choose, excluded
+from qlab.recipes.job import job
 from qlab.recipes.quantized import Quantized
 from qlab.recipes.quantizers import quantized_dynamically
 from qlab.runtime import Names
 from qlab.text import figures
 
 LARGE_SHARE = 0.2  # of the file
-
-
 OP_TYPES = {*IntegerOpsRegistry, "Gemm"}
 
 
 def dynamic(
-    model: ModelPath,
+    model: ModelPath | Model,
     output: ModelPath,
     *,
     op_types: Names = ("MatMul",),
@@ -37,7 +37,7 @@ def dynamic(
     An activation has one range for the whole batch: beside a row 50 times as loud, or beside padding that the model
     turns into large numbers, a row has fewer codes than alone. Stack what is alike, or run it one at a time.
 
-    model, output  paths; `model` is never touched, `output` appears whole or not at all
+    model, output  a path or a `graph.Model`, and a path; `model` is never touched, `output` appears whole or not at all
     op_types       which operators: "MatMul" (Gemm with it), "LSTM", "Conv", "Attention", "Gather". Convolutions stay in
                    float unless asked for: ConvInteger fuses with nothing, and takes its weights as the left operand
     weight_dtype   "int8" or "uint8"; None: the faster one on this machine
@@ -49,7 +49,8 @@ def dynamic(
     Returns a `Quantized`, which says what became of every product. Raises ValueError for a model that is quantized
     already, cannot be opened or written, or for settings that cannot run; FileNotFoundError where something is missing.
     """
-    op_types = _check_op_types(op_types)
+    check_op_types(op_types, OP_TYPES)
+    op_types = {"MatMul" if name == "Gemm" else name for name in op_types}
     card = machine.card(card)
     conv_dtype = weight_dtype or _conv_weights(card)
     if "LSTM" in op_types:
@@ -59,7 +60,9 @@ def dynamic(
     choice = choose(card, "uint8", weight_dtype, reduce_range)
     with job("dynamic", model, output) as work:
         settings = {"op_types": op_types, "per_channel": per_channel, "exclude": excluded(work, exclude)}
-        result = quantized_dynamically(work, work.prepared, choice, conv_dtype=conv_dtype, **settings)
+        result = quantized_dynamically(
+            work, work.prepared.copy(weights=True), choice, conv_dtype=conv_dtype, **settings
+        )
         if "Gather" not in op_types:
             work.notes += _embeddings(result, op_types)
         return work.finish(result, choice, **settings)
@@ -82,14 +85,25 @@ def _embeddings(result, op_types):
     ]
 
 
-def _check_op_types(op_types):
-    check_names(op_types, "op_types")
-    if not op_types or not set(op_types) <= OP_TYPES:
-        raise ValueError(f"op_types is {op_types!r}; expected some of {sorted(OP_TYPES)}, in a tuple")
-    return {"MatMul" if name == "Gemm" else name for name in op_types}
-
-
 def _conv_weights(card):
     """ConvInteger multiplies weights x activations, so its sign pair reads the other way round."""
     speeds = {"uint8": card.speed["u8u8"] or 0, "int8": card.speed["s8u8"] or 0}
     return max(speeds, key=speeds.get)
+
+
+def _how(product, op_types=("MatMul",)):
+    is_taken = product.core in op_types and product.rank and not product.is_stack
+    return DYNAMIC if is_taken and product.op_type not in NO_INTEGER_KERNEL else ""
+
+
+RECIPE = Recipe(
+    name="dynamic",
+    make=dynamic,
+    how=_how,
+    ways=frozenset({DYNAMIC}),
+    fits=frozenset({PRODUCT}),
+    needs_reader=False,
+    activations=("uint8",),
+    options=lambda operators: {"op_types": ("MatMul", "LSTM")} if "LSTM" in operators else {},
+    calibrated="hybrid",
+)

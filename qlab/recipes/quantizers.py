@@ -1,13 +1,8 @@
-"""Keep onnxruntime's tools from writing to the reader's screen, and hear what they say.
+"""onnxruntime's two quantizers, called without a file between them, and exact rewrites of what they take wrongly.
 
-Exact rewrites of what onnxruntime's quantizers take wrongly, slowly or not at all.
-
-Keep onnxruntime from what it does to Q, DQ and weights of its own accord when it opens a model.
-
-The means is a Sum of one: it changes no number, costs one pass over them, and no optimizer removes it.
-
-
-The two quantizers of onnxruntime, with what this package knows about using them."""
+A Sum of one keeps onnxruntime from what it does to Q, DQ and weights of its own accord when it opens a model:
+it changes no number, costs one pass over them, and no optimizer removes it.
+"""
 
 import logging
 import re
@@ -17,14 +12,22 @@ import numpy as np
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper
-from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_dynamic, quantize_static
+from onnxruntime.quantization import QuantType
+from onnxruntime.quantization.onnx_quantizer import ONNXQuantizer
+from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+from onnxruntime.quantization.quant_utils import QuantizationMode, add_infer_metadata, update_opset_version
 
 from qlab import graph
 from qlab.files import writing
 from qlab.graph.editing import Weights, unshare
-from qlab.graph.model import LARGE, OLDEST_OPSET, Model, opset_of, write
+from qlab.graph.model import OLDEST_OPSET, opset_of
+from qlab.graph.network import Links, without_weights
 from qlab.graph.operators import CLIPS, FOLDED_AT_LOAD, PASSED_AT_LOAD, ROUNDED_AT_LOAD
 
+TYPED_OPSET = 21  # QuantizeLinear may name the type of its codes since then
+TYPES = {"uint8": QuantType.QUInt8, "int8": QuantType.QInt8}
+PLAIN = {"alpha": 1.0, "beta": 1.0, "transA": 0}  # of a Gemm
+FOLDED_AHEAD = {"Pad"}
 SILENT, USUAL = 4, 2  # onnxruntime's levels: fatal errors only, and warnings, its default (which it does not tell)
 
 
@@ -43,9 +46,6 @@ def captured_logs():
     finally:
         onnxruntime.set_default_logger_severity(USUAL)
         root.handlers[:] = handlers
-
-
-PLAIN = {"alpha": 1.0, "beta": 1.0, "transA": 0}  # of a Gemm
 
 
 def rewrite(model, folder):
@@ -137,9 +137,6 @@ def _pad(node, weights):
     yield node
 
 
-FOLDED_AHEAD = {"Pad"}
-
-
 def keep_float(model):
     """Put a Sum ahead of each product of floats that stands between a DQ and Qs, in place.
 
@@ -147,8 +144,8 @@ def keep_float(model):
     those saturate. Between them may stand what it drops, folds into the product, or moves a Q or DQ past.
     """
     main = model.graph
-    stored = {tensor.name for tensor in main.initializer}
-    from_codes, to_codes = _behind_codes(main.node), _ahead_of_codes(main)
+    links, stored = _links(main), {tensor.name for tensor in main.initializer}
+    from_codes, to_codes = _behind_codes(main.node), _ahead_of_codes(links)
     _put_sums(main, [node for node in main.node if node.op_type in ROUNDED_AT_LOAD and node.input[1] in stored
                      and node.input[0] in from_codes and node.output[0] in to_codes])  # fmt: skip
 
@@ -161,8 +158,7 @@ def keep_signed(model):
     """
     main = model.graph
     given = {name for node in main.node if node.op_type == "DequantizeLinear" for name in node.output}
-    readers = _readers(main)
-    taken = {name for name, nodes in readers.items() if all(one and one.op_type == "QuantizeLinear" for one in nodes)}
+    taken = _read_only_by(_links(main), lambda node, _: node.op_type == "QuantizeLinear")
     movers = [node for node in main.node if node.op_type in PASSED_AT_LOAD]
     ahead = [node for node in movers if node.input[0] in given and node.output[0] not in taken]
     behind = [node for node in movers if node.input[0] not in given and node.output[0] in taken]
@@ -199,46 +195,39 @@ def _behind_codes(nodes):
     return found
 
 
-def _ahead_of_codes(main):
+def _ahead_of_codes(links):
     """The tensors that only Qs read, or what their Qs may reach."""
-    readers, found = _readers(main), set()
-    for node in reversed(main.node):
+
+    def takes_to_codes(node, ahead):
+        carries = node.op_type in PASSED_AT_LOAD | FOLDED_AT_LOAD and node.output[0] in ahead
+        return node.op_type == "QuantizeLinear" or carries
+
+    return _read_only_by(links, takes_to_codes)
+
+
+def _read_only_by(links, test):
+    """The tensors whose readers all pass `test(node, tensors found behind it)`; nobody outside reads them."""
+    found = set()
+    for node in reversed(links.items):
         for name in node.output:
-            if name in readers and all(_takes_to_codes(one, found) for one in readers[name]):
+            readers = links.readers.get(name, ())
+            if readers and name not in links.ends and all(test(one, found) for one in readers):
                 found.add(name)
     return found
 
 
-def _takes_to_codes(node, ahead):
-    if node is None:
-        return False
-    carries = node.op_type in PASSED_AT_LOAD | FOLDED_AT_LOAD and node.output[0] in ahead
-    return node.op_type == "QuantizeLinear" or carries
+def _links(main):
+    return Links(main.node, ends=[output.name for output in main.output])
 
 
-def _readers(main):
-    """{tensor: the nodes that read it, in their bodies too, and None for the outside}."""
-    readers = {output.name: [None] for output in main.output}
-    for node in main.node:
-        for name in graph.reads(node):
-            readers.setdefault(name, []).append(node)
-    return readers
-
-
-TYPED_OPSET = 21  # QuantizeLinear may name the type of its codes since then
-
-
-TYPES = {"uint8": QuantType.QUInt8, "int8": QuantType.QInt8}
-
-
-def quantized_dynamically(work, path, choice, *, op_types, per_channel, exclude=(), conv_dtype=None):
-    """The ModelProto that quantize_dynamic makes of the file `path`; convolutions may have another weight dtype."""
-    model, target = onnx.load(path, load_external_data=False), work.folder / "dynamic.onnx"
+def quantized_dynamically(work, model, choice, *, op_types, per_channel, exclude=(), conv_dtype=None):
+    """The ModelProto that quantize_dynamic makes of `model`, which changes; convolutions may have other weights."""
     exclude = set(exclude) | (without_channels(model) if per_channel else set())
-    as_products = [f"{name}_MatMul" for name in exclude]  # what a Gemm is called once it is a MatMul
+    as_products = {f"{name}_MatMul" for name in exclude}  # what a Gemm is called once it is a MatMul
     inside = len(list(graph.graphs(model))) > 1
     # What stands behind an operator of onnxruntime's own in a body has no type that ONNX could infer.
     options = {"EnableSubgraph": inside, "WeightSymmetric": True, "DefaultTensorType": onnx.TensorProto.FLOAT}
+    options["MatMulConstBOnly"] = True
     # The quantizer looks for what is overridden in every body as well, and fails: there all weights have one dtype.
     if "Conv" in op_types and conv_dtype not in (None, choice.weight_dtype) and not inside:
         weights = {node.input[1] for node in model.graph.node if node.op_type == "Conv"}
@@ -246,57 +235,79 @@ def quantized_dynamically(work, path, choice, *, op_types, per_channel, exclude=
         options["TensorQuantOverrides"] = {
             name: [{"quant_type": TYPES[conv_dtype], "symmetric": True}] for name in sorted(weights & known)
         }
+    weight_type = TYPES[choice.weight_dtype]
     with _quantizer(work):
-        quantize_dynamic(
-            path,
-            target,
-            op_types_to_quantize=sorted(op_types),
-            nodes_to_exclude=[*exclude, *as_products],
-            per_channel=per_channel,
-            reduce_range=choice.reduce_range,
-            weight_type=TYPES[choice.weight_dtype],
-            use_external_data_format=Model(path, model).bytes > LARGE,
-            extra_options=options,
+        quantizer = ONNXQuantizer(
+            update_opset_version(_ready(model), weight_type),
+            per_channel,
+            choice.reduce_range,
+            QuantizationMode.IntegerOps,
+            False,  # not static
+            weight_type,
+            QuantType.QUInt8,
+            None,  # no ranges
+            [],  # all nodes
+            sorted(exclude | as_products),
+            sorted(op_types),
+            options,
         )
-        return onnx.load(target)
+        return _quantized_by(quantizer)
 
 
-def quantized_statically(work, path, choice, ranges, *, op_types, per_channel, exclude):
-    """The ModelProto, in QDQ format, that quantize_static makes of the file `path` with the Ranges `ranges`."""
-    model, target, cache = onnx.load(path), work.folder / "static.onnx", work.folder / "ranges"
+def quantized_statically(work, model, choice, ranges, *, op_types, per_channel, exclude):
+    """The ModelProto, in QDQ format, that quantize_static makes of `model`, which changes, with the Ranges `ranges`."""
     if per_channel and opset_of(model) < OLDEST_OPSET:
         raise ValueError(
-            f"{work.model} has opset {opset_of(model)}, too old for a scale per channel: export it with opset "
+            f"{work.model.path} has opset {opset_of(model)}, too old for a scale per channel: export it with opset "
             f"{OLDEST_OPSET} or later, or use recipes.static with per_channel=False"
         )
     exclude = set(exclude) | (without_channels(model) if per_channel else set()) | clips_seen_unclipped(model)
     unshare(model, op_types, exclude)
-    with writing(work.output):
-        path = write(model, work.folder, "unshared.onnx")
-        ranges.save(cache)
+    activation_type, weight_type = TYPES[choice.activation_dtype], TYPES[choice.weight_dtype]
     with _quantizer(work):
-        quantize_static(
-            path,
-            target,
-            None,
-            calibration_cache_path=cache,
-            calibrate_method=CalibrationMethod.MinMax,  # what the cache is labelled with, whatever made the ranges
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=sorted(op_types),
-            nodes_to_exclude=sorted(exclude),
-            per_channel=per_channel,
-            reduce_range=choice.reduce_range,
-            activation_type=TYPES[choice.activation_dtype],
-            weight_type=TYPES[choice.weight_dtype],
-            use_external_data_format=Model(path, model).bytes > LARGE,
+        quantizer = QDQQuantizer(
+            update_opset_version(_ready(model), weight_type, activation_type),
+            per_channel,
+            choice.reduce_range,
+            weight_type,
+            activation_type,
+            ranges.as_tensors_data(),
+            [],  # all nodes
+            sorted(exclude),
+            sorted(op_types),
             # Unsigned weights too: per channel, onnxruntime's convolution wants the same zero point in every channel.
-            extra_options={"ActivationSymmetric": choice.symmetric, "WeightSymmetric": True},
+            {"ActivationSymmetric": choice.symmetric, "WeightSymmetric": True},
         )
-        result = onnx.load(target)
+        result = _quantized_by(quantizer)
     keep_float(result)
     if choice.activation_dtype == "int8" and opset_of(result) >= TYPED_OPSET:
         keep_signed(result)
     return result
+
+
+def _ready(model):
+    """`model` as onnxruntime's quantizers want it: the types and shapes of its tensors inferred, and marked so."""
+    infer(model)
+    add_infer_metadata(model)
+    return model
+
+
+def _quantized_by(quantizer):
+    quantizer.quantize_model()
+    quantizer.model.topological_sort()
+    return quantizer.model.model
+
+
+def infer(model):
+    """Declare the types and shapes of all tensors of the ModelProto `model` that ONNX can infer, in place.
+
+    Its large weights, of which the shapes say enough, are not copied.
+    """
+    inferred = onnx.shape_inference.infer_shapes(without_weights(model)).graph
+    for kept, new in ((model.graph.node, inferred.node), (model.graph.output, inferred.output),
+                      (model.graph.value_info, inferred.value_info)):  # fmt: skip
+        del kept[:]
+        kept.extend(new)
 
 
 def without_channels(model):
@@ -339,7 +350,7 @@ def _quantizer(work):
         except Exception as error:  # its checks and asserts, and onnx's about a file that a full disk cut short
             if lacking := re.search(r"not specified for param (.+?)\.( |$)", str(error)):
                 raise ValueError(
-                    f"the ranges lack the tensor {lacking[1]!r} of {work.model}: collect them on what recipes.prepare "
-                    "makes of this very model, or give a reader instead"
+                    f"the ranges lack the tensor {lacking[1]!r} of {work.model.path}: collect them on what "
+                    "recipes.prepare makes of this very model, or give a reader instead"
                 ) from error
-            raise ValueError(f"onnxruntime's quantizer fails on {work.model}: {error}") from error
+            raise ValueError(f"onnxruntime's quantizer fails on {work.model.path}: {error}") from error

@@ -1,26 +1,36 @@
 """Static quantization: weights and activations ahead of time, from a few representative feeds."""
 
-import onnx
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
 from qlab.calibration.collect import Method, RangesOf
 from qlab.files import ModelPath
-from qlab.graph.operators import FLOAT_PRODUCTS, NO_INTEGER_KERNEL
+from qlab.graph.model import Model
+from qlab.graph.operators import CONVOLUTION, FLOAT_PRODUCTS, LAYERS, NO_INTEGER_KERNEL
 from qlab.machine.card import Card
-from qlab.recipes.choice import CodeType, check_names, choose
-from qlab.recipes.job import NEEDED, check_request, excluded, in_float, job, of_small_numbers, ranges_for, without_range
+from qlab.recipes.choice import (
+    NEEDED,
+    STATIC,
+    CodeType,
+    Recipe,
+    check_op_types,
+    choose,
+    excluded,
+    in_float,
+    of_small_numbers,
+    without_range,
+)
+from qlab.recipes.job import check_request, job, ranges_for
 from qlab.recipes.quantized import Quantized
 from qlab.recipes.quantizers import quantized_statically
 from qlab.runtime import Names, Reader
 
+WIDEST_SPAN = 255.0  # of what a Softmax reads: steps of 1, each a factor of e in the result
 OP_TYPES = {*QDQRegistry, *QLinearOpsRegistry}
-
-
 DEFAULT_OP_TYPES = OP_TYPES - NO_INTEGER_KERNEL  # Q/DQ makes slower and less exact floats of those
 
 
 def static(
-    model: ModelPath,
+    model: ModelPath | Model,
     output: ModelPath,
     reader: Reader | None = None,
     *,
@@ -36,7 +46,7 @@ def static(
 ) -> Quantized:
     """Quantize weights and activations of `model` ahead of time, with Q/DQ nodes that onnxruntime fuses at load.
 
-    model, output     paths; `model` is never touched, `output` appears whole or not at all
+    model, output     a path or graph.Model, and a path; `model` is never touched, `output` appears whole or not at all
     reader            representative feeds, {input name: array}, or a CalibrationDataReader; consumed once
     ranges            instead of a reader: what calibration.collect gave, on this model or on `recipes.prepare`'s
     activation_dtype, weight_dtype  "uint8" or "int8"; None: the fastest exact pair on this machine
@@ -54,7 +64,8 @@ def static(
     already, cannot be opened or written, for feeds that do not fit, and for settings that cannot run.
     """
     check_request(reader, ranges)
-    op_types = _check_op_types(op_types)
+    op_types = DEFAULT_OP_TYPES if op_types is None else op_types
+    check_op_types(op_types, OP_TYPES, "None, or ")
     choice = choose(card, activation_dtype, weight_dtype, reduce_range)
     with job("static", model, output) as work:
         exclude = excluded(work, exclude)
@@ -66,21 +77,9 @@ def static(
         work.notes += in_float("what meets there differs too much in size to share codes", unlike.keys() - masked)
         work.notes += in_float(NEEDED, small.keys() - masked - unlike.keys())
         exclude |= without_range(work, ranges, op_types) | masked | unlike | small
-        settings = {"op_types": op_types, "per_channel": per_channel, "exclude": exclude}
-        result = quantized_statically(work, work.prepared, choice, ranges, **settings)
+        settings = {"op_types": set(op_types), "per_channel": per_channel, "exclude": exclude}
+        result = quantized_statically(work, work.prepared.copy(weights=True), choice, ranges, **settings)
         return work.finish(result, choice, **settings)
-
-
-def _check_op_types(op_types):
-    if op_types is None:
-        return DEFAULT_OP_TYPES
-    check_names(op_types, "op_types")
-    if not op_types or not set(op_types) <= OP_TYPES:
-        raise ValueError(f"op_types is {op_types!r}; expected None, or some of {sorted(OP_TYPES)}, in a tuple")
-    return set(op_types)
-
-
-WIDEST_SPAN = 255.0  # of what a Softmax reads: steps of 1, each a factor of e in the result
 
 
 def around_masks(work, ranges, op_types):
@@ -89,8 +88,7 @@ def around_masks(work, ranges, op_types):
     Such is what a mask of -10000 or of the lowest float does, added or chosen: 255 codes from there to the scores. Wide
     tensors are followed back from the Softmax; products stay integer products, since a mask is none.
     """
-    nodes = list(onnx.load(work.prepared, load_external_data=False).graph.node)
-    producers = {name: node for node in nodes for name in node.output}
+    nodes, producers = work.prepared.proto.graph.node, work.prepared.network.producers
     reasons, seen = {}, set()
     for softmax in (node for node in nodes if node.op_type == "Softmax" and _is_wide(ranges, node.input[0])):
         todo = [softmax]
@@ -110,9 +108,8 @@ def of_unlike_sizes(work, ranges, op_types):
 
     With it stays in float what reads it and is no product: that would ask for codes of the same tensor.
     """
-    nodes = onnx.load(work.prepared, load_external_data=False).graph.node
     crowded, reasons = {}, {}
-    for node in nodes:
+    for node in work.prepared.proto.graph.node:
         from_join = next((crowded[name] for name in node.input if name in crowded), "")
         why = from_join or next((f"{name!r}: {why}" for name in node.output[:1] if (why := _crowded(ranges, name))), "")
         if not why or node.op_type in FLOAT_PRODUCTS or (from_join and node.op_type not in op_types):
@@ -130,3 +127,20 @@ def _crowded(ranges, name):
 def _is_wide(ranges, name):
     low, high = ranges.get(name, (0.0, 0.0))
     return float(high) - float(low) > WIDEST_SPAN
+
+
+def _how(product):
+    is_taken = product.core in LAYERS and not product.is_stack and not product.inside
+    return STATIC if is_taken and product.op_type not in NO_INTEGER_KERNEL else ""
+
+
+RECIPE = Recipe(
+    name="static",
+    make=static,
+    how=_how,
+    ways=frozenset({STATIC}),
+    fits=frozenset({CONVOLUTION}),
+    keeps=frozenset(DEFAULT_OP_TYPES),
+    spreads=True,
+    spares_unlike=True,
+)

@@ -62,7 +62,9 @@ const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kern
 kernel.requestExecute({code}).done.then(reply => done(reply.content.evalue ?? null), error => done(String(error)));
 """
 # For the kernel: as before any result was shown. A notebook that ran as a whole has shown them all.
-NO_RESULT_YET = "from qlab.course import store\nstore.update(lambda kept: kept['predictions'].clear())"
+NO_RESULT_YET = (
+    "from qlab.course.progress import update_progress\nupdate_progress(lambda kept: kept['predictions'].clear())"
+)
 # Is nothing of an element cut off, by itself or by the cell's outputs around it?
 SHOWN_WHOLE = """
 const [part] = arguments;

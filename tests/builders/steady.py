@@ -6,7 +6,7 @@ QLAB_REAL_TIMES=1 leaves the times as they were measured, to see that the faults
 import os
 from dataclasses import replace
 
-from qlab.measure import profile as examining
+from qlab.measure.profile import profile_models
 
 START_MS = 0.002
 BYTES_PER_MS = 4e7
@@ -18,19 +18,19 @@ SLOWED = {  # share of the speed that a product of this pair has elsewhere
 BETWEEN = 1.02  # of the kernels' time, for a whole run
 
 
-def keep_steady(monkeypatch, card):
-    """Have `measure.examine` replace what profiles measured by what the work takes, products at the card's ratios.
+def profiler(card):
+    """As `profile_models`, but with what the work takes in place of what was measured, products at the card's ratios.
 
     Models are run and profiled all the same; only the milliseconds are others.
     """
-    if os.environ.get("QLAB_REAL_TIMES") == "1":
-        return
-    measured = examining.profile_models
 
     def steady(models, feed, **options):
-        return {name: _on_time(profile, card) for name, profile in measured(models, feed, **options).items()}
+        profiles = profile_models(models, feed, **options)
+        if os.environ.get("QLAB_REAL_TIMES") == "1":
+            return profiles
+        return {name: _on_time(profile, card) for name, profile in profiles.items()}
 
-    monkeypatch.setattr(examining, "profile_models", steady)
+    return steady
 
 
 def _on_time(profile, card):

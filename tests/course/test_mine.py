@@ -12,9 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qlab.course import check, kept, lessons, mine
-from qlab.course import kept as places
-from qlab.course import progress as store
 from qlab.course.expect import call, expect_equal
+from qlab.course.progress import FILE_NAME, read_progress
 from tests.course.test_standalone import run_cell
 from tests.patience import WAIT_LIMIT_S
 
@@ -40,7 +39,7 @@ def qlabs(x):
 
 def another_kernel(monkeypatch):
     """Forget what this process knows, as a new kernel knows nothing."""
-    for module, name in ((places, "_here"), (places, "_loaded"), (mine, "_said"), (kept, "_looked")):
+    for module, name in ((kept, "_here"), (kept, "_loaded"), (mine, "_said"), (kept, "_looked")):
         monkeypatch.setattr(module, name, {})
 
 
@@ -135,7 +134,7 @@ def test_an_edited_file_is_not_run_until_it_is_adopted(capsys, monkeypatch, file
     assert file.read_text(encoding="utf-8") == text
     another_kernel(monkeypatch)
     assert mine.bump(1) == 2
-    assert store.read()[0]["exercises"]["99.1"]["tries"] == 2
+    assert read_progress()[0]["exercises"]["99.1"]["tries"] == 2
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -188,7 +187,7 @@ def test_what_was_adopted_serves_in_this_kernel_where_its_seal_cannot_be_kept(mo
     passed()
     file.write_text("def bump(x):\n    return 1 + x\n", encoding="utf-8")
     with monkeypatch.context() as patched:
-        patched.setattr(store, "update", lambda change: "the disk is full")
+        patched.setattr(kept, "update_progress", lambda change: "the disk is full")
         verdict = mine.adopt("bump")
     assert verdict.message.startswith("`mine.bump` is yours in this kernel only: the disk is full")
     assert mine.bump.__name__ == "bump"
@@ -332,7 +331,7 @@ def test_what_cannot_be_kept_serves_in_this_kernel_and_the_verdict_says_why(caps
 
 def test_where_progress_is_kept_in_memory_so_are_the_functions(monkeypatch, tmp_path):
     monkeypatch.delenv("QLAB_PROGRESS")
-    monkeypatch.setattr(store, "_memory", {})
+    monkeypatch.setattr(sys.modules["qlab.course.progress"], "_memory", {})
     monkeypatch.chdir(tmp_path)
     assert passed().message == "`mine.bump` is yours from now on"
     assert mine.bump is not qlabs
@@ -371,7 +370,7 @@ def test_a_reset_sets_the_text_aside_and_has_qlabs_again(capsys, monkeypatch, fi
     assert aside.name in said
     assert not file.exists()
     assert line(capsys) == ("mine.bump: qlab's, until you pass 99.1", qlabs)
-    assert store.read()[0]["exercises"]["99.1"]["status"] == "passed"
+    assert read_progress()[0]["exercises"]["99.1"]["status"] == "passed"
     passed()
     another_kernel(monkeypatch)
     assert mine.bump is not qlabs
@@ -484,7 +483,7 @@ def test_the_table_says_of_each_place_whose_it_is_and_where_it_lies(capsys, monk
 
 
 def test_beside_a_learners_progress_file_the_folder_is_one_that_git_ignores(monkeypatch, tmp_path):
-    monkeypatch.setenv("QLAB_PROGRESS", str(ROOT / store.NAME))
+    monkeypatch.setenv("QLAB_PROGRESS", str(ROOT / FILE_NAME))
     assert kept.folder() == ROOT / ".qlab-mine"
     ignored = subprocess.run(["git", "check-ignore", ".qlab-mine/x.py"], cwd=ROOT, capture_output=True, text=True)
     assert ignored.stdout.strip() == ".qlab-mine/x.py"
@@ -494,8 +493,9 @@ def test_beside_a_learners_progress_file_the_folder_is_one_that_git_ignores(monk
 def test_kernels_that_pass_at_once_leave_a_file_and_a_seal_that_fit(monkeypatch, file):
     code = f"""
 import sys
-from qlab.course import kept, store
-store._LOCK_WAIT_S = store._LOCK_STALE_S = {WAIT_LIMIT_S}  # a learner goes on after a second without the lock
+from qlab.course import kept
+progress = sys.modules["qlab.course.progress"]  # a learner goes on after a second without the lock
+progress._LOCK_WAIT_S = progress._LOCK_STALE_S = {WAIT_LIMIT_S}
 for k in range(20):
     assert kept.keep("bump", f"bump = lambda x: x + {{sys.argv[1]}} + {{k}}") == ""
 """

@@ -8,8 +8,7 @@ from onnx import TensorProto, helper, load, numpy_helper, save
 
 from qlab import machine, models
 from qlab.course import check
-from qlab.course.lessons import n00
-from qlab.course.lessons import n00 as lesson00
+from qlab.course.lessons import common, n00
 from qlab.runtime import open_session
 
 SOLUTION = {"model", "method", "input shape", "cpu", "threads", "versions", "dtypes", "op types", "spread"}
@@ -114,7 +113,7 @@ def test_a_model_that_fails_when_it_runs_is_left_out_and_the_reason_is_printed(t
     )
     save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "fails.onnx")
     files = {"fp32": models.path("digits"), "the same": models.path("digits"), "other": tmp_path / "fails.onnx"}
-    kept = n00.that_run(files, {"images": np.zeros((1, 1, 8, 8), np.float32)})
+    kept = common.that_run(files, {"images": np.zeros((1, 1, 8, 8), np.float32)})
     assert list(kept) == ["fp32", "the same"]
     assert capsys.readouterr().out.startswith("other does not run here, and is left out: ")
 
@@ -145,7 +144,7 @@ def test_the_schematic_names_every_operator_in_words_as_well():
 
 
 def test_the_drawn_network_is_the_one_that_the_course_quantizes():
-    figure = lesson00.network()
+    figure = n00.network()
     drawn = " ".join(text.get_text() for text in figure.axes[0].texts)
     model = load(models.path("conformer"))
     names = {tensor.name for tensor in model.graph.initializer}

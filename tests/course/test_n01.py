@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from qlab.course import check
 from qlab.course.lessons import find, n01
-from qlab.course.lessons import n01 as lesson01
 from qlab.numerics.affine import fake_quantize, qparams_from_range
 from qlab.runtime import run_operator
 
@@ -95,6 +94,6 @@ def test_an_answer_of_another_form_is_told_what_was_expected(name, answer, says)
 
 
 def test_the_schematics_say_what_they_show():
-    drawn = [lesson01.draw_grid(), lesson01.draw_bits(0.1, 183, (11, 9)), lesson01.draw_pair()]
+    drawn = [n01.draw_grid(), n01.draw_bits(0.1, 183, (11, 9)), n01.draw_pair()]
     assert all(len(figure.alt) > 80 for figure in drawn)
     assert all(figure.png().startswith(b"\x89PNG") for figure in drawn)

@@ -18,7 +18,6 @@ from onnxruntime.quantization.quant_utils import (
 from qlab import machine
 from qlab.course import check
 from qlab.course.lessons import n02
-from qlab.course.lessons import n02 as lesson02
 from qlab.runtime import run_operator
 
 
@@ -108,6 +107,6 @@ def test_the_products_of_a_model_are_told_in_a_line(tmp_path):
     assert not any(node.op_type == "MatMul" for node in onnx.load(target).graph.node)
 
 
-@pytest.mark.parametrize("draw", [lesson02.two_grids, lesson02.four_scales, lesson02.dynamic_product])
+@pytest.mark.parametrize("draw", [n02.two_grids, n02.four_scales, n02.dynamic_product])
 def test_a_schematic_says_in_words_what_it_shows(draw):
     assert len(draw().alt) > 80

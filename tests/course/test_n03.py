@@ -13,7 +13,6 @@ from qlab import PerAxis, choose_qparams, fake_quantize, sqnr_db
 from qlab.course import check
 from qlab.course.explore import ends
 from qlab.course.lessons import n03
-from qlab.course.lessons import n03 as lesson03
 from qlab.numerics.codebook import Codebook, normal_float, powers_of_two
 
 NF4 = normal_float(4).levels
@@ -85,16 +84,16 @@ def test_03_4_names_the_kind_of_byte_of_which_most_are_read_wrongly():
 def test_the_widget_draws_at_the_ends_of_its_controls():
     from qlab.course import choice, slider
 
-    picture = lesson03.CodebookPicture(np.random.default_rng(0).normal(size=(8, 64)))
+    picture = n03.CodebookPicture(np.random.default_rng(0).normal(size=(8, 64)))
     controls = {
-        "method": choice(lesson03.METHODS),
+        "method": choice(n03.METHODS),
         "bits": slider(2, 6, 4),
-        "shared_by": choice(lesson03.GROUPS),
+        "shared_by": choice(n03.GROUPS),
     }
     for values in ends(**controls):
         assert len(picture(**values).axes) == 2
 
 
 def test_the_borders_drawn_are_where_the_code_changes():
-    figure = lesson03.thresholds([-3, -1, 0, 0.5, 4], x=1.8)
+    figure = n03.thresholds([-3, -1, 0, 0.5, 4], x=1.8)
     assert "1.8 becomes 0.5" in [text.get_text() for text in figure.axes[0].texts]

@@ -10,7 +10,6 @@ from onnx.reference import ReferenceEvaluator
 from qlab import PerAxis, PerBlock, PerTensor, choose_qparams, quantize, sqnr_db
 from qlab.course.check import judge
 from qlab.course.lessons import n04
-from qlab.course.lessons import n04 as lesson04
 from qlab.runtime import run_operator
 
 LINEAR = "(float[a, b] x, float[b, c] w) => (float[a, c] y) { y = MatMul(x, w) }"
@@ -143,10 +142,10 @@ def test_the_first_of_two_functions_can_be_checked_alone_and_passes_nothing(exer
 
 @pytest.mark.parametrize("picture", ["who_shares", "the_sum"])
 def test_a_schematic_says_in_words_what_it_shows(picture):
-    assert len(getattr(lesson04, picture)().alt) > 100
+    assert len(getattr(n04, picture)().alt) > 100
 
 
 def test_every_fate_has_a_look_of_its_own():
-    assert len(set(lesson04.LOOKS.values())) == len(lesson04.LOOKS)
-    ran = {("float32", said): said for said in lesson04.LOOKS}
+    assert len(set(n04.LOOKS.values())) == len(n04.LOOKS)
+    ran = {("float32", said): said for said in n04.LOOKS}
     assert n04.fates(ran, title="a cell each").alt

@@ -7,8 +7,7 @@ import pytest
 from qlab import calibration, models, recipes
 from qlab.calibration.clipping import divergences
 from qlab.course.check import judge
-from qlab.course.lessons import n05
-from qlab.course.lessons import n05 as lesson05
+from qlab.course.lessons import common, n05
 from qlab.numerics.metrics import paired_bootstrap
 
 
@@ -60,12 +59,12 @@ def test_the_twelve_layers_are_those_behind_an_activation_that_is_mostly_positiv
 
 
 def test_the_reader_can_be_checked_alone_and_passes_nothing():
-    verdict = judge("05.3", n05.Feeds)
+    verdict = judge("05.3", common.Feeds)
     assert verdict.status == "almost"
 
 
 def test_feeds_end_with_none_again_and_again():
-    feeds = n05.Feeds([{"x": 1}])
+    feeds = common.Feeds([{"x": 1}])
     assert [feeds.get_next(), feeds.get_next(), feeds.get_next()] == [{"x": 1}, None, None]
 
 
@@ -86,7 +85,7 @@ def test_an_interval_is_told_in_points():
 
 
 def test_one_second_of_a_film_is_of_one_person_who_speaks_on_without_a_gap():
-    film = n05.liveliest(n05.people(models.face_frames("test"))[0])
+    film = common.liveliest(common.people(models.face_frames("test"))[0])
     assert {frame.sentence.text for frame in film} == {film[0].sentence.text}
     assert np.diff([frame.number for frame in film]).tolist() == [1] * 24
 
@@ -96,7 +95,7 @@ def test_the_mouths_difference_is_that_of_all_frames_pooled():
     truth = np.concatenate([frame.truth for frame in frames])
     noise = np.random.default_rng(0).normal(size=truth.shape) * np.linspace(0.01, 0.2, len(truth))[:, None, None, None]
     before, after = (np.float32(truth + times * noise).clip(0, 1) for times in (1, 2))
-    told = n05.mouth_difference(frames, before, after)
+    told = common.mouth_difference(frames, before, after)
     assert told.difference == pytest.approx(models.mouth_psnr(truth, after) - models.mouth_psnr(truth, before))
     assert told.low < told.difference < told.high < 0
 
@@ -147,7 +146,7 @@ def test_the_way_into_the_conformer_is_speech_shifted_and_scaled(tmp_path):
     feed = models.feed(models.utterances("calibration")[0].samples)
     speech = feed["speech"][0, :, 7]
     names = n05.way_in(prepared)
-    for x in n05.watching(onnx.load(prepared), names).run(names, feed):
+    for x in common.watching(onnx.load(prepared), names).run(names, feed):
         seen = x.reshape(feed["speech"].shape)[0, :, 7]
         np.testing.assert_allclose(np.polyval(np.polyfit(speech, seen, 1), speech), seen, atol=1e-3)
 
@@ -160,12 +159,12 @@ def test_an_answer_that_spoils_what_it_was_given_is_seen():
 def test_the_pictures_near_the_mouth_hold_all_that_the_mouths_psnr_looks_at():
     frame = models.face_frames("test")[0]
     moved = frame.truth.copy()
-    n05.near_mouth(moved)[:] = 0  # a view
+    common.near_mouth(moved)[:] = 0  # a view
     assert models.mouth_psnr(frame.truth, moved) < 20
     moved = np.zeros_like(frame.truth)
-    n05.near_mouth(moved)[:] = n05.near_mouth(frame.truth)
+    common.near_mouth(moved)[:] = common.near_mouth(frame.truth)
     assert models.mouth_psnr(frame.truth, moved) == np.inf
 
 
 def test_the_schematic_says_in_words_what_it_shows():
-    assert len(lesson05.flow().alt) > 100
+    assert len(n05.flow().alt) > 100

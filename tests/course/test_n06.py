@@ -11,7 +11,6 @@ from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_
 from qlab import models, sqnr_db
 from qlab.course.check import judge
 from qlab.course.lessons import n06
-from qlab.course.lessons import n06 as lesson06
 from qlab.numerics import kernels
 from qlab.numerics.saturation import can_saturate, largest_safe_k, vpmaddubsw_matmul
 
@@ -160,10 +159,10 @@ def test_the_square_of_pairs_counts_what_leaves_int16(weights):
     inputs = np.arange(256)
     sums = inputs[None] * weights[0] + inputs[:, None] * weights[1]
     share = 100 * ((sums > 32_767) | (sums < -32_768)).mean()
-    assert f"{share:.1f} %" in lesson06.pair_square(*weights).alt
+    assert f"{share:.1f} %" in n06.pair_square(*weights).alt
 
 
 def test_the_schematics_say_what_they_show():
-    for figure in (lesson06.dataflow(), lesson06.instructions()):
+    for figure in (n06.dataflow(), n06.instructions()):
         assert len(figure.alt) > 100
         assert figure.png()[:4] == b"\x89PNG"

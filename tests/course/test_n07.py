@@ -10,7 +10,6 @@ import pytest
 from qlab import graph, models
 from qlab.course.check import judge
 from qlab.course.lessons import n07
-from qlab.course.lessons import n07 as lesson07
 from qlab.numerics.kernels import conv_integer, dynamic_quantize_linear, matmul_integer
 
 SETTINGS = {"article": "u8", "MatMul only": "s8"}
@@ -128,5 +127,5 @@ def test_a_product_without_a_kernel_on_the_card_is_named():
 
 def test_the_schematic_and_the_figures_draw_where_a_kernel_is_missing():
     card = next(card for card in n07._cards() if card.speed["s8u8"] is None)
-    assert len(lesson07.left_factor().alt) > 100
-    assert lesson07.signs(card, {"u8": (1.4, 1.3, 1.5), "s8": None}, title="one bit").alt
+    assert len(n07.left_factor().alt) > 100
+    assert n07.signs(card, {"u8": (1.4, 1.3, 1.5), "s8": None}, title="one bit").alt

@@ -10,8 +10,7 @@ import pytest
 
 from qlab import models, sqnr_db
 from qlab.course.check import judge
-from qlab.course.lessons import n08
-from qlab.course.lessons import n08 as lesson08
+from qlab.course.lessons import common, n08
 
 ON_X86 = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="what x86 does with signed codes")
 
@@ -63,7 +62,7 @@ def test_readers_count_through_a_pair_each_as_through_one(tmp_path):
     onnx.save(n08.residual_model(), tmp_path / "block.onnx")
     found = []
     for dedicated in (False, True):
-        feeds = n08.Feeds([{"x": np.ones((1, 3, 8, 8), np.float32)}])
+        feeds = common.Feeds([{"x": np.ones((1, 3, 8, 8), np.float32)}])
         options = {"DedicatedQDQPair": dedicated}
         n08.quantize_static(tmp_path / "block.onnx", tmp_path / "int8.onnx", feeds, extra_options=options)
         found.append(n08.shared(onnx.load(tmp_path / "int8.onnx").graph))
@@ -81,7 +80,7 @@ def test_one_product_is_of_the_same_codes_for_both_integer_operators():
 def test_in_the_residual_block_stem_and_widen_stay_in_float(tmp_path):
     onnx.save(n08.residual_model(), tmp_path / "block.onnx")
     random = np.random.default_rng(0)
-    feeds = n08.Feeds([{"x": random.normal(size=(1, 3, 8, 8)).astype(np.float32)} for _ in range(2)])
+    feeds = common.Feeds([{"x": random.normal(size=(1, 3, 8, 8)).astype(np.float32)} for _ in range(2)])
     types = {"activation_type": n08.QuantType.QInt8, "weight_type": n08.QuantType.QInt8}
     n08.quantize_static(tmp_path / "block.onnx", tmp_path / "int8.onnx", feeds, **types)
     floats = {node.name for node in n08.running(tmp_path / "int8.onnx").node if node.op_type == "Conv"}
@@ -118,18 +117,18 @@ def test_the_first_part_of_08_1_can_be_checked_alone_and_passes_nothing():
 
 
 def test_the_figures_say_in_words_what_they_show():
-    assert len(lesson08.qdq().alt) > 100
-    assert len(lesson08.residual().alt) > 100
+    assert len(n08.qdq().alt) > 100
+    assert len(n08.residual().alt) > 100
     points = {"S8S8": (32, (1.1, 1.0, 1.2)), "U8U8": (49, (1.2, 1.1, 1.3)), "U8S8": (49, (1.25, 1.2, 1.3))}
-    figure = lesson08.fused_against_speed(points, convolutions=49, title="three files")
+    figure = n08.fused_against_speed(points, convolutions=49, title="three files")
     told = {text.get_text() for text in figure.axes[0].texts}
     assert told == {"fp32", "S8S8, 1.10×", "U8U8, 1.20×", "U8S8, 1.25×"}
     assert figure.axes[0].get_xticks().tolist() == [0, 32, 49]
     picture = np.zeros((3, 8, 8), np.float32)
-    assert lesson08.beside(picture, picture, title="none", said="the same").axes
+    assert n08.beside(picture, picture, title="none", said="the same").axes
 
 
 def test_a_table_is_text_and_html():
-    table = n08.Table(("a", "b"), [["1", "2"]], "below")
+    table = common.Table(("a", "b"), [["1", "2"]], "below")
     assert "below" in repr(table)
     assert "<table" in table._repr_html_()

@@ -9,7 +9,6 @@ import pytest
 from qlab import graph, machine, measure, models
 from qlab.course.check import judge
 from qlab.course.lessons import n09
-from qlab.course.lessons import n09 as lesson09
 
 
 def hurried(candidates, rounds, clock):
@@ -144,13 +143,13 @@ def test_no_single_answer_fits_all_of_09_3():
 
 
 def test_the_figures_draw_without_a_kernel_and_at_the_ends():
-    assert lesson09.timeline(0.5, 2, 0.1).alt
+    assert n09.timeline(0.5, 2, 0.1).alt
     for share, times, overhead in ((0, 1 / 8, 0), (1, 8, 1), (1, 8, 0)):
-        assert lesson09.amdahl(share, times, overhead, pairs={"u8s8": 3.0, "s8u8": None}).alt
+        assert n09.amdahl(share, times, overhead, pairs={"u8s8": 3.0, "s8u8": None}).alt
     raced = {64: {"float32": [(1, 1.0), (2, 1.0)], "u8s8": [(1, 2.0), (2, 3.0)]}}
-    assert lesson09.rows(raced, {64: {"u8s8": [2.0, 3.0]}}, title="rows").alt
+    assert n09.rows(raced, {64: {"u8s8": [2.0, 3.0]}}, title="rows").alt
     lines = {"one": {"the article": 0.7, "this machine": (1.4, 1.3, 1.5), "with x's ratios": math.nan}}
-    assert lesson09.three_machines(lines, title="lines").alt
+    assert n09.three_machines(lines, title="lines").alt
 
 
 def test_what_the_graph_shows_is_read_where_the_file_cannot_be_opened(monkeypatch):

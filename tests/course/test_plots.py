@@ -14,6 +14,7 @@ from PIL import Image
 from qlab import palette
 from qlab.course import plots
 from qlab.course.plots import media as faces
+from qlab.course.plots.figures import spread
 from qlab.models import Utterance
 from qlab.numerics.affine import qparams_from_range
 
@@ -141,10 +142,10 @@ def test_a_line_that_changes_sign_is_bold_and_one_that_cannot_be_told_is_thin(al
 
 
 def test_labels_that_would_overlap_are_moved_apart_in_order():
-    moved = plots.canvas.spread([1.0, 1.01, 1.02, 5.0], 0.5)
+    moved = spread([1.0, 1.01, 1.02, 5.0], 0.5)
     assert (np.diff(moved) >= 0.5 - 1e-6).all()
     assert moved[3] == 5.0
-    assert plots.canvas.spread([3.0, 1.0], 0.5).tolist() == [3.0, 1.0]
+    assert spread([3.0, 1.0], 0.5).tolist() == [3.0, 1.0]
 
 
 def test_a_helper_may_draw_into_a_panel_of_the_callers():

@@ -3,13 +3,13 @@
 import pytest
 
 from qlab.course import predict, settle
-from qlab.course import progress as store
+from qlab.course.progress import read_progress
 
 QUESTION, OPTIONS = "Dynamic int8 will be", ["faster", "slower", "cannot <b>tell</b>"]
 
 
 def stored():
-    return store.read()[0]["predictions"]
+    return read_progress()[0]["predictions"]
 
 
 def test_a_question_stands_plainly_with_its_options(capsys):

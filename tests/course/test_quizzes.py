@@ -2,8 +2,8 @@
 
 import pytest
 
-from qlab.course import progress as store
 from qlab.course import question, quiz, right, wrong
+from qlab.course.progress import read_progress
 
 ASKED = [
     question("Rounding errs by at most", wrong("scale", "the whole <step>"), right("scale / 2", "the nearest mark")),
@@ -39,7 +39,7 @@ def test_a_click_shows_the_explanation_of_that_option_and_is_remembered():
     buttons.value = "b"
     assert "✓ right" in said.value
     assert "the nearest mark" in said.value
-    assert store.read()[0]["quizzes"] == {"01.1": {"choice": "scale / 2", "right": True}}
+    assert read_progress()[0]["quizzes"] == {"01.1": {"choice": "scale / 2", "right": True}}
     again, said_again, _ = quiz("01", ASKED)[0].widget().children
     assert (again.value, said_again.value) == ("b", said.value)
     buttons.value = None

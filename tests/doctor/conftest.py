@@ -68,6 +68,11 @@ def feeds_file(tmp_path):
     return write
 
 
+def words(report):
+    """What a report says, in one line, without the marks of bold words and code."""
+    return " ".join(report.replace("**", "").replace("`", "").split())
+
+
 def row(name, speedup=2.0, db=40.0, verdict="faster", **more):
     """A Row of a comparison; its interval is 5 % to either side."""
     return Row(name, 4.0, 10 / speedup, speedup, 0.95 * speedup, 1.05 * speedup, db, verdict, **more)

@@ -2,7 +2,7 @@
 
 from html.parser import HTMLParser
 
-VOID = {"meta", "img", "br", "wbr"}
+VOID = {"meta", "img", "br", "hr", "wbr"}
 LOADING = {"src", "href", "srcset", "data", "poster", "action", "background"}
 
 
@@ -29,6 +29,10 @@ class Page(HTMLParser):
         self.alts += [value for name, value in attrs if tag == "img" and name == "alt"]
         if tag not in VOID:
             self._open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        assert tag in VOID
+        self.handle_starttag(tag, attrs)
 
     def handle_endtag(self, tag):
         assert self._open.pop() == tag

@@ -4,14 +4,15 @@ from onnxruntime.quantization import QuantFormat, quantize_static
 
 from qlab import calibration, recipes
 from tests.builders import faults
-from tests.doctor.test_refusals import refused
+from tests.doctor.conftest import words
+from tests.doctor.test_request import refused
 
 
 def test_a_quantized_model_alone_is_diagnosed_against_its_own_floats(doctor, tmp_path, measured):
     sittings = measured()
     model = faults.weight_only(faults.residual(tmp_path), tmp_path)
     code, out, _ = doctor(model)
-    text = " ".join(out.split())
+    text = words(out)
     assert code == 0
     assert sittings == [["fp32", "int8"]]
     assert "weight_only.onnx is 2.00 times as fast as weight_only.float.onnx" in text
@@ -24,7 +25,7 @@ def test_calls_do_not_name_a_folder_that_is_gone(doctor, tmp_path):
     model = faults.by_hand(faults.residual(tmp_path), tmp_path, "uint8")
     code, out, _ = doctor(model, "--rounds", 2)
     assert code == 1
-    text = " ".join(out.split())
+    text = words(out)
     assert "conv-integer" in text
     assert "recipes.static('dynamic-uint8.float.onnx', 'dynamic-uint8.float.static.onnx', reader)" in text
 

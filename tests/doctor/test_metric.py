@@ -7,8 +7,8 @@ from qlab.doctor.visit import FP32
 from qlab.measure import Comparison
 from qlab.measure.answers import Answers, Kept
 from tests.builders import blocks
-from tests.doctor.conftest import REFERENCE, row
-from tests.doctor.test_refusals import refused
+from tests.doctor.conftest import REFERENCE, row, words
+from tests.doctor.test_request import refused
 
 METRIC = """
 import numpy as np
@@ -65,7 +65,7 @@ def counted(monkeypatch):
 def test_ten_decibels_that_change_no_answer_are_no_reason_against_a_model(doctor, fp32, counted, feeds_file):
     counted(dynamic=(0, 320, 100, 10.0))
     _, out, _ = doctor(fp32, "--calibration", feeds_file([blocks.conformer_feed()]))
-    text = " ".join(out.split())
+    text = words(out)
     assert "SQNR 10.0 dB, of the answers all 320 the same" in text
     assert "too little to use" not in text
     assert "Judged by answers, 320 of them" in text
@@ -77,7 +77,7 @@ def test_a_model_that_changes_answers_says_how_many_and_one_that_keeps_all_is_pr
 ):
     counted(static=(4, 232, 100, 47.8), dynamic=(0, 232, 100, 40.0))
     _, out, _ = doctor(fp32, "--calibration", feeds_file([blocks.conformer_feed()]))
-    text = " ".join(out.split())
+    text = words(out)
     assert "recipes.dynamic makes a model" in text
     assert "4 of 232 answers differ, where another changes none" in text
 
@@ -87,7 +87,7 @@ def test_few_answers_leave_the_judgement_to_sqnr_and_the_report_says_what_it_can
 ):
     counted(dynamic=(0, 4, 3, 10.0), static=(0, 4, 3, 40.0))
     _, out, _ = doctor(fp32, "--calibration", feeds_file([blocks.conformer_feed()]))
-    text = " ".join(out.split())
+    text = words(out)
     assert "10.0 dB are too little to use" in text
     assert "Judged by SQNR: it tells how near the numbers stay to fp32's, not how often" in text
     assert "4 answers, 3 other than the commonest, are too few to judge by: 60 are enough, and 10 others." in text
@@ -104,7 +104,7 @@ def test_with_a_metric_it_decides_whatever_sqnr_says(doctor, fp32, counted, feed
     counted({"dynamic": 0.999, "static": 0.96}, dynamic=(0, 4, 3, 3.0), static=(0, 4, 3, 60.0))
     feeds = feeds_file([blocks.conformer_feed()])
     _, out, _ = doctor(fp32, "--calibration", feeds, "--metric", f"{mine}:agree")
-    text = " ".join(out.split())
+    text = words(out)
     assert "recipes.dynamic makes a model that is 2.00 times as fast" in text
     assert "agreement 0.999, SQNR 3.0 dB" in text
     assert "agreement 0.960, where 0.999 can be had" in text
@@ -118,13 +118,13 @@ def test_a_given_model_is_too_inexact_by_the_metric(agreement, code, said, docto
     counted({"int8": agreement}, int8=(0, 4, 3, 3.0))
     answer = doctor(fp32, int8, "--no-recipes", "--metric", f"{mine}:agree")
     assert answer[0] == code
-    assert ("agreement 0.900 is too little to use" in " ".join(answer[1].split())) == said
+    assert ("agreement 0.900 is too little to use" in words(answer[1])) == said
 
 
 def test_a_metric_measures_for_real(doctor, fp32, int8, feeds_file, mine):
     feeds = feeds_file([blocks.conformer_feed()])
     _, out, _ = doctor(fp32, int8, "--no-recipes", "--calibration", feeds, "--metric", f"{mine}:agree", "--rounds", 2)
-    assert "agreement 0.9" in " ".join(out.split())
+    assert "agreement 0.9" in words(out)
 
 
 @pytest.mark.parametrize(

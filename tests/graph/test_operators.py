@@ -88,8 +88,8 @@ def test_an_einsum_is_a_matrix_product_of_all_its_indices(tmp_path, equation, sh
     assert (found.family, found.macs) == ("matrix product", expected)
 
 
-def test_an_einsum_in_float_is_told_and_no_recipe_promised(tmp_path, monkeypatch):
-    steady.keep_steady(monkeypatch, machine.card("x86-avx512-vnni"))
+def test_an_einsum_in_float_is_told_and_no_recipe_promised(tmp_path):
+    profiler = steady.profiler(machine.card("x86-avx512-vnni"))
     feed = {"x": noise(1, 192, 384)}
     nodes = [
         node("Einsum", ["x", "w0"], ["h"], "first", equation="bij,jk->bik"),
@@ -99,7 +99,7 @@ def test_an_einsum_in_float_is_told_and_no_recipe_promised(tmp_path, monkeypatch
     w = {"w0": weights(384, 384), "w1": weights(384, 384, seed=1)}
     model = saved(tmp_path / "m.onnx", nodes, feed, {"y": FLOAT}, w, opset=17)
     quantized = recipes.dynamic(model, tmp_path / "q.onnx")
-    found = {one.code: one for one in measure.diagnose(model, quantized.path, feed)}
+    found = {one.code: one for one in measure.diagnose(model, quantized.path, feed, profiler=profiler)}
     assert "1 Einsum" in found["float-no-kernel"].evidence
     assert found["float-no-kernel"].nodes == ("first",)
 
@@ -126,14 +126,15 @@ def test_stacked_matrices_are_predicted_to_stay_as_static_leaves_them(tmp_path):
     assert prediction.limit == prediction.speedup == 1
 
 
-def test_a_hard_swish_behind_a_conv_integer_serves_it_alone(tmp_path, monkeypatch):
-    steady.keep_steady(monkeypatch, machine.card("x86-avx512-vnni"))
+def test_a_hard_swish_behind_a_conv_integer_serves_it_alone(tmp_path):
+    profiler = steady.profiler(machine.card("x86-avx512-vnni"))
     around = {}
     for operator in ("Relu", "HardSwish"):
         (tmp_path / operator).mkdir()
         model, feed = faults.islands(tmp_path / operator, operator), faults.image_feed(faults.CHANNELS, 80)
         quantized = faults.by_hand(model, tmp_path / operator, "uint8", operators=["Conv"])
-        (finding,) = (one for one in measure.diagnose(model, quantized, feed) if one.code == "conv-integer")
+        found = measure.diagnose(model, quantized, feed, profiler=profiler)
+        (finding,) = (one for one in found if one.code == "conv-integer")
         around[operator] = int(re.search(r"(\d+) nodes around them", finding.evidence)[1])
     assert around["HardSwish"] == around["Relu"] + 3  # each is two nodes: HardSigmoid and Mul
 

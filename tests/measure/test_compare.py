@@ -1,6 +1,5 @@
 """compare: what it measures, in which order, and what it refuses."""
 
-import importlib
 from collections import Counter
 
 import numpy as np
@@ -11,10 +10,8 @@ from onnxruntime.quantization import CalibrationDataReader
 
 from qlab import measure
 from qlab.graph.model import opened
-from qlab.measure import compare as latency
+from qlab.measure.compare import time_models
 from tests.builders.linear import WIDTH, feed, linear, save, weights
-
-comparing = importlib.import_module("qlab.measure.compare")  # the package shows the function under this name
 
 
 @pytest.fixture
@@ -28,17 +25,11 @@ def models(tmp_path):
     }
 
 
-@pytest.fixture
-def takes(monkeypatch):
-    """takes(name=seconds, ...): what a round of each model takes from now on, within 1 %; no clock runs."""
-
-    def arrange(**seconds):
-        rng = np.random.default_rng(0)
-        rounds_of = lambda name, rounds: seconds[name] * rng.uniform(0.99, 1.01, rounds)
-        timed = lambda sessions, feeds, rounds: {name: rounds_of(name, rounds) for name in sessions}
-        monkeypatch.setattr(comparing, "time_models", timed)
-
-    return arrange
+def taking(**seconds):
+    """A timer by which a round of each model takes so long, within 1 %; no clock runs."""
+    rng = np.random.default_rng(0)
+    rounds_of = lambda name, rounds: seconds[name] * rng.uniform(0.99, 1.01, rounds)
+    return lambda sessions, feeds, rounds: {name: rounds_of(name, rounds) for name in sessions}
 
 
 def test_the_table_has_one_row_a_model_with_every_figure(models):
@@ -54,19 +45,18 @@ def test_the_table_has_one_row_a_model_with_every_figure(models):
     assert (reference.is_reference, reference.sqnr_db, reference.verdict) == (True, np.inf, "cannot tell")
 
 
-def test_a_model_that_takes_four_times_as_long_is_slower_and_the_reverse_faster(models, takes):
-    takes(light=0.5, heavy=2.0)
-    slower = measure.compare({"light": models["light"], "heavy": models["heavy"]}, feed())
-    faster = measure.compare({"heavy": models["heavy"], "light": models["light"]}, feed())
+def test_a_model_that_takes_four_times_as_long_is_slower_and_the_reverse_faster(models):
+    timer = taking(light=0.5, heavy=2.0)
+    slower = measure.compare({"light": models["light"], "heavy": models["heavy"]}, feed(), timer=timer)
+    faster = measure.compare({"heavy": models["heavy"], "light": models["light"]}, feed(), timer=timer)
     assert slower.rows[1].verdict == "slower"
     assert slower.rows[1].speedup_low <= slower.rows[1].speedup == pytest.approx(0.25, rel=0.02)
     assert faster.rows[1].verdict == "faster"
     assert faster.rows[1].speedup_high >= faster.rows[1].speedup == pytest.approx(4, rel=0.02)
 
 
-def test_a_model_against_itself_is_exact_and_the_winner_cannot_be_told(models, takes):
-    takes(a=1.0, b=1.0)
-    result = measure.compare({"a": models["heavy"], "b": models["heavy"]}, feed())
+def test_a_model_against_itself_is_exact_and_the_winner_cannot_be_told(models):
+    result = measure.compare({"a": models["heavy"], "b": models["heavy"]}, feed(), timer=taking(a=1.0, b=1.0))
     assert result.rows[1].sqnr_db == np.inf
     assert result.rows[1].verdict == "cannot tell"
 
@@ -131,11 +121,10 @@ class Clock:
         return self.now
 
 
-def test_every_round_runs_every_model_on_every_feed_in_an_order_drawn_anew(monkeypatch):
+def test_every_round_runs_every_model_on_every_feed_in_an_order_drawn_anew():
     clock, log = Clock(), []
-    monkeypatch.setattr(latency.time, "perf_counter", clock)
     sessions = {name: FakeSession(name, log, clock, cost) for name, cost in (("a", 0.5), ("b", 0.25), ("c", 0.1))}
-    seconds = latency.time_models(sessions, [{"x": 0}, {"x": 1}], 30)
+    seconds = time_models(sessions, [{"x": 0}, {"x": 1}], 30, clock=clock)
     measured = log[-30 * 3 * 2 :]
     orders = []
     for start in range(0, len(measured), 6):
@@ -150,10 +139,9 @@ def test_every_round_runs_every_model_on_every_feed_in_an_order_drawn_anew(monke
 def test_each_model_runs_as_often_in_a_round_as_fills_a_sample_by_its_own_speed(monkeypatch):
     monkeypatch.setenv("QLAB_FAST", "0")
     clock, log = Clock(), []
-    monkeypatch.setattr(latency.time, "perf_counter", clock)
     costs = {"tiny": 1e-4, "small": 3e-3, "large": 0.5}
     sessions = {name: FakeSession(name, log, clock, cost) for name, cost in costs.items()}
-    seconds = latency.time_models(sessions, [{"x": 0}], 10)
+    seconds = time_models(sessions, [{"x": 0}], 10, clock=clock)
     ran = Counter(name for name, _ in log)
     assert 10 * 100 < ran["tiny"] < 13 * 100
     assert 10 * 4 < ran["small"] < 13 * 4
@@ -161,25 +149,23 @@ def test_each_model_runs_as_often_in_a_round_as_fills_a_sample_by_its_own_speed(
     assert {name: np.median(values) for name, values in seconds.items()} == pytest.approx(costs)
 
 
-def test_qlab_fast_repeats_a_quick_model_a_tenth_as_often(monkeypatch):
+def test_qlab_fast_repeats_a_quick_model_a_tenth_as_often():
     clock, log = Clock(), []
-    monkeypatch.setattr(latency.time, "perf_counter", clock)
-    latency.time_models({"tiny": FakeSession("tiny", log, clock, 1e-5)}, [{"x": 0}], 10)
+    time_models({"tiny": FakeSession("tiny", log, clock, 1e-5)}, [{"x": 0}], 10, clock=clock)
     assert len(log) == pytest.approx(11 * 100, rel=0.05)
 
 
 def test_a_pause_of_the_machine_in_one_run_of_ten_does_not_show_in_the_time_of_a_quick_model(monkeypatch):
     monkeypatch.setenv("QLAB_FAST", "0")
     clock, log = Clock(), []
-    monkeypatch.setattr(latency.time, "perf_counter", clock)
 
     class Interrupted(FakeSession):
         def run(self, outputs, feed):
             super().run(outputs, feed)
             self.clock.now += 4e-3 if len(self.log) % 10 == 0 else 0.0
 
-    seconds = latency.time_models({"tiny": Interrupted("tiny", log, clock, 3e-4)}, [{"x": 0}], 10)["tiny"]
-    assert seconds == pytest.approx(np.full(10, 3e-4))
+    seconds = time_models({"tiny": Interrupted("tiny", log, clock, 3e-4)}, [{"x": 0}], 10, clock=clock)
+    assert seconds["tiny"] == pytest.approx(np.full(10, 3e-4))
 
 
 def test_qlab_fast_means_fewer_rounds(models, monkeypatch):
@@ -276,19 +262,18 @@ def test_a_feed_is_checked_against_every_model(models, tmp_path):
         measure.compare({"light": models["light"], "other": other}, feed())
 
 
-def test_two_threads_are_two_threads(models, monkeypatch):
-    seen = []
-    real = comparing.open_model
-    monkeypatch.setattr(
-        comparing,
-        "open_model",
-        lambda path, fp32, threads: seen.append(threads) or real(path, fp32=fp32, threads=threads),
-    )
-    assert "2 threads" in repr(measure.compare(models, feed(), threads=2))
-    assert seen == [2, 2, 2]
-    options = real(models["light"], threads=2).get_session_options()
-    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (2, 1)
-    assert options.get_session_config_entry("session.force_spinning_stop") == "1"
+def test_two_threads_are_two_threads(models):
+    seen = {}
+
+    def timer(sessions, feeds, rounds):
+        seen.update({name: session.get_session_options() for name, session in sessions.items()})
+        return time_models(sessions, feeds, rounds)
+
+    assert "2 threads" in repr(measure.compare(models, feed(), threads=2, timer=timer))
+    assert seen.keys() == models.keys()
+    for options in seen.values():
+        assert (options.intra_op_num_threads, options.inter_op_num_threads) == (2, 1)
+        assert options.get_session_config_entry("session.force_spinning_stop") == "1"
 
 
 def test_the_models_are_left_as_they_were(models):

@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from data.build import evaluate
-from qlab import models
+from qlab import files, models
 from qlab.runtime import open_session
 
 
@@ -25,7 +25,7 @@ def rates(session):
 @pytest.fixture(scope="module")
 def card():
     """{row of the card's table: {column: its numbers}}."""
-    text = models.catalog.DATA.joinpath("README.md").read_text(encoding="utf-8")
+    text = files.DATA.joinpath("README.md").read_text(encoding="utf-8")
     table = text[text.index("| word error rate") :].split("\n\n")[0].splitlines()
     header, _, *rows = ([cell.strip() for cell in line.strip("| ").split(" | ")] for line in table)
     return {

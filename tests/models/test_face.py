@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.build import evaluate, face_set
-from qlab import models
-from qlab.models import catalog, face, heads
+from qlab import files, models
+from qlab.models import face, heads
 from qlab.runtime import open_session
 
 PICTURES = {
@@ -27,7 +27,7 @@ def frames():
 
 def row_of_card(name):
     """The numbers in the row of data/README.md that starts so."""
-    card = (catalog.DATA / "README.md").read_text(encoding="utf-8")
+    card = (files.DATA / "README.md").read_text(encoding="utf-8")
     (line,) = re.findall(rf"^\| {re.escape(name)} \|(.*)\|$", card, re.M)
     return [float(number) for number in re.findall(r"\d+\.?\d*", line)]
 
@@ -188,5 +188,5 @@ def test_pictures_of_two_shapes_are_not_compared():
 
 def test_the_model_and_all_data_stay_small():
     assert models.path("face").stat().st_size < 6e6
-    kept = [path for path in catalog.DATA.rglob("*") if path.is_file() and "cache" not in path.parts]
+    kept = [path for path in files.DATA.rglob("*") if path.is_file() and "cache" not in path.parts]
     assert sum(path.stat().st_size for path in kept if "__pycache__" not in path.parts) < 45e6

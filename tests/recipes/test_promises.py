@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from onnxruntime.quantization.onnx_quantizer import ONNXQuantizer
 
-from qlab import recipes
+from qlab import graph, recipes
 from qlab.runtime import open_session
 from tests.builders import blocks
 
@@ -113,15 +114,23 @@ def test_a_missing_and_a_truncated_model_are_refused(tmp_path, card):
         recipes.dynamic(model, tmp_path / "int8.onnx", card=card)
 
 
-@pytest.mark.parametrize("place", ["preparing.quant_pre_process", "job.graph.optimized", "quantizing.quantize_dynamic"])
-def test_an_interrupt_leaves_nothing_behind_and_an_older_output_as_it_was(place, tmp_path, card, monkeypatch):
-    def interrupted(*_, **__):
-        raise KeyboardInterrupt
+def interrupted(*_, **__):
+    raise KeyboardInterrupt
 
+
+PLACES = {
+    "preparing": (onnx.shape_inference, "infer_shapes", interrupted),
+    "quantizing": (ONNXQuantizer, "quantize_model", interrupted),
+    "looking at the result": (graph.Model, "optimized", property(interrupted)),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_an_interrupt_leaves_nothing_behind_and_an_older_output_as_it_was(place, tmp_path, card, monkeypatch):
     model, output = blocks.linear(tmp_path), tmp_path / "int8.onnx"
     output.write_text("something older")
     before = contents(tmp_path)
-    monkeypatch.setattr(f"qlab.recipes.{place}", interrupted)
+    monkeypatch.setattr(*PLACES[place])
     with pytest.raises(KeyboardInterrupt):
         recipes.dynamic(model, output, card=card)
     assert contents(tmp_path) == before
@@ -170,10 +179,14 @@ def test_a_full_disk_gives_a_clear_error_and_leaves_nothing_behind(recipe, kilob
 
 
 def test_pre_processing_that_fails_falls_back_with_a_note(tmp_path, card, quality, monkeypatch):
-    def fails(*_, **__):
-        raise RuntimeError("Incomplete symbolic shape inference")
+    pending, real = [], onnx.shape_inference.infer_shapes
 
-    monkeypatch.setattr("qlab.recipes.job.quant_pre_process", fails)
+    def fails_first(*arguments, **options):
+        if pending:
+            raise RuntimeError(pending.pop())
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(onnx.shape_inference, "infer_shapes", fails_first)
     for build, feed in (
         (blocks.constants, blocks.narrow_feed),
         (blocks.functions, blocks.narrow_feed),
@@ -181,6 +194,7 @@ def test_pre_processing_that_fails_falls_back_with_a_note(tmp_path, card, qualit
     ):
         model = build(tmp_path)
         for recipe, reader in (("dynamic", ()), ("static", ([feed(seed=seed) for seed in range(32)],))):
+            pending.append("Incomplete symbolic shape inference")
             quantized = getattr(recipes, recipe)(model, tmp_path / "int8.onnx", *reader, card=card)
             assert quality(model, quantized.path, feed()) > 29
             assert "Incomplete symbolic shape inference" in quantized.notes[0]

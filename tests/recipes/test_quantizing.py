@@ -4,7 +4,10 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
+from onnxruntime.quantization import QuantType, quantize_dynamic, quantize_static
 
+from qlab import calibration, recipes
+from qlab.recipes.static import DEFAULT_OP_TYPES
 from tests.builders import blocks
 from tests.builders.blocks import FLOAT, INT64, node, noise, save, value, weights
 from tests.builders.making import RECIPES, fates, made
@@ -144,3 +147,47 @@ def test_dynamic_says_what_a_large_embedding_would_gain(tmp_path, card):
     (note,) = made("dynamic", model, [], card).notes
     assert note.startswith("'table', an embedding of 0.32 MB, stays in float: op_types=('MatMul', 'Gather')")
     assert made("dynamic", model, [], card, op_types=("MatMul", "Gather")).notes == ()
+
+
+def parts(path):
+    """{name of a tensor: its numbers} and what the nodes are, of a model file."""
+    model = onnx.load(path).graph
+    stored = {tensor.name: numpy_helper.to_array(tensor).tolist() for tensor in model.initializer}
+    return stored, sorted((one.op_type, tuple(one.input), tuple(one.output)) for one in model.node)
+
+
+def test_the_codes_of_dynamic_are_those_of_quantize_dynamic(tmp_path, card):
+    """Its quantizer is called without its files, which nobody promises: a new onnxruntime may call it otherwise."""
+    prepared = recipes.prepare(blocks.conformer_block(tmp_path), tmp_path / "prepared.onnx")
+    ours = recipes.dynamic(tmp_path / "conformer.onnx", tmp_path / "ours.onnx", weight_dtype="int8", card=card)
+    quantize_dynamic(
+        prepared,
+        tmp_path / "theirs.onnx",
+        op_types_to_quantize=["MatMul"],
+        per_channel=True,
+        weight_type=QuantType.QInt8,
+        extra_options={"WeightSymmetric": True},
+    )
+    assert parts(ours) == parts(tmp_path / "theirs.onnx")
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8"])
+def test_the_codes_of_static_are_those_of_quantize_static(dtype, tmp_path, card):
+    prepared = recipes.prepare(blocks.residual_cnn(tmp_path), tmp_path / "prepared.onnx")
+    ranges = calibration.collect(prepared, [blocks.cnn_feed()])
+    ours = recipes.static(
+        tmp_path / "cnn.onnx", tmp_path / "ours.onnx", ranges=ranges, activation_dtype=dtype, weight_dtype="int8",
+        card=card,
+    )  # fmt: skip
+    quantize_static(
+        prepared,
+        tmp_path / "theirs.onnx",
+        None,
+        calibration_cache_path=ranges.save(tmp_path / "ranges"),
+        per_channel=True,
+        op_types_to_quantize=sorted(DEFAULT_OP_TYPES),
+        activation_type=QuantType.QUInt8 if dtype == "uint8" else QuantType.QInt8,
+        weight_type=QuantType.QInt8,
+        extra_options={"ActivationSymmetric": dtype == "int8", "WeightSymmetric": True},
+    )
+    assert parts(ours) == parts(tmp_path / "theirs.onnx")

@@ -28,17 +28,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 _ID = re.compile(r"(\d\d)\.(\d+)")
-
-
 _PLACE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-
-
 _TAKEN = {"adopt", "reset"}  # what `mine` itself offers
-
-
 _WRITTEN = re.compile(r'^@exercise\(\s*"([\d.]+)"', re.MULTILINE)
-
-
 _REGISTRY = {}
 
 

@@ -3,8 +3,6 @@
 Notebook 00: which facts one must know to compare two benchmark tables; what runs here; its two pictures."""
 
 import difflib
-import itertools
-import os
 import re
 from itertools import islice, pairwise
 from numbers import Integral
@@ -13,13 +11,11 @@ import numpy as np
 from matplotlib.patches import Rectangle
 from onnx import numpy_helper
 
-from qlab import machine, models, palette
+from qlab import machine, palette
 from qlab.course.lessons import exercise, words
 from qlab.course.plots.schematic import Schematic
-from qlab.course.show import Almost, brief, error_text, kind
-from qlab.models.speech import in_noise
+from qlab.course.show import Almost, brief, kind
 from qlab.palette import INK, styled
-from qlab.runtime import open_session
 
 FROM_SOUND_TO_WORDS = (  # middle, text, kind, width
     (0.72, "sound:\n16,000\nnumbers / s", "activations", 1.34),
@@ -29,8 +25,6 @@ FROM_SOUND_TO_WORDS = (  # middle, text, kind, width
     (7.89, "linear:\n290 scores\na token", "weights", 1.3),
     (9.42, "words", "activations", 0.9),
 )
-
-
 ONE_BLOCK = (  # middle, text, width
     (1.35, "feed-forward\n(“macaron”)", 1.5),
     (3.8, "attention: query,\nkey, value", 1.8),
@@ -72,14 +66,8 @@ def _opened(page, box, y):
 _ABOUT = words(
     "00", "facts"
 )  # name: {"what": as the notebook prints it, "needed": for a comparison, "why": or why not}
-
-
 FACTS = {fact: about["what"] for fact, about in _ABOUT.items()}
-
-
 NEEDED = [fact for fact, about in _ABOUT.items() if about["needed"]]
-
-
 SIDES = {  # of the needed facts, those that tend to be named alone, and what such a table leaves open
     "all of these are about what was run. Missing is on what machine, and how it was timed": {
         "model", "input shape", "dtypes", "method", "op types",
@@ -158,54 +146,6 @@ def _not_in_the_list(name):
     close = close or [fact for fact, what in FACTS.items() if name in re.findall(r"\w+", what)]
     meant = f": do you mean {' or '.join(map(repr, close))}?" if close else f": {', '.join(FACTS)}"
     return f"{brief(name)} is not in the list{meant}"
-
-
-ARTICLE_SIZES = {"conformer_full": {"frames": 250}, "face_unet_full": {}}
-
-
-def sentences(noise_db=None):
-    """The test sentences, all 320. Under QLAB_FAST=1 a fourth, among which are some that int8 changes in the street."""
-    if os.environ.get("QLAB_FAST") != "1":
-        return models.utterances("test", noise_db=noise_db)
-    quiet = models.utterances("test")
-    chosen = range(3, len(quiet), 4)
-    return [quiet[i] if noise_db is None else in_noise("test", i, noise_db) for i in chosen]
-
-
-def article_models():
-    """(Transformer, its feed, CNN, its feed), both of the article's size.
-
-    Under QLAB_FAST=1 the small trained networks stand for them, and a line says so.
-    """
-    if os.environ.get("QLAB_FAST") != "1":
-        large = [(models.path(name), models.example_feed(name, **size)) for name, size in ARTICLE_SIZES.items()]
-        return tuple(itertools.chain(*large))
-    print("QLAB_FAST=1: the small networks stand for the article's in all that follows")
-    speech_feed = models.feed(models.utterances("test")[0].samples)
-    return models.path("conformer"), speech_feed, models.path("face"), models.face_frames("test")[0].feed
-
-
-def fewer(items):
-    """All of them; under QLAB_FAST=1, for tests, every other one."""
-    return items[::2] if os.environ.get("QLAB_FAST") == "1" else items
-
-
-def that_run(models, feed):
-    """Of {name: path} the reference, the first, and all others that run here; what keeps the rest from it is printed.
-
-    Not every runtime has a kernel for every pair of signs: onnxruntime has none for s8 x u8 on ARM64, which ConvInteger
-    with int8 weights asks for.
-    """
-    (first, reference), *others = models.items()
-    kept = {first: reference}
-    for name, path in others:
-        try:
-            open_session(path).run(None, dict(feed))
-        except Exception as error:  # onnxruntime's exceptions share no base class
-            print(f"{name} does not run here, and is left out: {error_text(error)}")
-        else:
-            kept[name] = path
-    return kept
 
 
 def without_signs(model):

@@ -17,6 +17,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from qlab import choose_qparams, fake_quantize, machine, models, palette, quantize, sqnr_db
 from qlab.course.expect import call, expect_array, expect_close, expect_equal, expect_number, expect_shape, tensors
 from qlab.course.lessons import exercise
+from qlab.course.lessons.common import operator_session
 from qlab.course.plots.schematic import Schematic
 from qlab.course.show import Almost, brief, kind, number
 from qlab.palette import INK, styled
@@ -203,8 +204,6 @@ SOURCES = {  # name: (model, tensor)
     "softmax": ("conformer", "softmax"),
     "log-probabilities": ("conformer", "ctc_log_probs"),
 }
-
-
 MOVES = {"Transpose", "Reshape", "Slice", "Split", "Concat", "Unsqueeze", "Squeeze", "Pad", "Where", "Cast"}
 
 
@@ -237,22 +236,10 @@ def product_times(zero_points, rounds=300):
     """{zero point of an int8 weight: seconds of one MatMulInteger}, the fastest of some rounds, one thread."""
     random = np.random.default_rng(25)
     codes, weight = random.integers(0, 256, (128, 512), "u1"), random.integers(-100, 100, (512, 512), "i1")
-    sessions = {zero_point: open_session(_integer_product(weight, zero_point)) for zero_point in zero_points}
+    product = partial(operator_session, "MatMulInteger", codes, weight, np.uint8(120))
+    sessions = {zero_point: product(np.int8(zero_point)) for zero_point in zero_points}
     actions = {zero_point: partial(session.run, None, {"x": codes}) for zero_point, session in sessions.items()}
     return {zero_point: min(times) for zero_point, times in interleave(actions, rounds).items()}
-
-
-def _integer_product(weight, zero_point):
-    """One MatMulInteger of uint8 codes by this int8 weight: a model's bytes."""
-    held = {"w": weight, "z_x": np.uint8(120), "z_w": np.int8(zero_point)}
-    graph = onnx.helper.make_graph(
-        [onnx.helper.make_node("MatMulInteger", ["x", "w", "z_x", "z_w"], ["y"])],
-        "product",
-        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.UINT8, [None, len(weight)])],
-        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.INT32, [None, weight.shape[1]])],
-        [numpy_helper.from_array(np.asarray(array), name) for name, array in held.items()],
-    )
-    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 21)]).SerializeToString()
 
 
 def _is_matrix(array):
@@ -554,8 +541,6 @@ def _judge_sqnr(x, decoded, scale, sqnr, where):
 
 
 MIRRORED, FITTED = ("int8", True), ("uint8", False)
-
-
 SCHEMES = {"symmetric int8": MIRRORED, "symmetric uint8": ("uint8", True), "asymmetric uint8": FITTED}
 
 
@@ -703,8 +688,6 @@ def _compared(given, found, paid):
 
 
 FEED_FORWARD = (["mul_72"], ["linear_2"])  # where the conformer's first feed-forward module begins and ends
-
-
 AS_GOOD = 0.95  # speeds of one machine differ by some percent from run to run
 
 

@@ -317,8 +317,6 @@ def _first_ahead(even, uneven, block_sizes):
 
 
 _SAME_DB = 0.02  # orders of the same arithmetic differ by less, mistakes by more
-
-
 _SIZES = (8, 16, 32, 64, 128, 256)
 
 
@@ -720,8 +718,6 @@ def matmul_model(weight):
 
 
 _BLOCK_SIZES = (16, 32, 64, 128)
-
-
 _OUT_OF_REACH_DB = 100  # of 8 bits as well
 
 
@@ -940,8 +936,6 @@ def bit_fields(rows):
 
 
 _LINES = {"int4": "-", "NF4": "--", "log2": ":", "int8": "-", "E4M3": "--"}
-
-
 _SIGNS = {"int4": "o", "NF4": "^", "log2": "_"}
 
 
@@ -1036,14 +1030,8 @@ def _plain_ticks(axes, places):
 
 
 METHODS = ("evenly spaced (int)", "k-means", "powers of two (log2)", "normal quantiles (NF)")
-
-
 GROUPS = {"the whole tensor": PerTensor(), "each block of 32": PerBlock(1, 32)}
-
-
 _MADE = dict(zip((METHODS[0], *METHODS[2:]), (uniform, powers_of_two, normal_float), strict=True))
-
-
 _FITTED_TO = 4_000  # k-means sees this many values: enough for 64 levels, and quick enough for a slider
 
 

@@ -40,9 +40,11 @@ from qlab.course.expect import (
     two_functions,
 )
 from qlab.course.lessons import exercise, words
+from qlab.course.lessons.common import linear
 from qlab.course.plots.schematic import Schematic
 from qlab.course.show import Almost, NotYet, brief, error_text, kind
 from qlab.numerics.granularity import bits_per_element
+from qlab.palette import styled
 from qlab.runtime import run_operator
 
 SHARES = {  # what the widget offers, for a matrix (rows, columns)
@@ -52,12 +54,10 @@ SHARES = {  # what the widget offers, for a matrix (rows, columns)
     "one scale a block of a row": partial(PerBlock, 1),
     "one scale a block of a column": partial(PerBlock, 0),
 }
-
-
 _SHOWN = 160  # rows and columns that are drawn: about as many as there are pixels to show them
 
 
-@palette.style()
+@styled
 def shared_scales(x, shares, block_size, bits):
     """Left |x|, right |error| of symmetric integer codes; the title counts scales, SQNR and effective bits. -> Figure
 
@@ -187,7 +187,7 @@ def _ends_in(s, y, scaled):
     s.text(19.45, y, "y")
 
 
-@palette.style()
+@styled
 def slices(largest):
     """The largest |value| of every slice beside the median slice. largest: {what a slice is: array}."""
     figure, panels = palette.figure(1, len(largest), height=3.2)
@@ -203,7 +203,7 @@ def slices(largest):
     return figure
 
 
-@palette.style()
+@styled
 def price(codes, *series, title):
     """SQNR against effective bits: more bits in the codes, dashed, against more scales, one line for each of `series`.
 
@@ -245,7 +245,7 @@ LOOKS = {  # what became of a model: (ground, ink, hatch)
 }
 
 
-@palette.style()
+@styled
 def fates(ran, *, title):
     """A table of what became of each combination. ran: {(scales of x, scales of w): a key of LOOKS}."""
     rows, columns = (list(dict.fromkeys(pair[side] for pair in ran)) for side in (0, 1))
@@ -275,35 +275,10 @@ def fates(ran, *, title):
 
 
 BORDER = {"QuantizeLinear", "DequantizeLinear"}
-
-
 X_SHARES = {"none: float32": None, "tensor ()": PerTensor(), "token (T,)": PerAxis(0), "channel (K,)": PerAxis(1)}
-
-
 X_SHARES["block (T, K/16)"] = PerBlock(1, 16)
-
-
 W_SHARES = {"tensor ()": PerTensor(), "output (N,)": PerAxis(1), "input (K,)": PerAxis(0)}
-
-
 W_SHARES["block (K/16, N)"] = PerBlock(0, 16)
-
-
-class Linear(NamedTuple):
-    """A linear layer of a model: the name of what enters it, the name of its weight, the weight [inputs, outputs]."""
-
-    enters: str
-    name: str
-    weight: np.ndarray
-
-
-def linear(model, name):
-    """The linear layer of an ONNX model whose bias is called `name`.bias."""
-    makers = {output: node for node in model.graph.node for output in node.output}
-    add = next(node for node in model.graph.node if f"{name}.bias" in node.input)
-    multiplies = next(makers[source] for source in add.input if source in makers)
-    held = next(tensor for tensor in model.graph.initializer if tensor.name == multiplies.input[1])
-    return Linear(multiplies.input[0], held.name, numpy_helper.to_array(held))
 
 
 def qdq_model(x, w, x_shares, w_shares, *, x_dtype="uint8", w_dtype="int8"):
@@ -706,8 +681,6 @@ def matrices():
 
 
 SCALE_BITS = 16
-
-
 CANDIDATES = [  # what exercise 04.3 chooses from: (bits, granularity) for a weight (out, in)
     (4, PerTensor()), (4, PerAxis(0)), (4, PerAxis(1)), (4, PerBlock(1, 128)), (4, PerBlock(1, 32)),
     (4, PerBlock(1, 8)), (5, PerTensor()), (5, PerAxis(0)), (5, PerBlock(1, 64)),

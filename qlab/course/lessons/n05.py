@@ -2,40 +2,33 @@
 
 Notebook 05: activations that drift, observers, ranges from histograms, calibration sets good and bad."""
 
-import os
 import pickle
 import re
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from itertools import groupby
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import onnx
 from onnx import numpy_helper
-from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+from onnxruntime.quantization import QuantType, quantize_static
 
 from qlab import PerAxis, models, palette, recipes
 from qlab.calibration.clipping import least_divergence_range, least_error_range, percentile_range, squared_errors
 from qlab.calibration.observers import MinMaxObserver
+from qlab.course import plots
 from qlab.course.expect import call, class_and_function, expect_array, expect_number
 from qlab.course.lessons import exercise
-from qlab.course.lessons.n04 import linear
+from qlab.course.lessons.common import Feeds, Table, ends_of, in_haste, linear, listen, short_of_time
 from qlab.course.plots.schematic import Schematic
 from qlab.course.show import Almost, NotYet, brief, error_text, kind, learner_line
-from qlab.models.face import MOUTH
 from qlab.models.speech import decode, in_noise
 from qlab.numerics.affine import qparams_from_range
-from qlab.numerics.metrics import Interval
-from qlab.palette import INK
+from qlab.palette import INK, styled
 from qlab.runtime import open_session
-from qlab.text import aligned, table
 
 _BINS = 160  # of a histogram, drawn
-
-
 _GAP = 6  # lines left out between two groups of feeds
 
 
@@ -69,7 +62,7 @@ def flow():
     return s.figure
 
 
-@palette.style()
+@styled
 def drift(tensors, *, title):
     """Ranges that move, a panel a tensor, a line a sentence: {tensor: {group: [n, 2], lowest and highest}}."""
     figure, panels = palette.figure(1, len(tensors), height=3.4)
@@ -89,7 +82,7 @@ def drift(tensors, *, title):
     return figure
 
 
-@palette.style()
+@styled
 def running(highest, inside, *, marked, title):
     """Running maximum and running p99.9 against sentences, a line a layer. Each: array [layers, sentences].
 
@@ -111,17 +104,12 @@ def running(highest, inside, *, marked, title):
     return figure
 
 
-@palette.style()
+@styled
 def thresholds(histogram, ranges, *, title, label):
     """A histogram on a log axis, and the range that each method keeps: {method: (low, high)}."""
     figure, (axes, below) = palette.figure(2, 1, height=4.4, layout=None, sharex=True, height_ratios=(3, 2))
     figure.subplots_adjust(left=0.2, right=0.97, top=0.91, bottom=0.12, hspace=0.12)
-    join = max(1, -(-histogram.counts.size // _BINS))
-    starts = np.arange(0, histogram.counts.size, join)
-    counts = np.add.reduceat(histogram.counts, starts)
-    edges = np.append(histogram.edges[starts], histogram.edges[-1])
-    axes.stairs(counts, edges, baseline=0.5, fill=True, color=palette.ACTIVATIONS, alpha=0.75)
-    axes.set(yscale="log", ylim=(0.5, None), ylabel="numbers in a bin", title=title)
+    plots.histogram(histogram, title=title, label="", kind="activations", bins=_BINS, log=True, axes=axes)
     for row, (low, high) in enumerate(ranges.values()):
         below.plot([low, high], [row, row], color=palette.INTEGER, linewidth=3, solid_capstyle="butt")
         below.plot([low, high], [row, row], "|", color=palette.INTEGER, markersize=11, markeredgewidth=2)
@@ -133,21 +121,12 @@ def thresholds(histogram, ranges, *, title, label):
     return figure
 
 
-def _in_haste():
-    return os.environ.get("QLAB_FAST") == "1"
-
-
-def short_of_time(items, least):
-    """All items; under QLAB_FAST=1, for tests, every so-manieth, about `least` of them."""
-    return items[:: max(1, len(items) // least)] if _in_haste() else items
-
-
 METHODS = ("minmax", "moving_average", "percentile", "mse", "entropy")
 
 
 def methods():
     """How calibration.collect may choose; for tests, the first and the last."""
-    return METHODS[::4] if _in_haste() else METHODS
+    return METHODS[::4] if in_haste() else METHODS
 
 
 def spoken_tests(noise_db, every=3):
@@ -164,20 +143,9 @@ def feed_forward_inputs(model):
     return {name: linear(model, f"encoder.encoders.{name}").enters for name in layers}
 
 
-def watching(model, names):
-    """A session of an onnx model whose outputs are the tensors `names` (notebook 04 does it line by line)."""
-    watched = onnx.ModelProto.FromString(model.SerializeToString())
-    have = {value.name for value in watched.graph.output}
-    watched.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names if name not in have)
-    return open_session(watched.SerializeToString())
-
-
 def hear(model, feeds):
     """The transcript of each feed by the conformer file `model`."""
-    session = open_session(model)
-    with ThreadPoolExecutor(2) as pool:
-        answers = pool.map(lambda feed: session.run(["ctc_log_probs"], feed)[0][0], feeds)
-        return [decode(answer) for answer in answers]
+    return [decode(answer) for answer in listen(model, feeds)]
 
 
 def log_probs(model, feeds):
@@ -189,53 +157,6 @@ def log_probs(model, feeds):
 def errors(sentences, transcripts):
     """(word errors, words) of each sentence."""
     return models.word_errors([sentence.text for sentence in sentences], transcripts)
-
-
-def digits_right(model, images, labels):
-    """(which images are read right, bool [n]; the digits read; the logits) by a digits file."""
-    (logits,) = open_session(model).run(None, {"images": images})
-    return logits.argmax(axis=1) == labels, logits.argmax(axis=1), logits
-
-
-def mouths(model, frames):
-    """The pictures [n, 3, 96, 96] that a face file paints for the frames."""
-    session = open_session(model)
-    return np.concatenate([session.run(None, frame.feed)[0] for frame in frames])
-
-
-def people(frames):
-    """Frames, one list a person who speaks."""
-    return [list(of_one) for _, of_one in groupby(frames, key=lambda frame: id(frame.sentence))]
-
-
-def liveliest(frames, count=25):
-    """The `count` frames in a row, of one person, in which the true mouth opens and closes most."""
-    opening = models.mouth_opening(np.concatenate([frame.truth for frame in frames]))
-    starts = range(max(1, len(frames) - count + 1))
-    start = max(starts, key=lambda start: opening[start : start + count].std())
-    return frames[start : start + count]
-
-
-def near_mouth(pictures):
-    """The part of pictures [n, 3, 96, 96] in which the mouths are."""
-    return pictures[(..., *MOUTH)]
-
-
-def mouth_difference(frames, before, after):
-    """Interval of the difference in PSNR of the mouth, all frames pooled: people are drawn, since one's are alike."""
-    truth = near_mouth(np.concatenate([frame.truth for frame in frames]))
-    ends = np.cumsum([len(of_one) for of_one in people(frames)])[:-1]
-    per_frame = [np.mean((near_mouth(each) - truth) ** 2, axis=(1, 2, 3), dtype=float) for each in (before, after)]
-    errors = np.array([[part.sum() for part in np.split(each, ends)] for each in per_frame])  # (2, people)
-    drawn = np.random.default_rng(0).integers(errors.shape[1], size=(2000, errors.shape[1]))
-    differences = decibels_apart(*errors[:, drawn].sum(axis=-1))
-    low, high = np.quantile(differences, (0.025, 0.975))
-    return Interval(float(decibels_apart(*errors.sum(axis=-1))), float(low), float(high), 0.95)
-
-
-def decibels_apart(before, after):
-    """How many dB of PSNR it makes that squared errors became `after`: below 0 where they grew."""
-    return 10 * np.log10(before / after)
 
 
 def span(feeds):
@@ -258,16 +179,6 @@ def way_in(path):
         names.append(name)
         name = producers[name].input[0]
     return names[::-1]
-
-
-class Feeds(CalibrationDataReader):
-    """A list of feeds as onnxruntime wants them: one a call, None at the end."""
-
-    def __init__(self, feeds):
-        self.left = iter(feeds)
-
-    def get_next(self):
-        return next(self.left, None)
 
 
 def scale_of(path, name):
@@ -306,14 +217,9 @@ def clipping(histogram, told):
     return f"{len(clip)} of {len(told)} clip"
 
 
-def _ends_of(interval, unit=100, digits=1):
-    difference, low, high = (unit * end for end in (interval.difference, interval.low, interval.high))
-    return f"{difference:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
-
-
 def points(interval):
     """An interval of a difference in WER, in points."""
-    return f"WER {_ends_of(interval, digits=2).replace(' (', ' points (')}"
+    return f"WER {ends_of(interval, 100).replace(' (', ' points (')}"
 
 
 def told_apart(interval):
@@ -323,7 +229,7 @@ def told_apart(interval):
     return f"0 lies outside: {'worse' if interval.low > 0 else 'better'}"
 
 
-class MethodTable:
+class MethodTable(Table):
     """Measures of three int8 networks, each against float32, under each method, in the page and in print."""
 
     MEASURES = (
@@ -339,24 +245,18 @@ class MethodTable:
     )
 
     def __init__(self, rows, people):
-        heading = ["int8 - float32", *(method.replace("_", " ") for method in rows)]
-        self.rows = [heading, *([name, *map(told, rows.values())] for name, told in self.MEASURES)]
-        self.below = [
+        below = [
             "with paired 95 % intervals, * where 0 lies outside. Worse is: accuracy and PSNR -, WER +",
             f"the mouth's interval draws {people} people; SQNR is that of the network's outputs",
         ]
         if len(rows) < len(METHODS):
-            self.below.append(f"QLAB_FAST=1: {len(rows)} of {len(METHODS)} methods, fewer sentences and faces")
-
-    def __repr__(self):
-        return "\n".join([*aligned(self.rows), *self.below])
-
-    def _repr_html_(self):
-        return table(self.rows, below=self.below)
+            below.append(f"QLAB_FAST=1: {len(rows)} of {len(METHODS)} methods, fewer sentences and faces")
+        heading = ["int8 - float32", *(method.replace("_", " ") for method in rows)]
+        super().__init__(heading, [[name, *map(told, rows.values())] for name, told in self.MEASURES], *below)
 
 
 def _marked(interval, unit=100):
-    return _ends_of(interval, unit) + "*" * interval.excludes_zero
+    return ends_of(interval, unit, digits=1) + "*" * interval.excludes_zero
 
 
 def first_weight(model):
@@ -922,8 +822,6 @@ def _(answer):
 
 
 CODES = 128
-
-
 MISTAKES = {  # `how` of `divergence`: what to say
     "Q of the clipped": "Q was made of the clipped counts: the tail then costs nothing. Q knows only what lies inside",
     "no tail in P": "the numbers beyond the threshold were dropped; they are clipped, into P's last bin",

@@ -2,7 +2,6 @@
 
 Notebook 06: products of codes in integers, requantization, bias, the overflows, and what a network answers."""
 
-import os
 from functools import cache
 from itertools import product as pairs_of
 
@@ -16,6 +15,7 @@ from onnx.reference import ReferenceEvaluator
 from qlab import PerAxis, choose_qparams, models, palette, quantize
 from qlab.course.expect import call, expect_array, expect_equal, expect_shape, two_functions
 from qlab.course.lessons import exercise
+from qlab.course.lessons.common import in_haste, operator_session
 from qlab.course.plots.schematic import Schematic
 from qlab.course.show import Almost, NotYet, brief, error_text
 from qlab.numerics import kernels
@@ -154,27 +154,18 @@ def _grid(s, x, y, shape, size, kind):
         s.cells(x, y + (rows / 2 - row - 0.5) * size, [""] * columns, kind=kind, size=size)
 
 
-def precise(op_type, x, *held, domain="", **attributes):
+def precise(op_type, x, *held, **attributes):
     """An operator's first output in onnxruntime, x its input and all else constant, where int16 pairs are ruled out."""
-    names = ["x", *(f"held_{index}" for index in range(len(held)))]
-    outputs = ["y", "y_scale", "y_zero_point"] if op_type == "DynamicQuantizeLinear" else ["y"]
-    graph = helper.make_graph(
-        [helper.make_node(op_type, names, outputs, domain=domain, **attributes)],
-        op_type,
-        [helper.make_tensor_value_info("x", helper.np_dtype_to_tensor_dtype(x.dtype), x.shape)],
-        [onnx.ValueInfoProto(name=outputs[0])],
-        [numpy_helper.from_array(np.asarray(array), name) for array, name in zip(held, names[1:], strict=True)],
-    )
-    opsets = [helper.make_opsetid(name, version) for name, version in {domain: 1, "": 21}.items()]
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
     choose = lambda options: options.add_session_config_entry("session.x64quantprecision", "1")
-    return open_session(model.SerializeToString(), adjust=choose).run(None, {"x": x})[0]
+    outputs = 3 if op_type == "DynamicQuantizeLinear" else 1
+    session = operator_session(op_type, x, *held, outputs=outputs, adjust=choose, **attributes)
+    return session.run(["y"], {"x": x})[0]
 
 
 def noisy_digits(noise=0.2):
     """The test digits as a bad scanner sees them: (pictures float32 [n, 1, 8, 8], labels). Fewer under QLAB_FAST=1."""
     *_, pictures, labels = models.digit_split()
-    count = 200 if os.environ.get("QLAB_FAST") == "1" else None
+    count = 200 if in_haste() else None
     added = np.random.default_rng(0).normal(0, noise, pictures.shape)
     return np.clip(pictures + added, 0, 1).astype(np.float32)[:count], labels[:count]
 
@@ -824,8 +815,6 @@ def product_model(w):
 
 
 ENTRY = "session.x64quantprecision"
-
-
 LEVELS_WITHOUT_IT = (
     onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
     onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,

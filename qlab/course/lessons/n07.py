@@ -6,7 +6,6 @@ import difflib
 import html
 import tempfile
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -14,24 +13,20 @@ from pathlib import Path
 import numpy as np
 import onnx
 from matplotlib.colors import LinearSegmentedColormap, LogNorm
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from onnx import numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic, quantize_static
 
 from qlab import machine, models, palette, sqnr_db
 from qlab.course.expect import call, expect_array, judge_choice, two_functions
 from qlab.course.lessons import exercise, folder, words
-from qlab.course.lessons.n05 import Feeds
-from qlab.course.plots.figures import histogram, with_interval
+from qlab.course.lessons.common import Feeds, operator_session
+from qlab.course.plots.figures import histogram, times_axis, with_interval
 from qlab.course.plots.schematic import Schematic
 from qlab.course.show import BAD, WAITING, Almost, NotYet, Shown, box, brief, error_text, kind, rich, strong
-from qlab.measure.compare import rounds_here, speedup_interval
 from qlab.numerics.kernels import dynamic_quantize_linear
 from qlab.palette import INK, styled
 from qlab.recipes.quantizers import captured_logs
-from qlab.runtime import interleave, open_session, usable_cores
-
-_TIMES = [1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16]
+from qlab.runtime import open_session
 
 
 def left_factor():
@@ -80,7 +75,7 @@ def signs(card, raced, *, title):
         )  # fmt: skip
     found = [value for entry in raced.values() if entry for value in entry]
     low, high = min(0.7, *found) / 1.2, max(1.4, *found) * 2
-    _times_axis(right, low, high, "x")
+    times_axis(right, low, high, "x")
     right.axvline(1, color=palette.FP32, linewidth=2)
     right.set_yticks(range(len(names)), names)
     right.set_ylim(len(names) - 0.5, -0.5)
@@ -110,15 +105,6 @@ def _heat(axes, card):
     axes.set(xlabel="right factor", ylabel="left factor")
     axes.grid(False)
     axes.set_title("the card", fontsize=10, fontweight="normal")
-
-
-def _times_axis(axes, low, high, which):
-    getattr(axes, f"set_{which}scale")("log")
-    getattr(axes, f"set_{which}lim")(low, high)
-    axis = getattr(axes, f"{which}axis")
-    axis.set_major_locator(FixedLocator([times for times in _TIMES if low <= times <= high]))
-    axis.set_major_formatter(FuncFormatter(lambda times, _: f"{times:g}×"))
-    axis.set_minor_locator(NullLocator())
 
 
 @styled
@@ -152,7 +138,7 @@ def grid(rows, *, title):
         fontsize=9,
     )  # fmt: skip
     found = [value for _, _, speedup in rows.values() if speedup for value in speedup]
-    _times_axis(right, min(0.7, *found) / 1.1, max(1.4, *found) * 1.1, "x")
+    times_axis(right, min(0.7, *found) / 1.1, max(1.4, *found) * 1.1, "x")
     left.set_xlabel("word error rate against fp32 (points)")
     right.set_xlabel("speed against fp32 (log)")
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
@@ -187,7 +173,7 @@ def stored(files, *, title):
     return figure
 
 
-@palette.style()
+@styled
 def beside(x, curve, decibels, *, low, high, at_db, label):
     """Left a sentence's numbers with the levels that the batch leaves them; right its SQNR against loudness. -> Figure
 
@@ -198,12 +184,7 @@ def beside(x, curve, decibels, *, low, high, at_db, label):
     levels = low + (high - low) * np.arange(256) / 255
     view = (min(float(x.min()), 0) * 1.05 - 0.02, float(x.max()) * 1.05)
     inside = int(((levels >= view[0]) & (levels <= view[1])).sum())
-    shown = levels[(levels >= view[0]) & (levels <= view[1])]
-    histogram(x, title="", label=label, kind="activations", levels=(), view=view, log=True, bins=90, axes=left)
-    left.vlines(
-        shown, -0.02, 0.07, transform=left.get_xaxis_transform(), color=palette.INTEGER, linewidth=1.4,
-        clip_on=False, zorder=4,
-    )  # fmt: skip
+    histogram(x, title="", label=label, kind="activations", levels=levels, view=view, log=True, bins=90, axes=left)
     left.set_title(f"{inside} of 256 codes are left (green)", fontsize=10, fontweight="normal")
     left.set_ylabel("% of your numbers (log)")
     right.plot(*curve, color=palette.ACTIVATIONS)
@@ -221,15 +202,11 @@ def beside(x, curve, decibels, *, low, high, at_db, label):
 
 
 SHORT = {"uint8": "u8", "int8": "s8"}
-
-
 INTEGER_NODES = {
     "ConvInteger", "DynamicQuantizeMatMul", "MatMulInteger", "MatMulIntegerToFloat", "QGemm", "QLinearAdd",
     "QLinearAveragePool", "QLinearConcat", "QLinearConv", "QLinearGlobalAveragePool", "QLinearMatMul", "QLinearMul",
     "QLinearSigmoid", "QLinearSoftmax",
 }  # fmt: skip
-
-
 PRIVATE = {name: about["what"] for name, about in words("07", "private").items()}
 
 
@@ -314,55 +291,18 @@ def _in_order(nodes, graph):
 
 def trial(expression, x, w, x_zero, w_zero):
     """A session that computes y = expression of x, and its feed. w and the zero points are constants of the model."""
-    name, _, arguments = expression.partition("(")
-    held = {"w": w, "x_zero": np.asarray(x_zero, x.dtype), "w_zero": np.asarray(w_zero, w.dtype)}
-    node = onnx.helper.make_node(name, [part.strip() for part in arguments.rstrip(")").split(",")], ["y"])
-    used = [numpy_helper.from_array(array, key) for key, array in held.items() if key in node.input]
-    put = onnx.helper.make_tensor_value_info("x", onnx.helper.np_dtype_to_tensor_dtype(x.dtype), x.shape)
-    graph = onnx.helper.make_graph([node], name, [put], [onnx.ValueInfoProto(name="y")], used)
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 21)], ir_version=10)
+    op_type, _, arguments = expression.partition("(")
+    arrays = {"x": x, "w": w, "x_zero": np.asarray(x_zero, x.dtype), "w_zero": np.asarray(w_zero, w.dtype)}
+    names = [name.strip() for name in arguments.rstrip(")").split(",")]
     try:
-        return open_session(model.SerializeToString()), {"x": x}
+        return operator_session(op_type, *map(arrays.get, names), fed=names.index("x")), {"x": x}
     except ValueError:  # no kernel for these signs here
         return None
-
-
-def race(trials, rounds=30, times=8):
-    """{name: (speed-up over the first, low, high)} of sessions in turn; None for one that does not open here.
-
-    times: so often a session runs in a round; a product alone takes less than the clock and the call are worth.
-    """
-    runs = {name: entry for name, entry in trials.items() if entry is not None}
-    actions = {name: _several(*entry, times) for name, entry in runs.items()}
-    seconds = interleave(actions, rounds_here(rounds))
-    reference = seconds[next(iter(trials))]
-    return {name: speedup_interval(reference, seconds[name]) if name in runs else None for name in trials}
-
-
-def _several(session, feed, times):
-    def run():
-        for _ in range(times):
-            session.run(None, feed)
-
-    return run
-
-
-def listen(path, feeds):
-    """The log-probabilities of each feed, [T', tokens]: sentences alone, several at a time on the cores there are."""
-    session = open_session(path)
-    with ThreadPoolExecutor(max_workers=usable_cores()) as pool:
-        return list(pool.map(lambda feed: session.run(["ctc_log_probs"], feed)[0][0], feeds))
 
 
 def voices(utterances):
     """Of each utterance, the group that its voice belongs to: the speech synthesizer, and the larger voices by name."""
     return [each.voice if each.voice.startswith("flite") else "espeak-ng, many" for each in utterances]
-
-
-def in_points(interval):
-    """A difference of word error rates in points, with its 95 % interval and whether that holds 0."""
-    low, middle, high = (f"{100 * each:+.2f}" for each in (interval.low, interval.difference, interval.high))
-    return f"{middle} points (95 %: {low} to {high}, {'without' if interval.excludes_zero else 'holds'} 0)"
 
 
 def batch(features, frames=0):
@@ -476,8 +416,6 @@ def _cards():
 
 
 _TAKEN = {"model_input", "model_output", "use_external_data_format"}
-
-
 _written = {}  # options as text -> the products that they make, or why there are none
 
 

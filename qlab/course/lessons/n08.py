@@ -11,7 +11,6 @@ from types import SimpleNamespace
 import numpy as np
 import onnx
 from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from onnx import helper, numpy_helper
 from onnxruntime import GraphOptimizationLevel
 from onnxruntime.quantization import QuantType, quantize_static
@@ -19,21 +18,13 @@ from onnxruntime.quantization import QuantType, quantize_static
 from qlab import graph, models, palette, sqnr_db
 from qlab.course.expect import call, class_and_function, expect_array, judge_choice
 from qlab.course.lessons import exercise, words
-from qlab.course.lessons.n05 import (  # fmt: skip
-    Feeds,
-    digits_right,
-    watching,
-)
-from qlab.course.plots.figures import spread
+from qlab.course.lessons.common import Feeds, digits_right, operator_session, watching
+from qlab.course.plots.figures import spread, times_axis
 from qlab.course.plots.schematic import Schematic
 from qlab.course.show import Almost, NotYet, brief, error_text, kind
 from qlab.palette import INK, styled
 from qlab.recipes.quantizers import captured_logs
 from qlab.runtime import open_session
-from qlab.text import aligned, table
-
-_TIMES = [1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16]
-
 
 _LARGEST = 0.25  # difference of a picture, in 0..1, that is drawn darkest
 
@@ -109,11 +100,7 @@ def fused_against_speed(points, *, convolutions, title):
             text = f"{name}, {points[name][1][0]:.2f}×"
             told = axes.annotate(text, (count, height), (11, 0), textcoords="offset points", va="center", color=INK)
             told.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1})  # else fp32's line strikes it through
-    axes.set_yscale("log")
-    axes.set_ylim(low, high)
-    axes.yaxis.set_major_locator(FixedLocator([times for times in _TIMES if low <= times <= high]))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda times, _: f"{times:g}×"))
-    axes.yaxis.set_minor_locator(NullLocator())
+    times_axis(axes, low, high)
     axes.set_xlim(-0.04 * convolutions, 1.45 * convolutions)
     axes.set_xticks(sorted({0, convolutions, *(count for count, _ in points.values())}))
     axes.set_xlabel(f"convolutions that run on integers, of {convolutions}")
@@ -122,7 +109,7 @@ def fused_against_speed(points, *, convolutions, title):
     return figure
 
 
-@palette.style()
+@styled
 def beside(reference, picture, *, title, said):
     """Left a picture, right how far it lies from the reference, both float [3, n, n] in 0..1. -> Figure"""
     figure, (left, right) = palette.figure(1, 2, height=3.4, layout=None)
@@ -142,25 +129,6 @@ def beside(reference, picture, *, title, said):
 
 
 RESIDUAL = {name: about["what"] for name, about in words("08", "residual").items()}
-
-
-class Table:
-    """Rows of texts under a heading, in the page and in print, with lines of explanation below."""
-
-    def __init__(self, heading, rows, *below):
-        self.rows, self.below = [list(heading), *map(list, rows)], below
-
-    def __repr__(self):
-        return "\n".join([*aligned(self.rows), *self.below])
-
-    def _repr_html_(self):
-        return table(self.rows, below=self.below)
-
-
-def ends_of(interval, unit=1, digits=2):
-    """A difference with its 95 % interval, in a few characters."""
-    difference, low, high = (f"{unit * end:+.{digits}f}" for end in (interval.difference, interval.low, interval.high))
-    return f"{difference} ({low} to {high})"
 
 
 def opening(truth, pictures):
@@ -272,24 +240,16 @@ def residual_model():
 
 def one_product():
     """{operator: (session, feed)} of one convolution: in float32, and twice with u8 activations and s8 weights."""
-    body = {
-        "Conv": "y = Conv<pads = [1, 1, 1, 1]>(x, w)",
-        "QLinearConv": "y = QLinearConv<pads = [1, 1, 1, 1]>(x, xs, xz, w, ws, wz, ys, xz)",
-        "ConvInteger": "y = ConvInteger<pads = [1, 1, 1, 1]>(x, w, xz, wz)",
-    }
     random = np.random.default_rng(85)
     x, w = random.integers(0, 99, (1, 64, 32, 32)).astype(np.uint8), random.integers(-99, 99, (64, 64, 3, 3))
-    found = {}
-    for op, line in body.items():
-        x_type, y_type = {"Conv": ("float", "float"), "QLinearConv": ("uint8",) * 2}.get(op, ("uint8", "int32"))
-        model = onnx.parser.parse_model(f"""<ir_version: 10, opset_import: ["": 21]>
-            one ({x_type}[1, 64, 32, 32] x) => ({y_type}[1, 64, 32, 32] y)
-            <float xs = {{0.01}}, uint8 xz = {{3}}, float ws = {{0.01}}, int8 wz = {{0}}, float ys = {{1}}>
-            {{ {line} }}""")
-        model.graph.initializer.append(numpy_helper.from_array(w.astype(np.float32 if op == "Conv" else np.int8), "w"))
-        feed = {"x": x.astype(np.float32) if op == "Conv" else x}
-        found[op] = open_session(model.SerializeToString()), feed
-    return found
+    scale, one, x_zero, w_zero = np.float32(0.01), np.float32(1), np.uint8(3), np.int8(0)
+    codes = w.astype(np.int8)
+    inputs = {
+        "Conv": (x.astype(np.float32), w.astype(np.float32)),
+        "QLinearConv": (x, scale, x_zero, codes, scale, w_zero, one, x_zero),
+        "ConvInteger": (x, codes, x_zero, w_zero),
+    }
+    return {op: (operator_session(op, *each, pads=[1, 1, 1, 1]), {"x": each[0]}) for op, each in inputs.items()}
 
 
 def head(largest):
@@ -951,8 +911,6 @@ def _(answer):
 
 
 MOST_BYTES, MOST_WRONG, LEAST_DB = 80_000, 2, 27
-
-
 PRODUCTS = {"Conv", "FusedConv", "FusedGemm", "FusedMatMul", "Gemm", "MatMul"}
 
 

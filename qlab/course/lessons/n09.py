@@ -5,7 +5,6 @@ Notebook 09: an honest benchmark, Amdahl's law with overhead, causes read from g
 import contextlib
 import json
 import math
-import os
 import random
 import statistics
 import subprocess
@@ -27,11 +26,9 @@ from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, q
 
 from qlab import graph, machine, models, palette, sqnr_db
 from qlab.course.expect import call, expect_array, expect_number
-from qlab.course.lessons import exercise, folder
-from qlab.course.lessons.n00 import fewer
-from qlab.course.lessons.n00 import sentences as sentences_of_00
-from qlab.course.lessons.n05 import Feeds
-from qlab.course.plots.figures import spread, with_interval
+from qlab.course.lessons import common, exercise, folder
+from qlab.course.lessons.common import Feeds, fewer, in_haste, operator_session
+from qlab.course.plots.figures import spread, times_axis, with_interval
 from qlab.course.plots.schematic import Schematic
 from qlab.course.show import Almost, brief, error_text, kind
 from qlab.graph.operators import CONVOLUTIONS, MATRIX_PRODUCTS, factors
@@ -42,17 +39,6 @@ from qlab.measure.trace import Tensor, sign_pair
 from qlab.palette import INK, styled
 from qlab.recipes.quantizers import captured_logs
 from qlab.runtime import interleave, open_session
-
-_TIMES = [2.0**power for power in range(-6, 6)]
-
-
-def _times_axis(axes, low, high, which="y"):
-    getattr(axes, f"set_{which}scale")("log")
-    getattr(axes, f"set_{which}lim")(low, high)
-    axis = getattr(axes, f"{which}axis")
-    axis.set_major_locator(FixedLocator([times for times in _TIMES if low <= times <= high]))
-    axis.set_major_formatter(FuncFormatter(lambda times, _: f"{times:g}×" if times >= 1 else f"1/{1 / times:g}×"))
-    axis.set_minor_locator(NullLocator())
 
 
 def timeline(share, times, overhead):
@@ -91,7 +77,7 @@ def timeline(share, times, overhead):
     return s.figure
 
 
-@palette.style()
+@styled
 def amdahl(share, times, overhead, *, pairs=None, name="the network"):
     """Left the network's speed-up against that of its products, right the time that is left. -> Figure
 
@@ -113,8 +99,8 @@ def amdahl(share, times, overhead, *, pairs=None, name="the network"):
     for said, speed in _near_ones(pairs or {}):
         left.plot([speed] * 2, [1 / 16, 1 / 13], color=INK, linewidth=2)
         left.annotate(said, (speed, 1 / 13), (0, 2), textcoords="offset points", ha="center", fontsize=8, color=INK)
-    _times_axis(left, 1 / 8, 8, "x")
-    _times_axis(left, 1 / 16, 8)
+    times_axis(left, 1 / 8, 8, "x")
+    times_axis(left, 1 / 16, 8)
     left.set(xlabel="speed of the products, float32 = 1 (log)", ylabel="speed-up of the network (log)")
     _stack(right, 0, [("", 1 - share, None), ("", share, palette.FP32)])
     right.text(0, 1 - share / 2, "products", color="white", ha="center", va="center", fontsize=9)
@@ -198,7 +184,7 @@ def rows(raced, roofs, *, title):
         axes.set_title(f"{size} × {size}: {4e-6 * size * size:.0f} MB of float32", fontsize=10, fontweight="normal")
     values = [gain for found in raced.values() for name, p in found.items() if name != "float32" for _, gain in p]
     values += [gain for found in roofs.values() for gains in found.values() for gain in gains]
-    _times_axis(panels[0][0], min(0.25, *values) / 1.3, max(4.5, *values) * 1.3)
+    times_axis(panels[0][0], min(0.25, *values) / 1.3, max(4.5, *values) * 1.3)
     panels[0][0].set_ylabel("speed against float32 (log)")
     keys = [
         Line2D([], [], color=palette.INTEGER, label="measured"),
@@ -236,7 +222,7 @@ def three_machines(lines, *, title):
             )  # fmt: skip
     values = [each for found in lines.values() for value in found.values() for each in with_interval(value)]
     values = [each for each in values if np.isfinite(each)]
-    _times_axis(axes, min(0.45, *values) / 1.15, max(2.2, *values) * 1.15, "x")
+    times_axis(axes, min(0.45, *values) / 1.15, max(2.2, *values) * 1.15, "x")
     axes.axvline(1, color=palette.FP32, linewidth=2)
     axes.set_yticks(range(len(lines)), list(lines))
     axes.set_ylim(len(lines) - 0.5, -0.5)
@@ -260,7 +246,7 @@ def predicted_and_measured(cells, *, title):
         axes.plot(predicted, y, "|", color=INK, markersize=14, markeredgewidth=2, label="predicted" if y == 0 else None)
         axes.plot(measured, y, "o", color=palette.INTEGER, markersize=7, label="measured" if y == 0 else None)
     values = [value for cell in cells.values() for value in cell]
-    _times_axis(axes, min(0.8, *values) / 1.5, max(2, *values) * 1.5, "x")
+    times_axis(axes, min(0.8, *values) / 1.5, max(2, *values) * 1.5, "x")
     axes.axvline(1, color=palette.FP32, linewidth=2)
     axes.set_yticks(range(len(cells)), list(cells))
     axes.set_ylim(len(cells) - 0.5, -0.6)
@@ -275,7 +261,7 @@ def predicted_and_measured(cells, *, title):
 
 def sentences(noise_db):
     """The test sentences in noise, all 320; under QLAB_FAST=1 an eighth."""
-    return fewer(sentences_of_00(noise_db=noise_db))
+    return fewer(common.sentences(noise_db))
 
 
 class World:
@@ -684,18 +670,9 @@ def _type_of(name):
 
 
 def _rows_session(name, weights):
-    x_type = _type_of(name)
+    x = np.empty((1, len(weights)), _type_of(name))
     w = weights.astype(np.float32 if name == "float32" else np.uint8 if name.endswith("u8") else np.int8)
-    op_type, result = ("MatMul", TensorProto.FLOAT) if name == "float32" else ("MatMulInteger", TensorProto.INT32)
-    made = helper.make_graph(
-        [helper.make_node(op_type, ["x", "w"], ["y"])],
-        "rows",
-        [helper.make_tensor_value_info("x", helper.np_dtype_to_tensor_dtype(np.dtype(x_type)), ["rows", len(w)])],
-        [helper.make_tensor_value_info("y", result, ["rows", len(w)])],
-        [numpy_helper.from_array(w, "w")],
-    )
-    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    return open_session(model.SerializeToString())
+    return operator_session("MatMul" if name == "float32" else "MatMulInteger", x, w)
 
 
 _ZERO_POINT = {  # where an operator that computes on codes holds the zero point of its result
@@ -703,8 +680,6 @@ _ZERO_POINT = {  # where an operator that computes on codes holds the zero point
     "QLinearGlobalAveragePool": 4, "QLinearLeakyRelu": 4, "QLinearMatMul": 7, "QLinearMul": 7, "QLinearSigmoid": 4,
     "QLinearSoftmax": 4, "QuantizeLinear": 2,
 }  # fmt: skip
-
-
 SLOW, CONV, ISLAND = "sign pair", "ConvInteger", "float island"
 
 
@@ -1243,7 +1218,7 @@ def loaded(paths, feed, times=3):
     with tempfile.TemporaryDirectory() as folder:
         stored = Path(folder) / "feed.npz"
         np.savez(stored, **feed)
-        for _ in range(1 if os.environ.get("QLAB_FAST") == "1" else times):
+        for _ in range(1 if in_haste() else times):
             for name, path in paths.items():
                 command = [sys.executable, "-c", _CHILD, str(path), str(stored)]
                 done = subprocess.run(command, capture_output=True, text=True, check=True)

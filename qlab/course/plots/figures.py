@@ -1,8 +1,8 @@
-"""What every figure helper does first and last.
+"""The figures that several notebooks share: models and methods beside each other, a tensor and its levels.
 
-Models and methods beside each other: a slope chart, bars.
-
-The course's most frequent picture: where a tensor's values lie, and where the levels lie that stand for them."""
+At the end stands what helpers do first and last: a panel, an axis of
+speeds, numbers that are finite, labels that do not meet.
+"""
 
 import numpy as np
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
@@ -12,45 +12,11 @@ from qlab.numerics.affine import fake_quantize
 from qlab.numerics.metrics import sqnr_db
 from qlab.palette import INK, colour, styled
 
-
-def panel(axes, **options):
-    """The axes to draw into: the caller's, or those of a new figure."""
-    return axes if axes is not None else palette.figure(**options)[1]
-
-
-def numbers(values, what):
-    """A non-empty float array. Raises ValueError for an empty one or one with NaN or infinity."""
-    array = np.asarray(values, np.float64)
-    if array.size == 0 or not np.isfinite(array).all():
-        raise ValueError(
-            f"{what}: expected finite numbers, got {array.size}, {np.isfinite(array).sum()} of them finite"
-        )
-    return array
-
-
-def with_interval(value):
-    """A number, or (number, low, high) -> (number, low, high); a bare number is its own interval."""
-    value, *interval = np.atleast_1d(value).astype(float)
-    low, high = interval or (value, value)
-    return value, low, high
-
-
-def spread(positions, gap):
-    """Positions of labels, moved apart as little as keeps them `gap` from each other, in the order they had."""
-    order = np.argsort(positions, kind="stable")
-    moved = np.array(positions, float)[order]
-    for _ in range(500):  # each round pushes neighbours that are too close half of what is missing, both ways
-        push = np.maximum(gap - np.diff(moved), 0) / 2
-        if push.max(initial=0) < 1e-9:
-            break
-        moved[:-1] -= push
-        moved[1:] += push
-    result = np.empty_like(moved)
-    result[order] = moved
-    return result
-
-
-_TIMES = [1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16]
+_DRAWN = 80  # more levels than this are a wall: every k-th is drawn
+_NUMBERED = 16  # so many codes have room for their number
+_GRID = 1_400  # points of an error curve: two a pixel
+_LEAST = 1e-3  # % of the values: where a log axis begins
+_GROUND = {"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.85}  # words that stand on bars or lines
 
 
 @styled
@@ -67,10 +33,8 @@ def slope_chart(left, right, *, title, left_label="the article", right_label="th
         raise ValueError(f"slope chart: expected positive speed-ups, got {left} and {right}")
     low, high = np.log2(min(*everything, 0.7)) - 0.25, np.log2(max(*everything, 1.9)) + 0.25
     margins = _margins(_labels(0, *sides), _labels(1, *sides))
-    axes.set(yscale="log", xlim=margins, ylim=(2**low, 2**high), ylabel="times as fast as fp32 (log)")
-    axes.yaxis.set_major_locator(FixedLocator([times for times in _TIMES if 2**low <= times <= 2**high]))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda times, _: f"{times:g}×"))
-    axes.yaxis.set_minor_locator(NullLocator())
+    times_axis(axes, 2**low, 2**high)
+    axes.set(xlim=margins, ylabel="times as fast as fp32 (log)")
     axes.set_xticks([0, 1], [left_label, right_label])
     axes.tick_params(axis="x", length=0, labelsize=11)
     axes.grid(False, axis="x")
@@ -155,51 +119,65 @@ def bars(values, *, unit, title, kind="integer", kinds=None, reference=None, axe
     return axes.figure
 
 
-_DRAWN = 80  # more levels than this are a wall: every k-th is drawn
-
-
-_NUMBERED = 16  # so many codes have room for their number
-
-
-_GRID = 1_400  # points of an error curve: two a pixel
-
-
-_LEAST = 1e-3  # % of the values: where a log axis begins
-
-
-_GROUND = {"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.85}  # words that stand on bars or lines
-
-
 @styled
 def histogram(values, *, title, label, kind="weights", levels=(), view=None, step=None, bins=140, log=False, axes=None):
     """Histogram of a real tensor, the levels as ticks at its foot, the parts that clip shaded in error red. -> Figure
 
-    label: what the values are, with unit. levels: the numbers that codes stand for, in any order. view: (low, high) of
-    the picture; without it, values and levels, whichever reach further. step: evenly spaced levels reach half a step
-    further out before a value clips. log: the share of the values on a log axis.
+    values: an array, or a calibration Histogram. label: what they are, with unit. levels: the numbers that codes stand
+    for, in any order. view: (low, high) of the picture; without it, values and levels, whichever reach further. step:
+    evenly spaced levels reach half a step further out before a value clips. log: the share of the values on a log axis.
     """
     axes = panel(axes, height=3.6)
-    values = numbers(values, "values").ravel()
+    values, weights, bins = _binned(values, bins)
+    total = values.size if weights is None else weights.sum()
     levels = np.sort(np.asarray(levels, np.float64).ravel())
     low, high = view or _reach(values, levels)
-    counts, edges = np.histogram(values, bins=bins, range=(low, high))
-    least = _LEAST if log else 0
-    axes.stairs(100 * counts / values.size, edges, baseline=least, fill=True, color=colour(kind), alpha=0.75)
+    counts, edges = np.histogram(values, bins=bins, range=(low, high), weights=weights)
+    least = 0 if not log else _LEAST if weights is None else 50 / total  # of counts, half a number
+    axes.stairs(100 * counts / total, edges, baseline=least, fill=True, color=colour(kind), alpha=0.75)
     axes.set(xlim=(low, high), xlabel=label, ylabel="% of the numbers")
     if log:
         axes.set(yscale="log", ylim=(least, 100))
         axes.set_yticks([0.01, 0.1, 1, 10, 100], ["0.01", "0.1", "1", "10", "100"])
         axes.minorticks_off()
     if levels.size:
-        shown = levels[:: -(-levels.size // _DRAWN)]
+        inside = levels[(levels >= low) & (levels <= high)]
         foot, head = (-0.02, 0.07) if label else (-0.09, 0)  # below the axis only where it has no numbers of its own
         axes.vlines(
-            shown[(shown >= low) & (shown <= high)], foot, head, transform=axes.get_xaxis_transform(),
+            inside[:: max(1, -(-inside.size // _DRAWN))], foot, head, transform=axes.get_xaxis_transform(),
             color=palette.INTEGER, linewidth=1.6, clip_on=False, zorder=4,
         )  # fmt: skip
-        _draw_clipped(axes, values, levels, (low, high), step or 0)
+        _draw_clipped(axes, values, levels, inside.size, (low, high), step or 0)
     axes.set_title(title)
     return axes.figure
+
+
+def _binned(values, bins):
+    """(values, weights, bins) for np.histogram; of a Histogram the middles of its bins, joined to at most so many."""
+    if not hasattr(values, "counts"):
+        return numbers(values, "values").ravel(), None, bins
+    joined = values.edges[: -1 : -(-values.counts.size // bins)]
+    return (values.edges[:-1] + values.edges[1:]) / 2, values.counts, np.append(joined, values.edges[-1])
+
+
+def _reach(values, levels):
+    """The ends of a picture that shows all values and all levels, a little air beside them."""
+    low, high = (pick(pick(array) for array in (values, levels) if array.size) for pick in (min, max))
+    air = 0.02 * (high - low or 1)
+    return low - air, high + air
+
+
+def _draw_clipped(axes, values, levels, inside, view, step):
+    first, last = levels[0] - step / 2, levels[-1] + step / 2
+    beyond = [(start, stop) for start, stop in ((view[0], first), (last, view[1])) if start < stop]
+    for start, stop in beyond:
+        axes.axvspan(start, stop, color=palette.ERROR, alpha=0.12, linewidth=0, zorder=0)
+    every, of = -(-inside // _DRAWN), f" of {levels.size:,}" if inside < levels.size else ""
+    said = f"green: {inside:,}{of} levels" + (f", 1 in {every} drawn" if every > 1 else "")
+    if beyond:
+        clipped = 100 * float(((values < first) | (values > last)).mean())
+        said += f"\nred: clips ({clipped:.2g} %)"
+    axes.text(0.99, 0.95, said, transform=axes.transAxes, ha="right", va="top", color=INK, bbox=_GROUND)
 
 
 @styled
@@ -226,26 +204,6 @@ def levels_and_error(x, qparams, *, view, label, title=None, kind="weights", log
     return figure
 
 
-def _reach(values, levels):
-    """The ends of a picture that shows all values and all levels, a little air beside them."""
-    low, high = (pick(pick(array) for array in (values, levels) if array.size) for pick in (min, max))
-    air = 0.02 * (high - low or 1)
-    return low - air, high + air
-
-
-def _draw_clipped(axes, values, levels, view, step):
-    first, last = levels[0] - step / 2, levels[-1] + step / 2
-    beyond = [(start, stop) for start, stop in ((view[0], first), (last, view[1])) if start < stop]
-    for start, stop in beyond:
-        axes.axvspan(start, stop, color=palette.ERROR, alpha=0.12, linewidth=0, zorder=0)
-    every = -(-levels.size // _DRAWN)
-    said = f"green: {levels.size:,} levels" + (f", 1 in {every} drawn" if every > 1 else "")
-    if beyond:
-        clipped = 100 * float(((values < first) | (values > last)).mean())
-        said += f"\nred: clips ({clipped:.2g} %)"
-    axes.text(0.99, 0.95, said, transform=axes.transAxes, ha="right", va="top", color=INK, bbox=_GROUND)
-
-
 def _number_codes(axes, codes, levels, view, zero_point):
     """The codes below their levels: all of a few, or the ends and the zero point, where they have room."""
     axes.tick_params(axis="x", labelbottom=False)
@@ -269,3 +227,50 @@ def _draw_error(axes, qparams, view, top):
     axes.axhline(half, color=INK, linewidth=1, linestyle="--")
     axes.text(0.99, 0.93, "dashed: scale / 2", transform=axes.transAxes, ha="right", va="top", color=INK, bbox=_GROUND)
     axes.set(ylim=(0, top or 4 * half), ylabel="|error|")
+
+
+def panel(axes, **options):
+    """The axes to draw into: the caller's, or those of a new figure."""
+    return axes if axes is not None else palette.figure(**options)[1]
+
+
+def times_axis(axes, low, high, which="y"):
+    """Make an axis one of speeds from low to high: log, with a tick at each doubling, 1/2×, 1×, 2×."""
+    axes.set(**{f"{which}scale": "log", f"{which}lim": (low, high)})
+    axis = getattr(axes, f"{which}axis")
+    ticks = 2.0 ** np.arange(np.ceil(np.log2(low)), np.floor(np.log2(high)) + 1)
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_major_formatter(FuncFormatter(lambda times, _: f"{times:g}×" if times >= 1 else f"1/{1 / times:g}×"))
+    axis.set_minor_locator(NullLocator())
+
+
+def numbers(values, what):
+    """A non-empty float array. Raises ValueError for an empty one or one with NaN or infinity."""
+    array = np.asarray(values, np.float64)
+    if array.size == 0 or not np.isfinite(array).all():
+        raise ValueError(
+            f"{what}: expected finite numbers, got {array.size}, {np.isfinite(array).sum()} of them finite"
+        )
+    return array
+
+
+def with_interval(value):
+    """A number, or (number, low, high) -> (number, low, high); a bare number is its own interval."""
+    value, *interval = np.atleast_1d(value).astype(float)
+    low, high = interval or (value, value)
+    return value, low, high
+
+
+def spread(positions, gap):
+    """Positions of labels, moved apart as little as keeps them `gap` from each other, in the order they had."""
+    order = np.argsort(positions, kind="stable")
+    moved = np.array(positions, float)[order]
+    for _ in range(500):  # each round pushes neighbours that are too close half of what is missing, both ways
+        push = np.maximum(gap - np.diff(moved), 0) / 2
+        if push.max(initial=0) < 1e-9:
+            break
+        moved[:-1] -= push
+        moved[1:] += push
+    result = np.empty_like(moved)
+    result[order] = moved
+    return result

@@ -1,6 +1,4 @@
-"""What goes into the models: a sentence, to see and to hear, and digits.
-
-Faces that talk: moments side by side, and the same as an animation with its sound."""
+"""What goes into the models and comes out: a sentence to see and to hear, digits, faces that talk."""
 
 import base64
 import html
@@ -15,6 +13,7 @@ from qlab.files import write_whole
 from qlab.palette import INK, styled
 
 _WINDOW_S, _STEP_S, _FLOOR_DB = 0.025, 0.010, -70  # window and step of the speech model's features
+FRAMES_A_SECOND, SAMPLE_RATE = 25, 16_000  # of qlab.models, which needs onnxruntime
 
 
 @styled
@@ -36,6 +35,13 @@ def speech(samples, *, title, rate=16_000):
     figure.colorbar(picture, ax=below, label="power in dB, 0 is the loudest", pad=0.01)
     above.set_title(title)
     return figure
+
+
+def spectrogram(samples, window, step):
+    """Power in dB below the loudest value, never under -70. -> [frames, window // 2 + 1]"""
+    frames = np.lib.stride_tricks.sliding_window_view(samples, window)[::step] * np.hanning(window)
+    power = np.abs(np.fft.rfft(frames)) ** 2
+    return 10 * np.log10(np.maximum(power / max(power.max(), 1e-20), 10 ** (_FLOOR_DB / 10)))
 
 
 class Sound:
@@ -68,13 +74,6 @@ class Sound:
         return f"<Sound, {self.samples.size / self.rate:.1f} s" + (f": {self.said}>" if self.said else ">")
 
 
-def spectrogram(samples, window, step):
-    """Power in dB below the loudest value, never under -70. -> [frames, window // 2 + 1]"""
-    frames = np.lib.stride_tricks.sliding_window_view(samples, window)[::step] * np.hanning(window)
-    power = np.abs(np.fft.rfft(frames)) ** 2
-    return 10 * np.log10(np.maximum(power / max(power.max(), 1e-20), 10 ** (_FLOOR_DB / 10)))
-
-
 @styled
 def digits(images, *, title, seen=None, truth=None, columns=10):
     """A grid of digit images. images: [n, 1, 8, 8] or [n, 8, 8] in 0..1; seen, truth: n labels.
@@ -101,9 +100,6 @@ def _caption(index, seen, truth):
     if truth is None or seen[index] == truth[index]:
         return str(seen[index]), INK
     return f"{seen[index]}, not {truth[index]}", palette.ERROR
-
-
-FRAMES_A_SECOND, SAMPLE_RATE = 25, 16_000  # of qlab.models, which needs onnxruntime
 
 
 @styled

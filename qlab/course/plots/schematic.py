@@ -20,8 +20,6 @@ from qlab import palette
 from qlab.palette import INK, colour
 
 SIZE = 10  # points, of what stands in boxes
-
-
 SMALL = 9  # of what stands beside arrows and below cells
 
 

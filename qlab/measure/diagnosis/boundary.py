@@ -1,25 +1,35 @@
-"""Time spent between floats and codes, that no other cause explains.
-
-Float operators among integer ones: HardSigmoid, LayerNormalization, whatever else ran in float between DQ and Q."""
+"""Time spent between floats and codes that no other cause explains, and the float operators among integer ones."""
 
 import re
 from collections import Counter
 
-from qlab.graph.operators import QUANTIZERS
-from qlab.measure.diagnosis.examination import neighbours, reads_codes
-from qlab.measure.diagnosis.finding import Finding, call, excluding, is_out_of_reach, made_by, recipe_of_its_kind, stay
+from qlab.graph.operators import Q_AND_DQ, QUANTIZERS
+from qlab.measure.diagnosis.finding import Cause, Finding, Kind
 from qlab.measure.predict import PRODUCT_FAMILIES
+from qlab.recipes import RECIPES
+from qlab.recipes.choice import STATIC
 from qlab.recipes.static import DEFAULT_OP_TYPES
 from qlab.text import listed, ms, plural
 
 DYNAMIC_SHARE = 0.10  # a healthy dynamic model spends less than this on quantizing what moves
-
-
 LEAST_SHARE = 0.05  # what a quantizer's mistakes must cost
-
-
 # onnxruntime itself puts transposes around convolutions, between Q and DQ as well: no quantizer's mistake.
 CAN_FUSE = DEFAULT_OP_TYPES - {"Transpose"}
+INLINED = re.compile(r"_inlfunc_([A-Za-z]+)_")  # so onnxruntime names the tensors of an operator that it takes apart
+
+BETWEEN = Kind(
+    "float-between",
+    "float operators without an integer kernel among integer ones",
+    mend="no recipe can: where the model has another way, such as a Relu for an activation, and it is worth training "
+    "again, take an operator that has an integer kernel",
+    mended_by=(),
+)
+OVERHEAD = Kind(
+    "boundary-overhead",
+    "much time between floats and codes",
+    why="each passes over a whole tensor to change its numbers' form, and computes nothing. Where integer operators "
+    "follow each other there is none between them",
+)
 
 
 def boundary_overhead(examination, bill):
@@ -36,14 +46,15 @@ def boundary_overhead(examination, bill):
         f"{', '.join(f'{count} {name}' for name, count in counts.most_common())} take "
         f"{ms(sum(node.ms for node in nodes))} of {ms(examination.quantized.total_ms)} a run"
     )
-    if recipe_of_its_kind(examination) == "dynamic":
+    if not examination.alike.needs_reader:
         if not examination.matters(bill.left(nodes), DYNAMIC_SHARE):
             return
-        cost = sum(bill.charge(node) for node in nodes)
-        remedy = f"{call(examination, 'static')}: with fixed ranges codes stay codes between integer operators"
-        is_useless = is_out_of_reach(examination, nodes, "static")
-        mend = {"remedy": stay(examination)} if is_useless else {"remedy": remedy, "recipe": "static"}
-        yield _finding(seen, cost, sorted(nodes, key=lambda node: -node.ms), mend)
+        cost, static = sum(bill.charge(node) for node in nodes), RECIPES.of_ways(STATIC)
+        mend = {"recipe": static, "mend": "with fixed ranges codes stay codes between integer operators"}
+        if examination.is_out_of_reach(nodes, static):
+            mend = {}
+        dearest = sorted(nodes, key=lambda node: -node.ms)
+        yield Finding.of(OVERHEAD, examination, seen, cost_ms=cost, nodes=dearest, **mend)
         return
     yield from _of_a_static_model(examination, bill, seen)
 
@@ -84,34 +95,20 @@ def _of_a_static_model(examination, bill, seen):
         exclude = tuple(dict.fromkeys(examination.names.in_files(node.node) for node in products))
     if not told:
         return
-    yield _finding("; ".join([seen, *told]), cost, concerned, _mend(examination, is_plain, concerned, exclude))
+    mend = _mend(examination, is_plain, concerned, exclude)
+    yield Finding.of(OVERHEAD, examination, "; ".join([seen, *told]), cost_ms=cost, nodes=concerned, **mend)
 
 
 def _mend(examination, is_plain, concerned, exclude):
-    """The remedy, recipe and options: a plain call, unless that made the model, or one that leaves `exclude` out."""
-    recipe = recipe_of_its_kind(examination)
-    if is_out_of_reach(examination, concerned, recipe):
-        return {"remedy": stay(examination)}
-    if is_plain and recipe != made_by(examination):
-        remedy = f"{call(examination, recipe)}: quantizes what onnxruntime fuses, all of it and nothing else"
-        return {"remedy": remedy, "recipe": recipe}
+    """What mends it: a plain call, unless that made the model, or one that leaves `exclude` out."""
+    recipe = examination.alike
+    if examination.is_out_of_reach(concerned, recipe):
+        return {}
+    if is_plain and not examination.is_as_made(recipe):
+        return {"recipe": recipe, "mend": "quantizes what onnxruntime fuses, all of it and nothing else"}
     if exclude and any(_is_integer_product(node) and node not in concerned for node in examination.quantized.nodes):
-        return excluding(examination, exclude, "leaves these products in float")
-    if exclude:
-        return {"remedy": "stay with fp32 for speed: not one of its products gains"}
-    return {"remedy": stay(examination)}
-
-
-def _finding(evidence, cost, nodes, mend):
-    return Finding(
-        code="boundary-overhead",
-        evidence=evidence,
-        why="each passes over a whole tensor to change its numbers' form, and computes nothing. Where integer "
-        "operators follow each other there is none between them",
-        cost_ms=cost,
-        nodes=tuple(node.name for node in nodes),
-        **mend,
-    )
+        return examination.excluding(exclude, "leaves these products in float")
+    return {"remedy": "stay with fp32 for speed: not one of its products gains"} if exclude else {}
 
 
 def _is_integer_product(node):
@@ -127,16 +124,16 @@ def _needless(examination):
     """
     found, around = {}, []
     for node in examination.quantized.nodes:
-        readers = [reader for name in node.node.output for reader in examination.consumers.get(name, [])]
+        readers = examination.ran.behind(node)
         if node.op_type == "QuantizeLinear":
             if readers and all(reader.op_type == "DequantizeLinear" for reader in readers):
                 found |= {id(one): one for one in (node, *readers)}
         elif _is_unfused(examination, node, readers):
             around.append(node)
-            found |= {id(one): one for one in neighbours(examination, node) if one.op_type in QUANTIZERS}
+            found |= {id(one): one for one in examination.neighbours(node) if one.op_type in QUANTIZERS}
     transposes = [one for one in examination.quantized.nodes if (one.op_type, one.kind) == ("Transpose", "float")]
     for node in transposes:
-        if any(id(one) in found for one in neighbours(examination, node)):
+        if any(id(one) in found for one in examination.neighbours(node)):
             found[id(node)] = node
     return list(found.values()), around
 
@@ -156,7 +153,7 @@ def _is_unfused(examination, node, readers):
     """Whether `node`, no product, has an integer kernel and computes on floats that were codes and will be again."""
     if node.kind != "float" or node.family in PRODUCT_FAMILIES or node.op_type not in CAN_FUSE:
         return False
-    return reads_codes(examination, node) and all(reader.op_type == "QuantizeLinear" for reader in readers)
+    return examination.reads_codes(node) and all(reader.op_type == "QuantizeLinear" for reader in readers)
 
 
 class _Island:
@@ -172,7 +169,7 @@ class _Island:
         self.products = [node for node in nodes if node.family in PRODUCT_FAMILIES]
         self.edges = edges + [node for node in nodes if node.op_type == "Transpose"]
         self.edge_ms = bill.left(self.edges)
-        self.beyond = [one for edge in edges for one in neighbours(examination, edge) if one.kind == "float"]
+        self.beyond = [one for edge in edges for one in examination.neighbours(edge) if one.kind == "float"]
         self.can_grow = any(one.op_type in CAN_FUSE for one in self.beyond)
         yardstick = examination.yardstick
         in_float = ((yardstick.float_ms(node) or node.ms) + yardstick.layout_ms(node) for node in self.products)
@@ -190,29 +187,24 @@ class _Island:
 
 def _islands(examination):
     """(nodes, edges) of each group of integer nodes between which there are no floats."""
+    return _groups(examination, lambda node: node.kind == "integer", QUANTIZERS)
+
+
+def _groups(examination, belongs, at_edges):
+    """(nodes, edges) of the nodes that belong, and hand each other tensors; edges: of these types, and beside them."""
     seen = set()
-    for start in examination.quantized.nodes:
-        if start.kind != "integer" or id(start) in seen:
-            continue
-        nodes, edges, todo = [], {}, [start]
+    for start in filter(belongs, examination.quantized.nodes):
+        nodes, edges, todo = {}, {}, [start] * (id(start) not in seen)
         while todo:
             node = todo.pop()
-            if id(node) in seen:
-                continue
-            seen.add(id(node))
-            nodes.append(node)
-            for one in neighbours(examination, node):
-                if one.kind == "integer":
-                    todo.append(one)
-                elif one.op_type in QUANTIZERS:
-                    edges[id(one)] = one
-        yield nodes, list(edges.values())
-
-
-EDGES = ("QuantizeLinear", "DequantizeLinear")
-
-
-INLINED = re.compile(r"_inlfunc_([A-Za-z]+)_")  # so onnxruntime names the tensors of an operator that it takes apart
+            if id(node) not in seen:
+                seen.add(id(node))
+                nodes[id(node)] = node
+                near = examination.neighbours(node)
+                todo += filter(belongs, near)
+                edges |= {id(one): one for one in near if one.op_type in at_edges and not belongs(one)}
+        if nodes:
+            yield list(nodes.values()), list(edges.values())
 
 
 def float_between(examination, bill):
@@ -222,51 +214,43 @@ def float_between(examination, bill):
     turned into codes. Groups of operators that could have been fused are the quantizer's fault, and told elsewhere.
     """
     nodes, edges = {}, {}
-    for group, around in _groups(examination, bill):
+    for group, around in _between(examination, bill):
         nodes |= {id(node): node for node in group}
         edges |= {id(node): node for node in around}
     own_ms, edge_ms = sum(node.ms for node in nodes.values()), bill.left(edges.values())
     if not examination.matters(own_ms + edge_ms, LEAST_SHARE):
         return
-    lacking = _named(examination, (node for node in nodes.values() if node.op_type not in CAN_FUSE))
-    beside = _named(examination, (node for node in nodes.values() if node.op_type in CAN_FUSE))
-    yield Finding(
-        code="float-between",
-        evidence=f"between integer operators {lacking} compute on floats{f', and {beside} with them' * bool(beside)}, "
+    lacking = _called_listed(examination, (node for node in nodes.values() if node.op_type not in CAN_FUSE))
+    beside = _called_listed(examination, (node for node in nodes.values() if node.op_type in CAN_FUSE))
+    yield Finding.of(
+        BETWEEN,
+        examination,
+        f"between integer operators {lacking} compute on floats{f', and {beside} with them' * bool(beside)}, "
         f"{ms(own_ms)} a run; {len(edges)} Q/DQ around them take {ms(edge_ms)}",
         why=f"onnxruntime has no integer kernel for {lacking}: codes are turned into floats before them, and results "
         "into codes again. What an integer kernel gains on both sides, each of them takes a part of",
         cost_ms=sum(bill.charge(edge) for edge in edges.values()),
-        remedy="no recipe can: where the model has another way, such as a Relu for an activation, and it is worth "
-        "training again, take an operator that has an integer kernel",
-        nodes=tuple(node.name for node in nodes.values()),
+        nodes=nodes.values(),
     )
 
 
-def _named(examination, nodes):
+def _called_listed(examination, nodes):
     return listed(Counter(_called(examination, node) for node in nodes))
 
 
-def _groups(examination, bill):
+def _between(examination, bill):
     """(float operators that hand floats to each other, Q and DQ around them) where integers stand on both sides."""
-    seen = set()
-    for start in examination.quantized.nodes:
-        group, edges, todo = [], {}, [start]
-        while todo:
-            node = todo.pop()
-            if node.op_type in EDGES and group:
-                edges[id(node)] = node
-            if node.kind != "float" or node.family in PRODUCT_FAMILIES or id(node) in seen:
-                continue
-            seen.add(id(node))
-            group.append(node)
-            todo += neighbours(examination, node)
-        can_fuse = all(node.op_type in CAN_FUSE for node in group)
-        is_between = any(reads_codes(examination, node) for node in group) and any(
-            edge.op_type == "QuantizeLinear" for edge in edges.values()
+    for group, edges in _groups(examination, _is_float_operator, Q_AND_DQ):
+        is_between = any(map(examination.reads_codes, group)) and any(
+            edge.op_type == "QuantizeLinear" for edge in edges
         )
+        can_fuse = all(node.op_type in CAN_FUSE for node in group)
         if is_between and not can_fuse and not any(map(bill.is_explained, group)):
-            yield group, list(edges.values())
+            yield group, edges
+
+
+def _is_float_operator(node):
+    return node.kind == "float" and node.family not in PRODUCT_FAMILIES
 
 
 def _called(examination, node):
@@ -274,7 +258,11 @@ def _called(examination, node):
 
     What is left of that name stands in the QuantizeLinear behind it, since onnxruntime names anew what it fuses.
     """
-    near = [node, *(one for one in neighbours(examination, node) if one.op_type == "QuantizeLinear")]
+    near = [node, *(one for one in examination.neighbours(node) if one.op_type == "QuantizeLinear")]
     names = " ".join(name for one in near for name in (one.name, *one.node.input, *one.node.output))
     whole = INLINED.search(names)
     return f"{node.op_type} of {whole[1]}" if whole else node.op_type
+
+
+BOUNDARY = Cause((OVERHEAD,), boundary_overhead)
+FLOAT_BETWEEN = Cause((BETWEEN,), float_between)

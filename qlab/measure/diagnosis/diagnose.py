@@ -1,42 +1,94 @@
-"""Who pays for a node's time: no two findings count the same milliseconds.
+"""Why is this int8 model slow, or wrong? Every cause is looked for, and each finding has its evidence and its price."""
 
-Why is this int8 model slow, or wrong? Every cause is looked for, and each finding has its evidence and its price."""
-
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from qlab.files import ModelPath
+from qlab.graph import Model
 from qlab.machine.card import Card
-from qlab.measure.diagnosis.accuracy import calibration_ranges, layer_losses, output_losses
-from qlab.measure.diagnosis.boundary import boundary_overhead, float_between
+from qlab.measure.diagnosis import accuracy, boundary, float_products, saturation, slow_products
 from qlab.measure.diagnosis.examination import Examination, examine
-from qlab.measure.diagnosis.finding import STILL_SLOWER, Finding, Findings
-from qlab.measure.diagnosis.float_products import float_products
-from qlab.measure.diagnosis.saturation import quantized_at_load, ranges_that_move, saturated_layers, saturation
-from qlab.measure.diagnosis.slow_products import conv_integer, slow_sign_pairs, too_small, unfolded_norms, weight_only
+from qlab.measure.diagnosis.finding import FIRST, LAST, STILL_SLOWER, TIME, Findings, Kind
+from qlab.measure.profile import profile_models
 from qlab.runtime import Feeds
 from qlab.text import ms
 
 
+class Causes(dict):
+    """{code of the first of its Kinds: Cause}, in order of charging: a root cause before what follows from it."""
+
+    def __init__(self, *causes):
+        super().__init__({one.kinds[0].code: one for one in causes})
+
+    @property
+    def kinds(self):
+        """{code: Kind} of them all."""
+        return {kind.code: kind for cause in self.values() for kind in cause.kinds}
+
+    def kind(self, code):
+        """The Kind of a code; of a code that no cause has, one that says only that it costs time."""
+        return self.kinds.get(code) or Kind(code, "see measure.CODES")
+
+
+CAUSES = Causes(
+    slow_products.TOO_SMALL,
+    slow_products.SLOW_PAIRS,
+    slow_products.CONV_INTEGERS,
+    slow_products.WEIGHTS_ONLY,
+    slow_products.NORMS,
+    float_products.FLOAT_PRODUCTS,
+    boundary.BOUNDARY,
+    boundary.FLOAT_BETWEEN,
+    saturation.SATURATION,
+    saturation.WEIGHTS_AT_LOAD,
+    accuracy.RANDOM_NUMBERS,
+    accuracy.RANGES,
+    accuracy.LAYERS,
+    accuracy.OUTPUTS,
+    saturation.MOVING_RANGES,
+)
+
+
+class Codes(Mapping):
+    """{code of a Finding: what it means}, for all that is looked for."""
+
+    def __getitem__(self, code):
+        return CAUSES.kinds[code].means
+
+    def __iter__(self):
+        return iter(CAUSES.kinds)
+
+    def __len__(self):
+        return len(CAUSES.kinds)
+
+    def __repr__(self):
+        return repr(dict(self))
+
+
+CODES = Codes()
+
+
 class Bill:
-    """The times of the quantized model's nodes, of which findings take their parts, root causes first."""
+    """The times of the quantized model's nodes, of which findings take their parts, root causes first.
+
+    found     the Findings so far;   is_used, whether any of them has taken its part yet
+    least_ms  what a finding of time must cost to be told, where an earlier one leaves others little to say
+    """
 
     def __init__(self, nodes):
+        self.found, self.least_ms = Findings(), -math.inf
+        self.is_used = False
         self._left = {id(node): node.ms for node in nodes}
         self._explained = set()
-        self._used = False
 
     def charge(self, node, milliseconds=None):
         """Take so many milliseconds of the node's time, or what is left of it, and return them."""
         left = self._left[id(node)]
         taken = left if milliseconds is None else min(max(milliseconds, 0.0), left)
         self._left[id(node)] = left - taken
-        self._used |= taken > 0
+        self.is_used |= taken > 0
         return taken
-
-    @property
-    def is_used(self):
-        """Whether any finding has taken its part yet."""
-        return self._used
 
     def left(self, nodes):
         """Milliseconds of these nodes that nobody has paid for yet."""
@@ -51,39 +103,14 @@ class Bill:
         return id(node) in self._explained
 
 
-CODES = {
-    "too-small": "the products take too little of the time for integers to gain",
-    "slow-sign-pair": "products whose pair of signs is slow on the card",
-    "conv-integer": "convolutions that dynamic quantization made ConvInteger",
-    "weight-only": "weights that are stored as codes and multiplied as floats",
-    "unfolded-norm": "batch normalizations that were quantized before they were folded into their convolutions",
-    "norm-not-behind-conv": "batch normalizations that no convolution before them can take",
-    "float-second-consumer": "products in float because int8 codes beside them have a second consumer",
-    "float-result-read": "products in float because their result is read as a float",
-    "float-no-kernel": "products of a kind that has no integer kernel",
-    "float-not-fused": "products between Q and DQ that were not fused",
-    "float-both-move": "products without a constant factor",
-    "float-in-body": "products inside an If, Loop or Scan, which the quantizer did not enter",
-    "float-left-out": "products that the quantizer left in float",
-    "float-between": "float operators without an integer kernel among integer ones",
-    "boundary-overhead": "much time between floats and codes",
-    "saturation-risk": "8-bit weights where u8 x s8 saturates",
-    "saturation-here": "8-bit weights that saturate on this CPU, but not on the machine of the card",
-    "quantized-at-load": "float weights that onnxruntime rounds itself when it opens the model",
-    "range-clips": "calibrated ranges too narrow for the activations",
-    "range-wastes": "calibrated ranges far wider than the activations",
-    "range-moves-with-batch": "dynamic ranges that the other rows of a batch widen",
-    "unlike-parts": "numbers of very different size under one scale, which leaves the small ones hardly a code",
-    "random-numbers": "nodes that draw other numbers in each run, so that accuracy cannot be judged",
-    "layer-loss": "layers that lose much more than the rest",
-    "output-loss": "errors that add up until an output is of no use",
-}
-
-
-DOMINANT = 0.1  # of a run: what makes a model slow that is too small to gain
-
-
-def diagnose(fp32: ModelPath, quantized: ModelPath, feed: Feeds, *, card: str | Card | None = None) -> Findings:
+def diagnose(
+    fp32: ModelPath | Model,
+    quantized: ModelPath | Model,
+    feed: Feeds,
+    *,
+    card: str | Card | None = None,
+    profiler: Callable = profile_models,
+) -> Findings:
     """Name what makes the model file `quantized` slow or inexact, compared to `fp32` that it was made from.
 
     >>> measure.diagnose("model.onnx", "model.int8.onnx", {"x": x})  # doctest: +SKIP
@@ -95,75 +122,42 @@ def diagnose(fp32: ModelPath, quantized: ModelPath, feed: Feeds, *, card: str | 
     feed   {input name: array}, or several: representative ones, since times, ranges and losses are measured on them
     card   the machine card whose ratios say what is slow; None: this machine's own. With another machine's card, costs
            that rest on its ratios are None: the profile's times are this machine's
+    profiler  as in `examine`
 
     Returns Findings, a list of Finding, the costliest first; an empty one for a healthy model. `measure.CODES` lists
     what is looked for. A finding of time is worth some percent of a run at the least, and no two count the same time.
     Raises ValueError where the models or the feed do not fit together, FileNotFoundError for a path that is not there.
     """
-    return findings_of(examine(fp32, quantized, feed, card=card))
+    return findings_of(examine(fp32, quantized, feed, card=card, profiler=profiler))
 
 
 def findings_of(examination: Examination) -> Findings:
     """The Findings of an Examination."""
-    saturating = list(saturation(examination))
-    found = [*_of_time(examination), *saturating, *quantized_at_load(examination)]
-    if draws := examination.layers.draws:
-        return Findings([_random_numbers(draws), *sorted(map(_in_the_files_names(examination), found), key=_weight)])
-    ranges = list(calibration_ranges(examination))
-    saturated = saturated_layers(examination, saturating)
-    losses = [*ranges, *layer_losses(examination, ranges, saturated)]
-    harm = [one for one in saturating if examination.saturates_here and not one.is_harmless]
-    found += [*losses, *output_losses(examination, [*losses, *harm]), *ranges_that_move(examination)]
-    return Findings(sorted(map(_in_the_files_names(examination), found), key=_weight))
+    bill, kinds = Bill(examination.quantized.nodes), CAUSES.kinds
+    for cause in CAUSES.values():
+        for one in cause.look(examination, bill) if cause.when(examination) else ():
+            if kinds[one.code].costs != TIME or (one.cost_ms or 0.0) > bill.least_ms:
+                bill.found.append(one)
+    renamed = _in_the_files_names(examination)
+    found = [renamed(one) for one in _beside_fp32(bill.found, kinds, examination)]
+    return Findings(sorted(found, key=lambda one: _weight(one, kinds[one.code])))
 
 
-def _random_numbers(draws):
-    return Finding(
-        code="random-numbers",
-        evidence=draws,
-        why="two runs of the fp32 model differ: what quantization loses cannot be told from that, nor is looked for",
-        cost_ms=None,
-        remedy="give each such node a `seed` attribute, or feed a scale of 0 if the model has one, and diagnose that",
-    )
+def _weight(finding, kind):
+    """The costliest first; of what costs accuracy, a risk last; but before all what makes the rest untold."""
+    return kind.told != FIRST, -(finding.cost_ms or 0.0), kind.told == LAST
 
 
-def _weight(finding):
-    """The costliest first; of what costs accuracy, a risk last."""
-    return -(finding.cost_ms or 0.0), finding.code == "saturation-risk"
-
-
-def _of_time(examination):
-    """Findings of what costs time, the roots first."""
-    bill = Bill(examination.quantized.nodes)
-    found, whole = list(too_small(examination)), examination.quantized.total_ms
-    is_too_small = bool(found)
-    if is_too_small and not examination.is_slower:  # as fast as fp32, and nothing could make it much faster
-        return found
-    for cause in (
-        slow_sign_pairs,
-        conv_integer,
-        weight_only,
-        unfolded_norms,
-        float_products,
-        boundary_overhead,
-        float_between,
-    ):
-        found += [
-            one for one in cause(examination, bill) if not is_too_small or (one.cost_ms or 0.0) > DOMINANT * whole
-        ]
-    return _beside_fp32(found, examination)
-
-
-def _beside_fp32(found, examination):
-    """The Findings of time; where mending all of them leaves more than fp32 takes, their recipes say so."""
+def _beside_fp32(found, kinds, examination):
+    """The Findings; where mending all that costs time leaves more than fp32 takes, the recipes for it say so."""
     fp32, quantized = examination.fp32, examination.quantized
-    cost = sum(one.cost_ms or 0.0 for one in found)
-    left, of_kernels = quantized.total_ms - cost, quantized.kernel_ms - cost
+    left, of_kernels = quantized.total_ms - found.cost_ms, quantized.kernel_ms - found.cost_ms
     # What lies between the kernels is a busy machine's doing more often than the model's.
     if not examination.is_own_card or left <= fp32.total_ms or of_kernels <= fp32.kernel_ms:
         return found
     note = f"{STILL_SLOWER}{ms(left)} a run would be left, and fp32 takes {ms(fp32.total_ms)}: stay with it"
-    return [replace(one, remedy=one.remedy + note) if one.recipe else one for one in found]
+    is_of_time = (bool(one.recipe) and kinds[one.code].costs == TIME for one in found)
+    return [replace(one, remedy=one.remedy + note * is_it) for one, is_it in zip(found, is_of_time, strict=True)]
 
 
 def _in_the_files_names(examination):

@@ -1,39 +1,53 @@
-"""Which node of the file is this one? onnxruntime and the quantizers rename what they fuse.
-
-What a quantized model would answer if no sum of u8 x s8 products saturated, against what it answers here.
-
-Everything that a diagnosis looks at, measured once: an Examination.
-
-Questions about the graph that ran, which several causes ask."""
+"""Everything that a diagnosis looks at, measured once: an Examination, and the questions that several causes ask it."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
-import onnx
 from onnx import TensorProto
 
 from qlab import graph, machine
+from qlab.calibration.collect import WatchedModel
 from qlab.files import ModelPath
-from qlab.graph.operators import Q_AND_DQ, QUANTIZERS, factors, is_product, originals
+from qlab.graph import Model
+from qlab.graph.operators import (
+    CONVOLUTION,
+    CONVOLUTIONS,
+    MATRIX_PRODUCTS,
+    NO_INTEGER_KERNEL,
+    PRODUCT,
+    Q_AND_DQ,
+    QUANTIZERS,
+    factors,
+    is_product,
+    originals,
+)
 from qlab.machine.card import Card
 from qlab.measure.answers import random_draws
-from qlab.measure.diagnosis.finding import inner
+from qlab.measure.compare import open_model
+from qlab.measure.diagnosis.finding import NOTHING
 from qlab.measure.layer_errors import LayerErrors, layer_errors
-from qlab.measure.opening import open_model
-from qlab.measure.outputs import output_quality
+from qlab.measure.outputs import answer, output_quality
 from qlab.measure.predict import Yardstick
 from qlab.measure.profile import ROUNDS, Profile, profile_models
-from qlab.recipes.choice import Choice, choose
-from qlab.runtime import Feeds, as_feeds, open_session, open_unoptimized, run
+from qlab.measure.trace import inner, side_by_side
+from qlab.recipes import RECIPES, Product
+from qlab.recipes.choice import STATIC, Choice, choose, made_by
+from qlab.runtime import Feeds, as_feeds
 
+SMALL_SHARE = 0.05  # of all multiply-adds: a kind of product below does not decide which recipe fits
 STEPS = 4  # from a fused node's last operator back to its product
+OPTION = "session.x64quantprecision"  # onnxruntime then makes int8 weights uint8, whose products do not saturate
+LUCK_DB = 1.5  # of an output of few numbers: rounding may fall either way
+DEAREST_START_MS = 0.005  # a larger tensor's time is work
+LAYER_FEEDS = 2  # on which the errors of layers are measured: three runs each, every tensor looked at
+NOTABLY = 1.1  # two profiles of one model differ by some percent
 
 
 class Names:
-    """What the nodes that ran are called in the fp32 file `fp32`, and otherwise in the quantized one; ModelProtos.
+    """What the nodes that ran are called in the fp32 file `fp32`, and otherwise in the quantized one; Models.
 
     >>> names.in_files(node)  # of the QLinearConv "stem_token_1"  # doctest: +SKIP
     'stem'
@@ -45,8 +59,8 @@ class Names:
     """
 
     def __init__(self, fp32, quantized):
-        self._fp32, self._added = ({node.name for node in graph.nodes(one) if node.name} for one in (fp32, quantized))
-        self._producers = {name: node for node in graph.nodes(fp32) for name in node.output if name}
+        self._fp32, self._added = ({node.name for node in one.nodes if node.name} for one in (fp32, quantized))
+        self._links = side_by_side(fp32.nodes)
 
     def in_files(self, node):
         """The name of the NodeProto `node`, of the graph that ran, in the files."""
@@ -55,8 +69,7 @@ class Names:
             return found
         if node.op_type not in QUANTIZERS:
             for name in [*own, *node.output]:
-                if name in self._producers:
-                    made = self._producers[name]
+                if made := self._links.producers.get(name):
                     return (self._product(made) if is_product(node) else made).name
         return next((name for name in own if name in self._added), node.name)
 
@@ -66,14 +79,8 @@ class Names:
         for _ in range(STEPS):
             if before is None or is_product(before):
                 return before or node
-            before = self._producers.get(before.input[0]) if before.input else None
+            before = self._links.maker(before)
         return node
-
-
-OPTION = "session.x64quantprecision"  # onnxruntime then makes int8 weights uint8, whose products do not saturate
-
-
-LUCK_DB = 1.5  # of an output of few numbers: rounding may fall either way
 
 
 @dataclass(frozen=True)
@@ -89,18 +96,18 @@ class ExactSums:
     has_option: bool
 
 
-def with_exact_sums(fp32, quantized, model, feeds):
-    """The ExactSums of the file `quantized`, made from the file `fp32`; None where nothing can be told.
+def with_exact_sums(fp32, quantized, feeds):
+    """The ExactSums of the Model `quantized`, made from the Model `fp32`; None where nothing can be told.
 
-    model   the quantized model as a ModelProto, its external weights left outside
     1. Opened with OPTION. onnxruntime 1.32 cannot do that with every model.
     2. Otherwise, a model in Q/DQ format with nothing fused: its products are then those of floats.
     """
-    session, has_option = _exact_session(quantized, model)
+    session, has_option = _exact_session(quantized)
     if session is None:
         return None
-    reference = _answers(open_session(fp32), feeds)
-    running, exact = (output_quality(reference, _answers(one, feeds))[0] for one in (open_session(quantized), session))
+    sessions = fp32.session(), quantized.session(), session
+    reference, here, exactly = ([answer(one, feed) for feed in feeds] for one in sessions)
+    running, exact = (output_quality(reference, answers)[0] for answers in (here, exactly))
     gains = {name: exact[name] - running[name] for name in running if math.isfinite(exact[name] - running[name])}
     if not gains or min(gains.values()) < -LUCK_DB:  # exact sums are not worse: these were none
         return None
@@ -108,29 +115,15 @@ def with_exact_sums(fp32, quantized, model, feeds):
     return ExactSums(name, running[name], exact[name], has_option)
 
 
-def _exact_session(path, model):
+def _exact_session(model):
     """(session or None, whether OPTION opened it)."""
     try:
-        return open_session(path, adjust=lambda options: options.add_session_config_entry(OPTION, "1")), True
+        return model.session(adjust=lambda options: options.add_session_config_entry(OPTION, "1")), True
     except ValueError:
         pass
-    if all(node.op_type in Q_AND_DQ for node in graph.nodes(model) if graph.is_quantized(node)):
-        return open_unoptimized(model, path), False
+    if all(node.op_type in Q_AND_DQ for node in model.nodes if graph.is_quantized(node)):
+        return model.unoptimized(), False
     return None, False
-
-
-def _answers(session, feeds):
-    names = [output.name for output in session.get_outputs()]
-    return [dict(zip(names, run(session, feed, names), strict=True)) for feed in feeds]
-
-
-DEAREST_START_MS = 0.005  # a larger tensor's time is work
-
-
-LAYER_FEEDS = 2  # on which the errors of layers are measured: three runs each, every tensor looked at
-
-
-NOTABLY = 1.1  # two profiles of one model differ by some percent
 
 
 @dataclass(frozen=True)
@@ -138,22 +131,25 @@ class Examination:
     """What was measured of an fp32 model and its quantized version; the causes read it.
 
     fp32, quantized  Profiles, taken in turns
-    file             the quantized model as the file has it, a ModelProto with its external weights left outside
+    original, file   the Models of the two files
     layers           LayerErrors
     card             whose ratios say what is slow; choice, what the recipes would choose on it
     is_own_card      whether the card is this machine's, so that its ratios and the profile's times go together
     saturates_here   whether u8 x s8 saturates on the CPU that measured this, whatever the card says of another
+    exact_sums       how the ExactSums are found
     """
 
     fp32: Profile
     quantized: Profile
-    file: onnx.ModelProto
+    original: Model
+    file: Model
     feeds: list = field(repr=False)
     layers: LayerErrors
     card: Card
     choice: Choice
     is_own_card: bool
     saturates_here: bool = False
+    exact_sums: Callable = with_exact_sums
     _known: dict = field(default_factory=dict, repr=False)
 
     def once(self, find):
@@ -162,10 +158,14 @@ class Examination:
             self._known[find] = find(self)
         return self._known[find]
 
+    def watched(self):
+        """A WatchedModel of the fp32 file: that with which the layers were measured, unless somebody has had it."""
+        return self._known.pop(WatchedModel, None) or WatchedModel(self.original)
+
     @property
     def path(self):
         """The quantized model's file."""
-        return self.quantized.path
+        return self.file.path
 
     @cached_property
     def yardstick(self):
@@ -175,21 +175,12 @@ class Examination:
     @cached_property
     def names(self):
         """What the nodes that ran are called in the files."""
-        return Names(graph.load(self.fp32.path), self.file)
+        return Names(self.original, self.file)
 
     @cached_property
-    def producers(self):
-        """{tensor: NodeTime that computes it} in the graph that ran."""
-        return {name: time for time in self.quantized.nodes for name in time.node.output if name}
-
-    @cached_property
-    def consumers(self):
-        """{tensor: [NodeTimes that read it]} in the graph that ran."""
-        found = {}
-        for time in self.quantized.nodes:
-            for name in dict.fromkeys(time.node.input):
-                found.setdefault(name, []).append(time)
-        return found
+    def ran(self):
+        """Links: who computes and who reads each tensor in the graph that ran, NodeTimes."""
+        return side_by_side(self.quantized.nodes, lambda time: time.node)
 
     @cached_property
     def initializers(self):
@@ -198,13 +189,13 @@ class Examination:
 
     def is_weight(self, name):
         """Whether `name` is a constant in the graph that ran, or one turned into floats by a DequantizeLinear."""
-        source = self.producers.get(name)
+        source = self.ran.producers.get(name)
         return name in self.initializers or (source is not None and self.has_constant_codes(source))
 
     def has_constant_codes(self, node):
         """Whether `node` is a DequantizeLinear of a constant of more than a few numbers."""
         tensor = self.initializers.get(node.node.input[0]) if node.op_type == "DequantizeLinear" else None
-        return tensor is not None and len(tensor.dims) > 0 and tensor.data_type != onnx.TensorProto.INT32
+        return tensor is not None and len(tensor.dims) > 0 and tensor.data_type != TensorProto.INT32
 
     @cached_property
     def inside(self):
@@ -230,37 +221,156 @@ class Examination:
         """Whether so many milliseconds are more than `share` of a run of the quantized model."""
         return milliseconds > share * self.quantized.total_ms
 
+    @cached_property
+    def fitting(self):
+        """The Recipe that fits the products of the fp32 model.
+
+        Static quantization does not reach into the bodies of If, Loop and Scan: what is there does not call for it.
+        """
+        work, inside = {CONVOLUTION: 0, PRODUCT: 0}, inner(self.fp32.model)
+        for node in self.fp32.nodes:
+            if node.op_type in CONVOLUTIONS and id(node.node) not in inside:
+                work[CONVOLUTION] += node.macs
+            elif node.op_type in MATRIX_PRODUCTS - NO_INTEGER_KERNEL and node.weights:
+                work[PRODUCT] += node.macs
+        return RECIPES.fitting({what for what, macs in work.items() if macs > SMALL_SHARE * sum(work.values())})
+
+    @cached_property
+    def alike(self):
+        """The Recipe that quantizes as this model is quantized, where only its settings are at fault.
+
+        A model with ConvInteger has none: what fits its products is named instead, so that no two findings of one model
+        send their reader to different recipes.
+        """
+        operators = {node.op_type for node in self.quantized.nodes}
+        return (None if "ConvInteger" in operators else RECIPES.like(operators)) or self.fitting
+
+    @property
+    def calibrated(self):
+        """The same, of the recipes that take a reader: hybrid treats matrix products as dynamic does."""
+        return RECIPES[self.alike.calibrated or self.alike.name]
+
+    def is_as_made(self, recipe):
+        """Whether the recipe made this model, by the file's own word: it would make it again."""
+        return recipe.name == made_by(self.file.proto)
+
+    def mending(self, nodes, first, *, is_other=False):
+        """A Recipe that reaches most of the products `nodes`, `first` before others; None if none does.
+
+        is_other   the fault itself shows that the model was made with other settings than the recipe's own. Where it
+                   does not, the recipe that made the model would make it again
+        """
+        whole = sum(node.ms for node in nodes)
+        for recipe in (first, self.fitting, *sorted(RECIPES.values(), key=lambda one: -len(one.keeps))):
+            reached = sum(node.ms for node in nodes if self._is_reached(node, recipe))
+            if reached > whole / 2 and (is_other or not self.is_as_made(recipe)):
+                return recipe
+        return None
+
+    def _is_reached(self, node, recipe):
+        """Whether the recipe's plain call quantizes the product `node` of the graph that ran, by operator and place.
+
+        A ConvInteger is mended where the convolution stays in float, too.
+        """
+        is_inside = id(node.node) in self.inside
+        if node.op_type == "ConvInteger":
+            return CONVOLUTION not in recipe.fits or not is_inside
+        is_constant = any(self.is_weight(node.node.input[place]) for place in factors(node.node))
+        product = Product(node.op_type, len(node.weights) or 2 * is_constant, node.depthwise, is_inside)
+        return bool(recipe.how(product, **recipe.options(self.original_operators)))
+
+    def excluding(self, names, mend=""):
+        """The recipe, options and `mend` of a Finding: this model made again as it was, without the nodes `names`."""
+        if not names:  # nodes without a name cannot be left out by it
+            return {}
+        return {"recipe": self.alike, "options": {"exclude": tuple(names)}, "mend": mend}
+
+    def excluding_layers(self, rows):
+        """The same, to leave these LayerErrors' tensors in float: without who computes them, and who reads them.
+
+        A tensor that a quantized node reads becomes codes, whoever computed it.
+        """
+        names = []
+        for row in rows:
+            names += [row.node, *(node.name for node in self.original.nodes if row.name in node.input)]
+        return self.excluding(dict.fromkeys(filter(None, names)))
+
+    def is_out_of_reach(self, nodes, recipe):
+        """Whether most of the time of `nodes` is spent in bodies of If, Loop and Scan, where the recipe cannot go."""
+        inside = sum(node.ms for node in nodes if id(node.node) in self.inside)
+        return STATIC in recipe.ways and inside > sum(node.ms for node in nodes) / 2
+
+    @cached_property
+    def original_operators(self):
+        """The operators of the fp32 model as it ran. Beside an LSTM onnxruntime quantizes with int8 weights only."""
+        return {node.op_type for node in self.fp32.nodes}
+
+    @property
+    def stay(self):
+        """What to do where no recipe mends it."""
+        if self.is_slower:
+            return f"{NOTHING}: stay with fp32 for speed"
+        return f"{NOTHING}: keep this model as it is, or stay with fp32"
+
+    def call(self, recipe, **options):
+        """The Python call of the Recipe on the fp32 model, as text."""
+        card = "" if self.is_own_card else self.card.name
+        added = recipe.options(self.original_operators)
+        return recipe.call(self.original.path, card=card, **(options | (added | options)))
+
+    def neighbours(self, node):
+        """The NodeTimes whose results `node` reads, then those that read its."""
+        return [*self.ran.makers(node), *self.ran.behind(node)]
+
+    def reads_codes(self, node):
+        """Whether the activations of the product `node` come straight from a DequantizeLinear of codes that move."""
+        places = [factors(node.node)[0]] if node.macs else range(len(node.node.input))
+        sources = [self.ran.maker(node, place) for place in places]
+        return any(
+            source is not None and source.op_type == "DequantizeLinear" and not self.has_constant_codes(source)
+            for source in sources
+        )
+
+    def code_type(self, node):
+        """Element type of the codes that a QuantizeLinear makes or a DequantizeLinear takes, a TensorProto number."""
+        zero_point = self.initializers.get("".join(node.node.input[2:3]))
+        return TensorProto.UINT8 if zero_point is None else zero_point.data_type
+
 
 def examine(
-    fp32: ModelPath,
-    quantized: ModelPath,
+    fp32: ModelPath | Model,
+    quantized: ModelPath | Model,
     feed: Feeds,
     *,
     card: str | Card | None = None,
     rounds: int = ROUNDS // 2,
     threads: int = 1,
     layers: bool = True,
+    profiler: Callable = profile_models,
 ) -> Examination:
     """The Examination of the model file `quantized`, made from the file `fp32`, on `feed`.
 
     card, and what is raised, as in `diagnose`; rounds and threads as in `profile`
-    layers  False: the errors of layers, which take longest, are not looked for
+    layers    False: the errors of layers, which take longest, are not looked for
+    profiler  takes the profiles: measure.profile.profile_models, or what is called as it is
     """
-    fp32, quantized = Path(fp32), Path(quantized)  # also from a recipe's Quantized, which prints as a report
     feeds, own, card = as_feeds(feed), machine.card(), machine.card(card)
-    file = graph.load(quantized)
+    file, known = graph.opened(quantized), {}
     try:
+        original = graph.opened(fp32)
         if layers:
-            errors = layer_errors(fp32, quantized, feeds[:LAYER_FEEDS])
+            known[WatchedModel] = WatchedModel(original)
+            errors = layer_errors(original, file, feeds[:LAYER_FEEDS], watched=known[WatchedModel])
         else:
-            errors = LayerErrors([], {}, (), feeds=0, draws=random_draws(graph.load(fp32), fp32, feeds[0]))
-        profiles = profile_models({"fp32": fp32, "quantized": quantized}, feeds, rounds=rounds, threads=threads)
+            errors = LayerErrors([], {}, (), feeds=0, draws=random_draws(original, feeds[0]))
+        profiles = profiler({"fp32": original, "quantized": file}, feeds, rounds=rounds, threads=threads)
     except Exception:
         open_model(quantized, fp32=fp32)  # if it is the model that does not open, that is what is told
         raise
     return Examination(
         fp32=profiles["fp32"],
         quantized=profiles["quantized"],
+        original=original,
         file=file,
         feeds=feeds,
         layers=errors,
@@ -268,61 +378,16 @@ def examine(
         choice=choose(card),
         is_own_card=card.name == own.name,
         saturates_here=(card if card.name == own.name else own).saturates,
+        _known=known,
     )
 
 
-def profiled_again(examination, *, rounds=ROUNDS // 2, threads=1):
+def profiled_again(examination, *, rounds=ROUNDS // 2, threads=1, profiler=profile_models):
     """The Examination with its two profiles taken anew: the machine may have been busy."""
-    models = {"fp32": examination.fp32.path, "quantized": examination.quantized.path}
-    profiles = profile_models(models, examination.feeds, rounds=rounds, threads=threads)
-    return replace(examination, **profiles)
-
-
-def producer(examination, node, place):
-    """The NodeTime that computes input `place` of `node`, or None for an input of the model, a constant or no input."""
-    inputs = node.node.input
-    return examination.producers.get(inputs[place]) if place < len(inputs) else None
-
-
-def reads_codes(examination, node):
-    """Whether the activations of the product `node` come straight from a DequantizeLinear of codes that move."""
-    places = [factors(node.node)[0]] if node.macs else range(len(node.node.input))
-    sources = [producer(examination, node, place) for place in places]
-    return any(
-        source is not None and source.op_type == "DequantizeLinear" and not examination.has_constant_codes(source)
-        for source in sources
-    )
-
-
-def neighbours(examination, node):
-    """The NodeTimes whose results `node` reads, then those that read its."""
-    before = [producer(examination, node, place) for place in range(len(node.node.input))]
-    behind = [reader for name in node.node.output for reader in examination.consumers.get(name, [])]
-    return [one for one in (*before, *behind) if one is not None]
-
-
-def to_exclude(examination, rows):
-    """Names for a recipe's `exclude` that leave these LayerErrors' tensors in float: who computes them, who reads them.
-
-    A tensor that a quantized node reads becomes codes, whoever computed it.
-    """
-    readers = {}
-    for node in graph.nodes(graph.load(examination.fp32.path)):
-        for name in node.input:
-            readers.setdefault(name, []).append(node.name)
-    names = [name for row in rows for name in (row.node, *readers.get(row.name, ()))]
-    return tuple(dict.fromkeys(filter(None, names)))
-
-
-def code_type(examination, node):
-    """Element type of the codes that a QuantizeLinear makes or a DequantizeLinear takes, a TensorProto number."""
-    if len(node.node.input) > 2:
-        zero_point = examination.initializers.get(node.node.input[2])
-        if zero_point is not None:
-            return zero_point.data_type
-    return TensorProto.UINT8
+    models = {"fp32": examination.original, "quantized": examination.file}
+    return replace(examination, **profiler(models, examination.feeds, rounds=rounds, threads=threads))
 
 
 def dtype_name(number):
     """ "int8" for TensorProto.INT8."""
-    return onnx.TensorProto.DataType.Name(number).lower()
+    return TensorProto.DataType.Name(number).lower()

@@ -1,23 +1,62 @@
-"""What a diagnosis says: one Finding a fault.
+"""What a diagnosis says, a Finding a fault, and what is known of each kind of it beforehand."""
 
-What mends a model: recipes that reach the fault and are not what made it, as calls that can be copied."""
-
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
-from qlab import graph
-from qlab import text as markup
-from qlab.graph.operators import (
-    CONVOLUTIONS,
-    DYNAMIC,
-    FLOAT_PRODUCTS,
-    MATRIX_PRODUCTS,
-    NO_INTEGER_KERNEL,
-    STATIC,
-    factors,
-)
-from qlab.text import figures, ms
+from qlab.text import Table, figures, ms
 
+TIME, ACCURACY, NEITHER = "time", "accuracy", "neither"  # what mending a fault gives back
+FIRST, LAST = "first", "last"
 NOTHING_FOUND = "nothing found: none of the causes in measure.CODES"
+NOTHING = "no recipe mends it"
+STILL_SLOWER = ". Mended all that was found, about "  # an estimate, which the doctor's measuring replaces
+
+
+@dataclass(frozen=True)
+class Kind:
+    """All that is known of one code of Findings before anything is measured.
+
+    means      in words, as in `measure.CODES`
+    why        why it costs, where that is the same in every model
+    mend       what the call that mends it does, in words, or begins with a space and goes on behind the call; where
+               no recipe can mend it, what can be done
+    mended_by  how the recipe that mends it quantizes, such as (STATIC,); None: as it fits the model; (): none can
+    costs      what mending it gives back: TIME, ACCURACY, or NEITHER
+    needs_values      whether it rests on what real feeds hold, so that noise cannot show it
+    shows_in_answers  whether answers that stay as they were prove that it does no harm
+    is_of_a_part      whether it is about the part of an output that lost most, which SQNR of the whole may hide
+    told       FIRST or LAST among what costs accuracy; "" by its cost
+    """
+
+    code: str
+    means: str
+    why: str = ""
+    mend: str = ""
+    mended_by: tuple[str, ...] | None = None
+    costs: str = TIME
+    needs_values: bool = False
+    shows_in_answers: bool = False
+    is_of_a_part: bool = False
+    told: str = ""
+
+    @property
+    def is_beyond_recipes(self):
+        """Whether it is known that no recipe can mend it."""
+        return self.mended_by == ()
+
+
+@dataclass(frozen=True)
+class Cause:
+    """What can be wrong with a quantized model: the Kinds of Findings that it gives, and how it is looked for.
+
+    look  look(examination, bill) gives Findings; the Bill has the time that is not charged yet, and what was found
+    when  when(examination): whether it can be told at all
+    """
+
+    kinds: tuple[Kind, ...]
+    look: Callable[[Any, Any], Iterable["Finding"]]
+    when: Callable[[Any], bool] = lambda examination: True
 
 
 @dataclass(frozen=True)
@@ -51,6 +90,23 @@ class Finding:
     is_harmless: bool = False
     is_tried: bool = False
 
+    @classmethod
+    def of(cls, kind, examination, evidence, *, cost_ms=None, nodes=(), recipe=None, options=(), mend="", **more):
+        """A Finding of the Kind: why it costs and what mends it are the Kind's, unless they are given.
+
+        nodes   NodeTimes, or names
+        recipe  the Recipe that mends it, called with `options`; `mend`: what that does. None: no recipe does
+        """
+        options = dict(options)
+        if recipe is not None:
+            mend = mend or kind.mend
+            remedy = f"{examination.call(recipe, **options)}{'' if mend.startswith(' ') else ': '}{mend}"
+        else:
+            remedy = kind.mend if kind.is_beyond_recipes else examination.stay
+        names = tuple(one if isinstance(one, str) else one.name for one in nodes)
+        told = {"why": kind.why, "remedy": remedy, "recipe": recipe.name if recipe is not None else ""} | more
+        return cls(kind.code, evidence, cost_ms=cost_ms, nodes=names, options=options, **told)
+
     @property
     def title(self):
         """The code, with the cost if there is one: "conv-integer, about 10.2 ms a run"."""
@@ -81,150 +137,9 @@ class Findings(list):
 
     def _repr_html_(self) -> str:
         if not self:
-            return markup.table([], above=[NOTHING_FOUND])
+            return Table([], above=[NOTHING_FOUND])._repr_html_()
         rows = [["finding", "ms a run", "what was seen, why it costs, what mends it"]]
         rows += [[one.code, figures(one.cost_ms) if one.cost_ms else "", "\n".join(one._lines())] for one in self]
         tones = {(place, 0): "quiet" if one.is_harmless else "watch" for place, one in enumerate(self, 1)}
-        return markup.table(rows, left=(0, 2), tones=tones | ({} if self[0].is_harmless else {(1, 0): "bad"}))
-
-
-# A kind of product below this share of all multiply-adds does not decide which recipe fits.
-SMALL_SHARE = 0.05
-
-
-RECIPES = ("static", "hybrid", "dynamic")
-
-
-NOTHING = "no recipe mends it"
-
-
-STILL_SLOWER = ". Mended all that was found, about "  # an estimate, which the doctor's measuring replaces
-
-
-WITH_LSTM = ("MatMul", "LSTM")  # what dynamic takes of a model with an LSTM
-
-
-def recipe_for(profile):
-    """Name of the recipe that fits the products of an fp32 model, by its Profile: "static", "dynamic" or "hybrid".
-
-    Static quantization does not reach into the bodies of If, Loop and Scan: what is there does not call for it.
-    """
-    work, inside = {"convolutions": 0, "matrix products": 0}, inner(profile.model)
-    for node in profile.nodes:
-        if node.op_type in CONVOLUTIONS and id(node.node) not in inside:
-            work["convolutions"] += node.macs
-        elif node.op_type in MATRIX_PRODUCTS - NO_INTEGER_KERNEL and node.weights:
-            work["matrix products"] += node.macs
-    whole = sum(work.values())
-    small = {what for what, macs in work.items() if macs <= SMALL_SHARE * whole}
-    if "convolutions" in small:
-        return "dynamic"
-    return "static" if "matrix products" in small else "hybrid"
-
-
-def inner(model):
-    """Identities of the nodes of a ModelProto that stand in the body of an If, Loop or Scan."""
-    _, *bodies = graph.graphs(model)
-    return {id(node) for body in bodies for node in body.node}
-
-
-def recipe_of_its_kind(examination):
-    """Name of the recipe that quantizes as the examined model is quantized, where only its settings are at fault.
-
-    A model with ConvInteger has none: what fits its products is named instead, so that no two findings of one model
-    send their reader to different recipes.
-    """
-    operators = {node.op_type for node in examination.quantized.nodes}
-    is_dynamic, is_static = operators & DYNAMIC, operators & (STATIC | {"QuantizeLinear"})
-    if "ConvInteger" in operators or not (is_dynamic or is_static):
-        return recipe_for(examination.fp32)
-    if is_dynamic and is_static:
-        return "hybrid"
-    return "static" if is_static else "dynamic"
-
-
-def made_by(examination):
-    """Name of the recipe of qlab that made the examined model, by the file's own word; "" where none did."""
-    return next((entry.value for entry in examination.file.metadata_props if entry.key == "qlab.recipe"), "")
-
-
-def calibrated_kind(examination):
-    """The same, of the recipes that take a reader: hybrid treats matrix products as dynamic does."""
-    kind = recipe_of_its_kind(examination)
-    return "hybrid" if kind == "dynamic" else kind
-
-
-def mending(examination, nodes, first, *, is_other=False):
-    """Name of a recipe that reaches most of the products `nodes`, `first` before others; "" if none does.
-
-    is_other   the fault itself shows that the model was made with other settings than the recipe's own. Where it does
-               not, the recipe that made the model would make it again
-    """
-    made, whole = made_by(examination), sum(node.ms for node in nodes)
-    for recipe in dict.fromkeys((first, recipe_for(examination.fp32), *RECIPES)):
-        reached = sum(node.ms for node in nodes if _reaches(recipe, node, examination))
-        if reached > whole / 2 and (is_other or recipe != made):
-            return recipe
-    return ""
-
-
-def _reaches(recipe, node, examination):
-    """Whether the recipe's plain call quantizes the product `node` of the graph that ran, by its operator and place.
-
-    A ConvInteger is mended where the convolution stays in float, too.
-    """
-    is_inside = id(node.node) in examination.inside
-    if node.op_type == "ConvInteger":
-        return recipe == "dynamic" or not is_inside
-    is_stack = node.op_type in FLOAT_PRODUCTS and node.family == "matrix product" and len(node.weights) not in (0, 2)
-    if node.op_type in NO_INTEGER_KERNEL or is_stack:
-        return False
-    if node.family == "convolution":
-        over_time = len(node.weights) == 3 and node.depthwise
-        return not is_inside and (recipe == "static" or (recipe == "hybrid" and not over_time))
-    if node.family == "matrix product":
-        if recipe == "static":
-            return not is_inside
-        return any(examination.is_weight(node.node.input[place]) for place in factors(node.node))
-    return "LSTM" in node.op_type and recipe != "static"
-
-
-def excluding(examination, names, what):
-    """The remedy, recipe and options of a Finding: the model made again as it was made, without the nodes `names`."""
-    if not names:  # nodes without a name cannot be left out by it
-        return {"remedy": stay(examination), "recipe": ""}
-    recipe, options = recipe_of_its_kind(examination), {"exclude": tuple(names)}
-    return {"remedy": f"{call(examination, recipe, **options)}: {what}", "recipe": recipe, "options": options}
-
-
-def is_out_of_reach(examination, nodes, recipe):
-    """Whether most of the time of `nodes` is spent in bodies of If, Loop and Scan, and the recipe cannot go there."""
-    inside = sum(node.ms for node in nodes if id(node.node) in examination.inside)
-    return recipe != "dynamic" and inside > sum(node.ms for node in nodes) / 2
-
-
-def has_lstm(profile):
-    """Whether a model, by its Profile, has an LSTM, which onnxruntime quantizes with int8 weights only."""
-    return any(node.op_type == "LSTM" for node in profile.nodes)
-
-
-def stay(examination):
-    """What to do where no recipe mends it."""
-    if examination.is_slower:
-        return f"{NOTHING}: stay with fp32 for speed"
-    return f"{NOTHING}: keep this model as it is, or stay with fp32"
-
-
-def call(examination, recipe=None, **options):
-    """The Python call of a recipe on the examined model, as text; the fitting recipe if none is named."""
-    recipe = recipe or recipe_for(examination.fp32)
-    if recipe == "dynamic" and has_lstm(examination.fp32):
-        options.setdefault("op_types", WITH_LSTM)
-    source = examination.fp32.path
-    arguments = [repr(str(source)), repr(str(source.with_name(f"{source.stem}.{recipe}.onnx")))]
-    if recipe != "dynamic":
-        arguments.append("reader")
-    arguments += [f"{name}={value!r}" for name, value in options.items()]
-    if not examination.is_own_card:
-        arguments.append(f"card=machine.card({examination.card.name!r})")
-    return f"recipes.{recipe}({', '.join(arguments)})"
+        worst = {} if self[0].is_harmless else {(1, 0): "bad"}
+        return Table(rows, (0, 2), tones | worst)._repr_html_()

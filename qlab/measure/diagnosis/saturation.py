@@ -1,29 +1,67 @@
-"""8-bit weights in u8 x s8 products, whose sums saturate in 16 bits: on the card's machine, on this one, or on both.
+"""What happens to codes while the model runs: sums that saturate, weights rounded at load, ranges that move.
 
-Products that the file keeps in float, and onnxruntime quantizes by itself when it opens the model.
-
-Dynamic ranges, which move with whatever else stands in the batch."""
+8-bit weights in u8 x s8 products, whose sums saturate in 16 bits: on the card's machine, on this one, or on both;
+products that the file keeps in float, and onnxruntime quantizes by itself; dynamic ranges, which move with whatever
+else stands in the batch.
+"""
 
 import math
 
 import numpy as np
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto
 
 from qlab import graph
 from qlab.graph.operators import CONVOLUTIONS, DYNAMIC, STATIC, factors, is_product
-from qlab.measure.diagnosis.examination import OPTION, producer, with_exact_sums
-from qlab.measure.diagnosis.finding import Finding, calibrated_kind, call, mending, recipe_of_its_kind
-from qlab.measure.outputs import PooledError
+from qlab.measure.diagnosis.examination import OPTION
+from qlab.measure.diagnosis.finding import ACCURACY, LAST, Cause, Finding, Kind
+from qlab.measure.outputs import PooledError, answer
 from qlab.numerics.affine import choose_qparams, fake_quantize
 from qlab.numerics.metrics import sqnr_db
 from qlab.numerics.saturation import can_saturate
-from qlab.runtime import open_session, run
+from qlab.runtime import run
 from qlab.text import decibels, plural
 
 HARMLESS_DB = 0.2
+MOST_FEEDS = 4  # that are stacked
+LOST_TO_THE_BATCH_DB = 10.0  # three times the error; rows that are alike differ by less
+GOOD_DB = 30.0  # a row that keeps so much beside the others is good enough
+SAME_DB = 60.0  # fp32 against itself: it may add up in another order
+TINY = np.finfo(np.float32).tiny
+
+RISK = Kind(
+    "saturation-risk",
+    "8-bit weights where u8 x s8 saturates",
+    mend="7-bit weights (reduce_range) where the card says that 8 bits saturate",
+    costs=ACCURACY,
+    told=LAST,
+)
+HERE = Kind(
+    "saturation-here",
+    "8-bit weights that saturate on this CPU, but not on the machine of the card",
+    costs=ACCURACY,
+)
+AT_LOAD = Kind(
+    "quantized-at-load",
+    "float weights that onnxruntime rounds itself when it opens the model",
+    why="where a Conv, Gemm or ConvTranspose stands between a DequantizeLinear and a QuantizeLinear, onnxruntime "
+    "rounds its float weights when it opens the model, at 8 bits even where those saturate. Leaving the node out "
+    "of quantize_static does not keep it in float",
+    mend="keeps them in float when they run too; or let the recipe quantize them, with a scale per channel",
+    costs=ACCURACY,
+)
+MOVING = Kind(
+    "range-moves-with-batch",
+    "dynamic ranges that the other rows of a batch widen",
+    why="a dynamic range is that of a whole activation, found while the model runs: the largest number in the "
+    "batch, padding included, sets the scale for all of it, and a row of small numbers gets few codes",
+    mend="run such inputs one at a time; or stack only what is alike, pad less, or bring all to one loudness "
+    "first. Calibrated ranges (static) do not move, but one that holds the largest row gives a small one no more codes",
+    mended_by=(),
+    costs=ACCURACY,
+)
 
 
-def saturation(examination):
+def saturation(examination, bill):
     """One Finding, if the card or this CPU saturates and some input could make a product of this model go wrong.
 
     Two neighbouring products along the sum are added in 16 bits: 255 * (w1 + w2) must stay below 32,768. What that does
@@ -38,7 +76,7 @@ def saturation(examination):
     exact = None
     # The option that makes sums exact does not reach into the bodies of If, Loop and Scan.
     if examination.saturates_here and not any(id(node.node) in examination.inside for node in risky):
-        exact = with_exact_sums(examination.fp32.path, examination.path, examination.file, examination.feeds)
+        exact = examination.exact_sums(examination.original, examination.file, examination.feeds)
     seen = (
         f"{len(risky)} of {products} u8 x s8 products have neighbouring weights whose sum is beyond 128, "
         f"in {100 * share:.0f} % of their output channels"
@@ -49,51 +87,55 @@ def saturation(examination):
         yield _only_here(examination, seen, exact, risky)
 
 
-def saturated_layers(examination, findings):
+def harms(examination, bill):
+    """The Findings on sums that saturate here, and are not known to do these feeds no harm."""
+    if not examination.saturates_here:
+        return []
+    return [one for one in bill.found if one.code in (RISK.code, HERE.code) and not one.is_harmless]
+
+
+def saturated_layers(examination, bill):
     """Names, in the fp32 file, of the products whose loss in `layer_errors` is that of sums which saturate here.
 
     Between Q and DQ a layer's error is measured on float kernels, which do not saturate.
     """
-    if not examination.saturates_here:
-        return set()
     nodes = {time.name: time for time in examination.quantized.nodes}
-    written = {node.op_type for node in graph.nodes(examination.file)}
-    found = [nodes[name] for one in findings if not one.is_harmless for name in one.nodes]
+    found = [nodes[name] for one in harms(examination, bill) for name in one.nodes]
+    written = examination.file.operators
     on_integers = [time.node for time in found if time.op_type not in STATIC or time.op_type in written]
     return {examination.names.in_files(node) for node in on_integers}
 
 
 def _at_risk(examination):
     """(how many u8 x s8 products there are, those that some input makes saturate, in which share of their channels)."""
-    stored = {tensor.name: tensor for one in graph.graphs(examination.file) for tensor in one.initializer}
+    stored = {tensor.name: tensor for one in graph.graphs(examination.file.proto) for tensor in one.initializer}
     products, risky, columns, at_risk = 0, [], 0, 0
     for node in examination.quantized.nodes:
         name = node.node.input[factors(node.node)[1]] if node.sign_pair == "u8s8" else None
         if name not in stored:
             continue
         products += 1
-        found = can_saturate(_matrix(node, stored[name], examination.path.parent))
+        found = can_saturate(_matrix(node, examination.file.array(stored[name])))
         columns, at_risk = columns + found.size, at_risk + int(found.sum())
         risky += [node] if found.any() else []
     return products, risky, at_risk / max(columns, 1)
 
 
 def _risk(examination, seen, exact, risky):
-    kind = recipe_of_its_kind(examination)
-    recipe = mending(examination, risky, kind, is_other=True) or kind
+    kind = examination.alike
+    recipe = examination.mending(risky, kind, is_other=True) or kind
     option = f"keep this model and open it with the session option {OPTION} = 1, at the speed of u8 x u8"
     otherwise = option if exact is not None and exact.has_option else ""
     elsewhere = "" if examination.saturates_here else ". The CPU at hand adds exactly: no loss measured here is of this"
-    return Finding(
-        code="saturation-risk",
-        evidence=f"{seen}{_on_these_feeds(exact)}{elsewhere}",
+    return Finding.of(
+        RISK,
+        examination,
+        f"{seen}{_on_these_feeds(exact)}{elsewhere}",
         why=f"on {examination.card.name} two products are added in 16 bits, and 255 * 129 = 32,895 becomes 32,767: "
         "a wrong answer, without a warning",
-        cost_ms=None,
-        remedy=f"{call(examination, recipe)}: 7-bit weights (reduce_range) where the card says that 8 bits saturate"
-        + (f"; or {otherwise}" if otherwise else ""),
-        nodes=tuple(node.name for node in risky),
+        nodes=risky,
         recipe=recipe,
+        mend=f"{RISK.mend}; or {otherwise}" if otherwise else "",
         otherwise=otherwise,
         is_harmless=_is_harmless(exact),
     )
@@ -102,14 +144,14 @@ def _risk(examination, seen, exact, risky):
 def _only_here(examination, seen, exact, risky):
     there = examination.card.name
     option = f"; opened with the session option {OPTION} = 1 it answers here as it does there"
-    return Finding(
-        code="saturation-here",
-        evidence=f"{seen}{_on_these_feeds(exact)}",
+    return Finding.of(
+        HERE,
+        examination,
+        f"{seen}{_on_these_feeds(exact)}",
         why=f"the CPU at hand adds two products in 16 bits, and 255 * 129 = 32,895 becomes 32,767; {there} adds "
         "exactly. What that loses is in every SQNR measured here, and will not be there",
-        cost_ms=None,
         remedy=f"nothing, for {there}" + (option if exact is not None and exact.has_option else ": measure it there"),
-        nodes=tuple(node.name for node in risky),
+        nodes=risky,
     )
 
 
@@ -128,23 +170,23 @@ def _on_these_feeds(exact):
     return f". On these feeds output {exact.output!r} keeps {now} dB, and would keep {then} with exact sums"
 
 
-def _matrix(node, tensor, folder):
+def _matrix(node, codes):
     """The codes as the product reads them: K along the first axis, an output channel in each column."""
-    codes = numpy_helper.to_array(tensor, base_dir=str(folder))
     if node.op_type in CONVOLUTIONS:
         return codes.reshape(codes.shape[0], -1).T
     return np.ascontiguousarray(codes.reshape(-1, codes.shape[-1]))
 
 
-def quantized_at_load(examination):
+def quantized_at_load(examination, bill):
     """One Finding, if float weights of the file run as codes: the products that were to stay in float do not.
 
     How much the weights lose is worked out as onnxruntime rounds them: int8, one scale for all channels.
     """
-    stored = {tensor.name: tensor for tensor in examination.file.graph.initializer}
+    graph_of_file = examination.file.proto.graph
+    stored = {tensor.name: tensor for tensor in graph_of_file.initializer}
     floats = {
         node.name: stored[node.input[factors(node)[1]]]
-        for node in examination.file.graph.node
+        for node in graph_of_file.node
         if node.name and is_product(node) and node.input[factors(node)[1]] in stored
     }
     found = {}
@@ -152,59 +194,34 @@ def quantized_at_load(examination):
         name = examination.names.in_files(node.node)
         tensor = floats.get(name)
         if tensor is not None and tensor.data_type == TensorProto.FLOAT and _has_codes(examination, node):
-            found[name] = _kept_db(tensor, examination.path.parent)
+            found[name] = _rounded_db(examination.file.array(tensor).astype(np.float32))
     if not found:
         return
     worst = min(found, key=found.get)
-    recipe, options = calibrated_kind(examination), {"exclude": tuple(found)}
-    yield Finding(
-        code="quantized-at-load",
-        evidence=f"{plural(len(found), 'product')} with float weights in the file, weights of int8 when it runs, one "
-        f"scale for all channels; those of {worst!r} keep {decibels(found[worst])} dB",
-        why="where a Conv, Gemm or ConvTranspose stands between a DequantizeLinear and a QuantizeLinear, onnxruntime "
-        "rounds its float weights when it opens the model, at 8 bits even where those saturate. Leaving the node out "
-        "of quantize_static does not keep it in float",
-        cost_ms=None,
-        remedy=f"{call(examination, recipe, **options)}: keeps them in float when they run too; or "
-        "let the recipe quantize them, with a scale per channel",
-        nodes=tuple(found),
-        recipe=recipe,
-        options=options,
+    evidence = (
+        f"{plural(len(found), 'product')} with float weights in the file, weights of int8 when it runs, one "
+        f"scale for all channels; those of {worst!r} keep {decibels(found[worst])} dB"
     )
+    recipe, options = examination.calibrated, {"exclude": tuple(found)}
+    yield Finding.of(AT_LOAD, examination, evidence, nodes=found, recipe=recipe, options=options)
 
 
 def _has_codes(examination, node):
     """Whether the weights of this product that ran are codes: its own, or those that a DequantizeLinear turns back."""
     if not is_product(node.node):
         return False
-    before = producer(examination, node, factors(node.node)[1])
+    before = examination.ran.maker(node, factors(node.node)[1])
     from_codes = before is not None and examination.has_constant_codes(before)
     return node.kind == "integer" or from_codes
 
 
-def _kept_db(tensor, folder):
-    weights = numpy_helper.to_array(tensor, base_dir=str(folder)).astype(np.float32)
+def _rounded_db(weights):
     if not weights.size or not np.isfinite(weights).all():
         return math.nan
     return sqnr_db(weights, fake_quantize(weights, choose_qparams(weights, "int8", symmetric=True)))
 
 
-MOST_FEEDS = 4  # that are stacked
-
-
-LOST_TO_THE_BATCH_DB = 10.0  # three times the error; rows that are alike differ by less
-
-
-GOOD_DB = 30.0  # a row that keeps so much beside the others is good enough
-
-
-SAME_DB = 60.0  # fp32 against itself: it may add up in another order
-
-
-TINY = np.finfo(np.float32).tiny
-
-
-def ranges_that_move(examination):
+def ranges_that_move(examination, bill):
     """One Finding, if a row of these feeds loses LOST_DB where it stands beside others, in a model of dynamic ranges.
 
     Measured: what two rows keep alone and stacked, in six runs. Feeds of other lengths are padded with zeros. Where
@@ -219,19 +236,11 @@ def ranges_that_move(examination):
     if found is None:
         return
     who, output, together_db, alone_db = found
-    others = plural(count - 1, "other")
-    yield Finding(
-        code="range-moves-with-batch",
-        evidence=f"{who} keeps {decibels(together_db)} dB in output {output!r} beside {others} in one batch, and "
-        f"{decibels(alone_db)} alone; fp32 gives it the same answer both times",
-        why="a dynamic range is that of a whole activation, found while the model runs: the largest number in the "
-        "batch, padding included, sets the scale for all of it, and a row of small numbers gets few codes",
-        cost_ms=None,
-        remedy="run such inputs one at a time; or stack only what is alike, pad less, or bring all to one loudness "
-        "first. Calibrated ranges (static) do not move, but one that holds the largest row gives a small one no more "
-        "codes",
-        is_harmless=together_db >= GOOD_DB,
+    evidence = (
+        f"{who} keeps {decibels(together_db)} dB in output {output!r} beside {plural(count - 1, 'other')} in one "
+        f"batch, and {decibels(alone_db)} alone; fp32 gives it the same answer both times"
     )
+    yield Finding.of(MOVING, examination, evidence, is_harmless=together_db >= GOOD_DB)
 
 
 def _batch_axes(model, feed):
@@ -318,9 +327,9 @@ def _worst_row(examination):
     stack, alone = _stacked(examination.feeds, axes) if axes else ({}, {})
     if len(alone) < 2:
         return None, 0
-    fp32, quantized = (open_session(one.path) for one in (examination.fp32, examination.quantized))
+    fp32, quantized = examination.original.session(), examination.file.session()
     names, rows = [one.name for one in fp32.get_outputs()], list(alone)
-    answers = [dict(zip(names, run(one, stack, names), strict=True)) for one in (fp32, quantized)]
+    answers = [answer(one, stack) for one in (fp32, quantized)]
     quietest = min(range(len(rows)), key=lambda at: _loudness(alone[rows[at]], axes))
     found = []
     for at in {_keeps_least(*answers, len(rows)), quietest}:
@@ -366,3 +375,8 @@ def _where_finite(one, other):
     """Both arrays, with zeros where either is infinite or no number."""
     both = np.isfinite(one) & np.isfinite(other)
     return [np.where(both, array, 0).astype(np.float64) for array in (one, other)]
+
+
+SATURATION = Cause((RISK, HERE), saturation)
+WEIGHTS_AT_LOAD = Cause((AT_LOAD,), quantized_at_load)
+MOVING_RANGES = Cause((MOVING,), ranges_that_move, when=lambda examination: not examination.layers.draws)

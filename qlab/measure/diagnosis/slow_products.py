@@ -1,42 +1,90 @@
-"""Models that integers cannot make faster, however they are quantized.
+"""What costs time in products, besides those that stayed in float, and in what stands around them.
 
-Integer products whose pair of signs is slow on the card.
+Models that integers cannot make faster; slow pairs of signs; ConvInteger, which is what dynamic quantization makes of a
+convolution; weights stored as codes and multiplied as floats; normalizations that were quantized before they were
+folded, and those that no convolution can take.
+"""
 
-ConvInteger, which is what dynamic quantization makes of a convolution.
-
-Weights that are stored as codes and turned back into floats before they are multiplied.
-
-Normalizations that were quantized before they were folded, and those that no convolution can take."""
-
+import math
 from collections import Counter
 
 from qlab import graph
-from qlab.graph.operators import FUSED_ACTIVATIONS, QUANTIZERS, STATIC
-from qlab.measure.diagnosis.examination import neighbours, reads_codes
-from qlab.measure.diagnosis.finding import (
-    Finding,
-    call,
-    has_lstm,
-    is_out_of_reach,
-    made_by,
-    mending,
-    recipe_for,
-    recipe_of_its_kind,
-    stay,
-)
+from qlab.graph.operators import CONVOLUTION, FUSED_ACTIVATIONS, QUANTIZERS, STATIC
+from qlab.measure.diagnosis.finding import NEITHER, Cause, Finding, Kind
 from qlab.measure.predict import PRODUCT_FAMILIES
-from qlab.recipes.choice import choose
+from qlab.measure.trace import side_by_side
+from qlab.recipes import RECIPES, choice
 from qlab.recipes.static import DEFAULT_OP_TYPES
 from qlab.text import listed, ms, plural
 
 WORTH_WHILE = 1.15
+DOMINANT = 0.1  # of a run: what makes a model slow that is too small to gain
+SLOW = 0.9  # of the best pair's speed; within it, two pairs differ by less than the card's own noise
+LEAST_SHARE_OF_PAIRS = 0.03
+# What dynamic quantization puts behind a ConvInteger, then what a float or a static convolution has fused into it.
+AFTER = ({"Cast"}, {"Mul"}, {"Add"}, FUSED_ACTIVATIONS)
+SCALAR_BYTES = 64  # or less: a product of two scales
+LEAST_SHARE_OF_WEIGHTS = 0.02
+FUSED, SLOWER = "MatMulNBits", 1.05
+AS_INTEGERS = "activations as codes too, so that the product is an integer one"
+NORM = "BatchNormalization"
+TAKES = ("Conv", "ConvTranspose", "MatMul")  # where nothing else reads their result
+LEAST_SHARE_OF_NORMS = 0.03
+
+SMALL = Kind(
+    "too-small",
+    "the products take too little of the time for integers to gain",
+    why="integers speed up what has an integer kernel only (Amdahl's law). A small model spends its time on starting "
+    "operators, others on what lies between the products",
+    mend="stay with fp32 for speed, or run more at a time (a larger batch, a longer input); quantize only to save "
+    "bytes",
+    mended_by=(),
+    costs=NEITHER,
+)
+PAIR = Kind(
+    "slow-sign-pair",
+    "products whose pair of signs is slow on the card",
+    why="the pair of signs decides which instruction multiplies: a CPU has a fast one for some pairs only, and the "
+    "others are widened first, or done one by one",
+)
+CONV_INTEGER = Kind(
+    "conv-integer",
+    "convolutions that dynamic quantization made ConvInteger",
+    why="ConvInteger fuses with nothing: scale, bias and activation stay nodes of their own in float. It does one "
+    "small matrix product for each group, and hands its weights over as the left factor, so that int8 weights make "
+    "the slowest pair on x86",
+)
+WEIGHT_ONLY = Kind(
+    "weight-only",
+    "weights that are stored as codes and multiplied as floats",
+    why="codes that are turned back when the model runs save bytes on disk, not time: the same floats are computed "
+    "with, after the conversion",
+    mend=AS_INTEGERS,
+)
+UNFOLDED = Kind(
+    "unfolded-norm",
+    "batch normalizations that were quantized before they were folded into their convolutions",
+    why="onnxruntime folds them into the weights of the convolution before them when it loads an fp32 model. Once "
+    "the convolution is quantized, other nodes stand between the two (Q and DQ, or Cast and Mul), and they stay",
+    mend="the recipes pre-process the model first, as quant_pre_process does",
+)
+ALONE = Kind(
+    "norm-not-behind-conv",
+    "batch normalizations that no convolution before them can take",
+    why="a batch normalization costs nothing where it stands right behind a convolution that nothing else reads, "
+    "whose weights then take it. Elsewhere it is an operator, for which onnxruntime has no integer kernel",
+    mend="no recipe can: swap the two when you train, convolution, normalization, activation; or fold them into "
+    "the next convolution, if it does not pad and nothing else reads them",
+    mended_by=(),
+)
 
 
-def too_small(examination):
+def too_small(examination, bill):
     """One Finding, if all that can run on integers, at the fastest pair's speed, gains less than WORTH_WHILE (Amdahl).
 
     Integers shorten what an operator computes, not what it takes to start it. Besides the products, what recipes.static
-    takes between them (additions, pools) is counted as if it gained as much: no recipe can do better than that.
+    takes between them (additions, pools) is counted as if it gained as much: no recipe can do better than that. Other
+    causes then count only where the model is slower than fp32, and they make it so.
     """
     profile, speed = examination.fp32, max(examination.yardstick.speed, 1.0)
     start = examination.start_ms
@@ -45,29 +93,19 @@ def too_small(examination):
     limit = profile.total_ms / (profile.total_ms - computing * (1 - 1 / speed))
     if limit >= WORTH_WHILE:
         return
-    yield Finding(
-        code="too-small",
-        evidence=f"of {ms(profile.total_ms)} a run of the fp32 model {plural(len(able), 'operator')} that integers "
+    bill.least_ms = DOMINANT * examination.quantized.total_ms if examination.is_slower else math.inf
+    evidence = (
+        f"of {ms(profile.total_ms)} a run of the fp32 model {plural(len(able), 'operator')} that integers "
         f"could take over compute for {ms(computing)}, {100 * computing / profile.total_ms:.0f} %, when "
         f"{1e3 * start:.2g} microseconds to start each are left out; {speed:.2f} times faster, they would make the "
-        f"whole {limit:.2f} times as fast at most",
-        why="integers speed up what has an integer kernel only (Amdahl's law). A small model spends its time on "
-        "starting operators, others on what lies between the products",
-        cost_ms=None,
-        remedy="stay with fp32 for speed, or run more at a time (a larger batch, a longer input); quantize only to "
-        "save bytes",
+        f"whole {limit:.2f} times as fast at most"
     )
+    yield Finding.of(SMALL, examination, evidence)
 
 
 def _is_able(node):
     """Whether integers could take it over; for products without a kernel there is a finding of their own."""
     return node.family in PRODUCT_FAMILIES or node.op_type in DEFAULT_OP_TYPES
-
-
-SLOW = 0.9  # of the best pair's speed; within it, two pairs differ by less than the card's own noise
-
-
-LEAST_SHARE_OF_PAIRS = 0.03
 
 
 def slow_sign_pairs(examination, bill):
@@ -99,43 +137,29 @@ def _better_pair(node, examination):
         return "u8u8"
     if node.op_type in STATIC:
         return examination.choice.pair
-    return choose(examination.card, "uint8", "int8" if has_lstm(examination.fp32) else None).pair
+    return choice.choose(examination.card, "uint8", "int8" if "LSTM" in examination.original_operators else None).pair
 
 
 def _slow_pair(examination, pair, better, nodes, cost):
     card = examination.card
-    recipe = mending(examination, nodes, recipe_of_its_kind(examination), is_other=True)
+    recipe = examination.mending(nodes, examination.alike, is_other=True)
     milliseconds = sum(node.ms for node in nodes)
     operators = {node.op_type for node in nodes}
-    return Finding(
-        code="slow-sign-pair",
-        evidence=f"{plural(len(nodes), 'product')} ({', '.join(sorted(operators))}) multiply {_spoken(pair)} and take "
+    evidence = (
+        f"{plural(len(nodes), 'product')} ({', '.join(sorted(operators))}) multiply {_spoken(pair)} and take "
         f"{ms(milliseconds)} a run; {card.name} does that at {card.speed[pair]:.2f} times float32's speed, "
-        f"{_spoken(better)} at {card.speed[better]:.2f}",
-        why="the pair of signs decides which instruction multiplies: a CPU has a fast one for some pairs only, and the "
-        "others are widened first, or done one by one",
-        cost_ms=examination.cost(cost),
-        remedy=_remedy(examination, recipe, operators),
-        nodes=tuple(node.name for node in nodes),
-        recipe=recipe,
+        f"{_spoken(better)} at {card.speed[better]:.2f}"
     )
-
-
-def _remedy(examination, recipe, operators):
-    if not recipe:
-        return stay(examination)
-    if (recipe, operators) == ("dynamic", {"ConvInteger"}):
-        return f"{call(examination, recipe)}: leaves these convolutions in float"
     reduced = ", with 7-bit weights so that it does not saturate" if examination.choice.reduce_range else ""
-    return f"{call(examination, recipe)}: its dtypes come from the card{reduced}"
+    mend = f"its dtypes come from the card{reduced}"
+    if recipe is not None and operators == {"ConvInteger"} and CONVOLUTION not in recipe.fits:
+        mend = "leaves these convolutions in float"
+    cost_ms = examination.cost(cost)
+    return Finding.of(PAIR, examination, evidence, cost_ms=cost_ms, nodes=nodes, recipe=recipe, mend=mend)
 
 
 def _spoken(pair):
     return f"{pair[:2]} x {pair[2:]}"
-
-
-# What dynamic quantization puts behind a ConvInteger, then what a float or a static convolution has fused into it.
-AFTER = ({"Cast"}, {"Mul"}, {"Add"}, FUSED_ACTIVATIONS)
 
 
 def conv_integer(examination, bill):
@@ -144,29 +168,24 @@ def conv_integer(examination, bill):
     if not nodes:
         return
     around = _around(examination, nodes)
-    recipe = mending(examination, nodes, recipe_for(examination.fp32), is_other=True)
-    of_one = examination.yardstick.float_ms if recipe == "dynamic" else examination.yardstick.healthy_ms
+    recipe = examination.mending(nodes, examination.fitting, is_other=True)
+    leaves = recipe is not None and CONVOLUTION not in recipe.fits
+    of_one = examination.yardstick.float_ms if leaves else examination.yardstick.healthy_ms
     healthy = sum(of_one(node) or node.ms for node in nodes)
     excess, cost = bill.left([*nodes, *around]) - healthy, 0.0
     for node in (*around, *nodes):
         cost += bill.charge(node, excess - cost)
-    how = "leaves them in float" if recipe == "dynamic" else "convolutions static, as QLinearConv"
-    if is_out_of_reach(examination, nodes, "static"):
+    how = "leaves them in float" if leaves else "convolutions static, as QLinearConv"
+    if examination.is_out_of_reach(nodes, RECIPES.of_ways(choice.STATIC)):
         how += ": they are in the body of an If, Loop or Scan, where static quantization does not reach"
-    pairs = sorted({f"{node.sign_pair[:2]} x {node.sign_pair[2:]}" for node in nodes if node.sign_pair})
-    yield Finding(
-        code="conv-integer",
-        evidence=f"{len(nodes)} ConvInteger take {ms(sum(node.ms for node in nodes))} a run as {', '.join(pairs)} "
+    pairs = sorted({_spoken(node.sign_pair) for node in nodes if node.sign_pair})
+    evidence = (
+        f"{len(nodes)} ConvInteger take {ms(sum(node.ms for node in nodes))} a run as {', '.join(pairs)} "
         f"products, {len(around)} nodes around them {ms(sum(node.ms for node in around))} more; in fp32 these "
-        f"convolutions take {ms(_float_ms(examination, nodes))}",
-        why="ConvInteger fuses with nothing: scale, bias and activation stay nodes of their own in float. It does one "
-        "small matrix product for each group, and hands its weights over as the left factor, so that int8 weights make "
-        "the slowest pair on x86",
-        cost_ms=examination.cost(cost),
-        remedy=f"{call(examination, recipe)}: {how}",
-        nodes=tuple(node.name for node in nodes),
-        recipe=recipe,
+        f"convolutions take {ms(sum(examination.yardstick.float_ms(node) or 0.0 for node in nodes))}"
     )
+    cost_ms = examination.cost(cost)
+    yield Finding.of(CONV_INTEGER, examination, evidence, cost_ms=cost_ms, nodes=nodes, recipe=recipe, mend=how)
 
 
 def _around(examination, nodes):
@@ -174,16 +193,16 @@ def _around(examination, nodes):
     mine = {id(node) for node in nodes}
     found = {}
     for node in nodes:
-        quantizer = examination.producers.get(node.node.input[0])
+        quantizer = examination.ran.maker(node)
         if quantizer is not None and quantizer.op_type == "DynamicQuantizeLinear":
-            readers = examination.consumers.get(quantizer.node.output[0], [])
+            readers = examination.ran.readers.get(quantizer.node.output[0], [])
             if all(id(reader) in mine for reader in readers):
                 found[id(quantizer)] = quantizer
         for following in _chain(examination, node):
             found[id(following)] = following
             for name in following.node.input:  # the product of the two scales
-                scale = examination.producers.get(name)
-                if scale is not None and scale.op_type == "Mul" and scale.macs == 0 and _is_scalar(scale):
+                scale = examination.ran.producers.get(name)
+                if scale is not None and scale.op_type == "Mul" and scale.macs == 0 and scale.bytes <= SCALAR_BYTES:
                     found[id(scale)] = scale
     return [node for key, node in found.items() if key not in mine]
 
@@ -191,30 +210,13 @@ def _around(examination, nodes):
 def _chain(examination, node):
     """What follows `node` and nothing else reads: cast, scaling, then bias and activation where there are any."""
     for operators in AFTER:
-        readers = examination.consumers.get(node.node.output[0], [])
+        readers = examination.ran.readers.get(node.node.output[0], [])
         if len(readers) == 1 and readers[0].op_type in operators:
             node = readers[0]
             yield node
-    gated = examination.consumers.get(node.node.output[0], [])  # HardSwish, which a float convolution has fused, too
+    gated = examination.ran.readers.get(node.node.output[0], [])  # HardSwish, which a float convolution has fused, too
     if len(gated) == 2 and {one.op_type for one in gated} == {"HardSigmoid", "Mul"}:
         yield from gated
-
-
-def _is_scalar(node):
-    return node.bytes <= 64
-
-
-def _float_ms(examination, nodes):
-    return sum(examination.yardstick.float_ms(node) or 0.0 for node in nodes)
-
-
-LEAST_SHARE_OF_WEIGHTS = 0.02
-
-
-FUSED, SLOWER = "MatMulNBits", 1.05
-
-
-AS_INTEGERS = "activations as codes too, so that the product is an integer one"
 
 
 def weight_only(examination, bill):
@@ -236,25 +238,21 @@ def _dequantized(examination, bill):
     for node in examination.quantized.nodes:
         if not examination.has_constant_codes(node):
             continue
-        readers = examination.consumers.get(node.node.output[0], [])
-        if readers and not any(reads_codes(examination, reader) for reader in readers):
+        readers = examination.ran.readers.get(node.node.output[0], [])
+        if readers and not any(examination.reads_codes(reader) for reader in readers):
             dequantizers.append(node)
             products |= {id(reader): reader for reader in readers if reader.macs and reader.kind == "float"}
     milliseconds = sum(node.ms for node in dequantizers)
     excess = examination.yardstick.excess_ms(products.values())
     if not examination.matters(milliseconds + excess, LEAST_SHARE_OF_WEIGHTS):
         return
-    bill.explain(products.values())
-    cost = sum(bill.charge(node) for node in dequantizers)
-    for node in products.values():
-        cost += bill.charge(node, examination.yardstick.excess_ms([node]))
     shown = (
         f"; {plural(len(products), 'product')} behind them in float, {ms(excess)} slower than on integers"
         if products
         else "; no product reads them (an embedding, a table)"
     )
     evidence = f"{len(dequantizers)} DequantizeLinear of constant weights in every run, {ms(milliseconds)}{shown}"
-    yield _weights_as_codes(examination, evidence, cost, dequantizers, list(products.values()))
+    yield _weights_as_codes(examination, bill, evidence, dequantizers, list(products.values()))
 
 
 def _fused(examination, bill):
@@ -263,18 +261,16 @@ def _fused(examination, bill):
     excess = yardstick.excess_ms(nodes)
     if milliseconds < SLOWER * in_float or not examination.matters(excess, LEAST_SHARE_OF_WEIGHTS):
         return
-    bill.explain(nodes)
-    cost = sum(bill.charge(node, yardstick.excess_ms([node])) for node in nodes)
     evidence = (
         f"{len(nodes)} {FUSED} dequantize constant weights in every run and take {ms(milliseconds)}; the same "
         f"products take {ms(in_float)} in the fp32 model"
     )
-    yield _weights_as_codes(examination, evidence, cost, nodes, nodes)
+    yield _weights_as_codes(examination, bill, evidence, [], nodes)
 
 
 def _folded(examination, bill):
-    names = {node.name for node in graph.products_of_cast_codes(examination.file)}
-    outputs = {name for node in graph.products_of_cast_codes(examination.file) for name in node.output}
+    cast = list(graph.products_of_cast_codes(examination.file.proto))
+    names, outputs = {node.name for node in cast}, {name for node in cast for name in node.output}
     nodes = [
         node
         for node in examination.quantized.nodes
@@ -285,40 +281,23 @@ def _folded(examination, bill):
     excess = examination.yardstick.excess_ms(nodes)
     if not examination.matters(excess, LEAST_SHARE_OF_WEIGHTS):
         return
-    bill.explain(nodes)
-    cost = sum(bill.charge(node, examination.yardstick.excess_ms([node])) for node in nodes)
     evidence = (
         f"{plural(len(nodes), 'product')} with weights that the file stores as codes behind a Cast; onnxruntime turned "
         f"them into floats when it opened the file: {ms(excess)} slower than on integers"
     )
-    yield _weights_as_codes(examination, evidence, cost, nodes, nodes)
+    yield _weights_as_codes(examination, bill, evidence, [], nodes)
 
 
-def _weights_as_codes(examination, evidence, cost, nodes, products):
-    kind = recipe_of_its_kind(examination)
+def _weights_as_codes(examination, bill, evidence, dequantizers, products):
+    bill.explain(products)
+    cost = sum(bill.charge(node) for node in dequantizers)
+    cost += sum(bill.charge(node, examination.yardstick.excess_ms([node])) for node in products)
+    recipe, more = examination.alike, {"cost_ms": examination.cost(cost), "nodes": dequantizers or products}
     if products:
-        recipe, what = mending(examination, products, kind), AS_INTEGERS
-    else:
-        recipe, what = "" if kind == made_by(examination) else kind, "turns at most the rows back that are looked up"
-    return Finding(
-        code="weight-only",
-        evidence=evidence,
-        why="codes that are turned back when the model runs save bytes on disk, not time: the same floats are computed "
-        "with, after the conversion",
-        cost_ms=examination.cost(cost),
-        remedy=f"{call(examination, recipe)}: {what}" if recipe else stay(examination),
-        nodes=tuple(node.name for node in nodes),
-        recipe=recipe,
-    )
-
-
-NORM = "BatchNormalization"
-
-
-TAKES = ("Conv", "ConvTranspose", "MatMul")  # where nothing else reads their result
-
-
-LEAST_SHARE_OF_NORMS = 0.03
+        recipe = examination.mending(products, recipe)
+        return Finding.of(WEIGHT_ONLY, examination, evidence, recipe=recipe, **more)
+    recipe, mend = None if examination.is_as_made(recipe) else recipe, "turns at most the rows back that are looked up"
+    return Finding.of(WEIGHT_ONLY, examination, evidence, recipe=recipe, mend=mend, **more)
 
 
 def unfolded_norms(examination, bill):
@@ -328,79 +307,52 @@ def unfolded_norms(examination, bill):
     2. Behind anything else (Conv, Relu, BatchNormalization; or the first of a DenseNet's layers): no convolution before
        them could have taken them, whatever the quantizer did.
     """
-    nodes, before = [], _before(graph.load(examination.fp32.path))
+    fp32 = examination.original
+    links, kinds = side_by_side(fp32.nodes, ends=fp32.network.outputs), {}
+    behind = {node.name: _behind(node, links) for node in fp32.nodes if node.op_type == NORM}
     for node in examination.quantized.nodes:
         if node.op_type == NORM and node.ms > 0:
-            nodes.append((node, before.get(examination.names.in_files(node.node), "an operator")))
-    yield from _folding(examination, bill, [node for node, behind in nodes if not behind])
-    yield from _alone(examination, bill, [(node, behind) for node, behind in nodes if behind])
+            before = behind.get(examination.names.in_files(node.node), "an operator")
+            kinds.setdefault(ALONE if before else UNFOLDED, []).append((node, before))
+    for kind in (UNFOLDED, ALONE):
+        yield from _norms(examination, bill, kind, kinds.get(kind, []))
 
 
-def _before(fp32):
-    """{name of a batch normalization of the fp32 file: what it stands behind, "" for a convolution that takes it}."""
-    nodes = list(graph.nodes(fp32))
-    producers = {name: node for node in nodes for name in node.output}
-    readers = Counter(name for node in nodes for name in node.input)
-    readers.update(value.name for value in fp32.graph.output)
-    found = {}
-    for node in nodes:
-        if node.op_type == NORM:
-            made = producers.get(node.input[0])
-            is_taken = made is not None and made.op_type in TAKES and readers[node.input[0]] == 1
-            found[node.name] = "" if is_taken else ("an input" if made is None else made.op_type)
-    return found
+def _behind(norm, links):
+    """What a batch normalization of the fp32 file stands behind; "" for a convolution that takes it."""
+    made = links.maker(norm)
+    if made is None:
+        return "an input"
+    is_taken = made.op_type in TAKES and links.sole_reader(norm.input[0]) is not None
+    return "" if is_taken else made.op_type
 
 
-def _folding(examination, bill, nodes):
-    edges = _edges(examination, nodes)
-    if not examination.matters(bill.left([*nodes, *edges]), LEAST_SHARE_OF_NORMS):
-        return
-    bill.explain(nodes)
-    recipe = recipe_for(examination.fp32)
-    recipe = "" if recipe == made_by(examination) else recipe
-    made = call(examination, recipe) if recipe else ""
-    left = sum(node.op_type == NORM and node.ms > 0 for node in examination.fp32.nodes)
-    yield Finding(
-        code="unfolded-norm",
-        evidence=f"{_seen(nodes, edges)}; when fp32 runs, {left} are left, the others are part of the convolutions "
-        "before them",
-        why="onnxruntime folds them into the weights of the convolution before them when it loads an fp32 model. Once "
-        "the convolution is quantized, other nodes stand between the two (Q and DQ, or Cast and Mul), and they stay",
-        cost_ms=sum(bill.charge(node) for node in (*nodes, *edges)),
-        remedy=f"{made}: the recipes pre-process the model first, as quant_pre_process does"
-        if recipe
-        else stay(examination),
-        nodes=tuple(node.name for node in nodes),
-        recipe=recipe,
-    )
-
-
-def _alone(examination, bill, found):
+def _norms(examination, bill, kind, found):
+    """The Finding of that Kind on (batch normalization that ran, what it stands behind), if they matter."""
     nodes = [node for node, _ in found]
-    edges = _edges(examination, nodes)
+    near = [one for node in nodes for one in examination.neighbours(node) if one.op_type in QUANTIZERS]
+    edges = list({id(one): one for one in near}.values())
     if not examination.matters(bill.left([*nodes, *edges]), LEAST_SHARE_OF_NORMS):
         return
     bill.explain(nodes)
-    behind = Counter(where for _, where in found)
-    yield Finding(
-        code="norm-not-behind-conv",
-        evidence=f"{_seen(nodes, edges)}; these {NORM} stand behind {listed(behind)}, so that no convolution before "
-        "them can take them",
-        why="a batch normalization costs nothing where it stands right behind a convolution that nothing else reads, "
-        "whose weights then take it. Elsewhere it is an operator, for which onnxruntime has no integer kernel",
-        cost_ms=sum(bill.charge(node) for node in (*nodes, *edges)),
-        remedy="no recipe can: swap the two when you train, convolution, normalization, activation; or fold them into "
-        "the next convolution, if it does not pad and nothing else reads them",
-        nodes=tuple(node.name for node in nodes),
-    )
-
-
-def _edges(examination, nodes):
-    found = {id(one): one for node in nodes for one in neighbours(examination, node) if one.op_type in QUANTIZERS}
-    return list(found.values())
+    behind, recipe = listed(Counter(where for _, where in found)), None
+    told = f"these {NORM} stand behind {behind}, so that no convolution before them can take them"
+    if kind is UNFOLDED:
+        recipe = None if examination.is_as_made(examination.fitting) else examination.fitting
+        left = sum(node.op_type == NORM and node.ms > 0 for node in examination.fp32.nodes)
+        told = f"when fp32 runs, {left} are left, the others are part of the convolutions before them"
+    evidence, cost_ms = f"{_seen(nodes, edges)}; {told}", sum(bill.charge(node) for node in (*nodes, *edges))
+    yield Finding.of(kind, examination, evidence, cost_ms=cost_ms, nodes=nodes, recipe=recipe)
 
 
 def _seen(nodes, edges):
     milliseconds, edge_ms = (sum(node.ms for node in some) for some in (nodes, edges))
     quantizers = f", {plural(len(edges), 'quantizer')} at their edges {ms(edge_ms)}" if edges else ""
     return f"{len(nodes)} {NORM} take {ms(milliseconds)} a run as float operators of their own{quantizers}"
+
+
+TOO_SMALL = Cause((SMALL,), too_small)
+SLOW_PAIRS = Cause((PAIR,), slow_sign_pairs)
+CONV_INTEGERS = Cause((CONV_INTEGER,), conv_integer)
+WEIGHTS_ONLY = Cause((WEIGHT_ONLY,), weight_only)
+NORMS = Cause((UNFOLDED, ALONE), unfolded_norms)

@@ -169,9 +169,9 @@ RIGHT_ANSWERS = {
         ("qlab's writer", quantizer(BATCH, write="n08.write_qdq")),
     ],
     "08.5": [
-        ("unsigned weights", CONFIGURE.format(call=f"quantize_static(model, output, n08.Feeds({FEEDS}), "
+        ("unsigned weights", CONFIGURE.format(call=f"quantize_static(model, output, common.Feeds({FEEDS}), "
                                                    "activation_type=QuantType.QUInt8, weight_type=QuantType.QUInt8)")),
-        ("7 bits", CONFIGURE.format(call=f"quantize_static(model, output, n08.Feeds({FEEDS}), "
+        ("7 bits", CONFIGURE.format(call=f"quantize_static(model, output, common.Feeds({FEEDS}), "
                                          "activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, "
                                          "reduce_range=True)")),
         ("recipes.static, unsigned", CONFIGURE.format(call=f"return recipes.static(model, output, {FEEDS}, "
@@ -180,9 +180,9 @@ RIGHT_ANSWERS = {
         ("recipes.static, 7 bits", CONFIGURE.format(call=f"recipes.static(model, output, {FEEDS}, per_channel=False, "
                                                          "activation_dtype='uint8', weight_dtype='int8', "
                                                          "reduce_range=True)")),
-        ("one batch", CONFIGURE.format(call='quantize_static(model, output, n08.Feeds([{"images": images}]), '
+        ("one batch", CONFIGURE.format(call='quantize_static(model, output, common.Feeds([{"images": images}]), '
                                             "activation_type=QuantType.QUInt8, weight_type=QuantType.QUInt8)")),
-        ("QOperator", CONFIGURE.format(call=f"quantize_static(model, output, n08.Feeds({FEEDS}), "
+        ("QOperator", CONFIGURE.format(call=f"quantize_static(model, output, common.Feeds({FEEDS}), "
                                             "quant_format=QuantFormat.QOperator, activation_type=QuantType.QUInt8, "
                                             "weight_type=QuantType.QUInt8)")),
     ],

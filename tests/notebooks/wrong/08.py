@@ -95,7 +95,7 @@ def configured(call):
 
 def static(more, feeds="feeds"):
     types = "" if "activation_type" in more else "activation_type=QuantType.QUInt8, "
-    return configured(f"quantize_static(model, output, n08.Feeds({feeds}), {types}{more})")
+    return configured(f"quantize_static(model, output, common.Feeds({feeds}), {types}{more})")
 
 
 WRONG_ANSWERS = {
@@ -222,7 +222,7 @@ WRONG_ANSWERS = {
             "def my_quantizer", "def bare(conv):\n    conv = onnx.NodeProto.FromString(conv.SerializeToString())\n"
             "    del conv.input[2:]\n    return conv\n\n\ndef my_quantizer"), "lost their bias"),
         ("quantize_static", "def my_quantizer(model, images):\n    onnx.save(model, folder / 'before.onnx')\n"
-         "    feeds = n08.Feeds([{'images': image[None]} for image in images])\n"
+         "    feeds = common.Feeds([{'images': image[None]} for image in images])\n"
          "    quantize_static(folder / 'before.onnx', folder / 'after.onnx', feeds, per_channel=True)\n"
          "    return onnx.load(folder / 'after.onnx')\n", "that quantize_static makes"),
         ("the model unchanged", quantizer(returned="model"), "0 activations have codes"),

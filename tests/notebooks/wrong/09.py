@@ -257,7 +257,7 @@ WRONG_ANSWERS = {
             last="QInt8"), "the dynamic call took the convolutions too"),
         ("static for more than convolutions", hybrid(static='["Conv", "LayerNormalization", "Softmax"]'),
          "the static call took more than the convolutions"),
-        ("one feed of the reader", hybrid().replace("half, reader,", "half, n09.Feeds([reader.get_next()]),"),
+        ("one feed of the reader", hybrid().replace("half, reader,", "half, common.Feeds([reader.get_next()]),"),
          "the reader still has feeds"),
         ("most convolutions left out", hybrid(static='["Conv"], nodes_to_exclude=["node_conv1d"]'),
          "convolutions that are not depthwise run in float"),

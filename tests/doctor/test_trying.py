@@ -1,10 +1,13 @@
 """What the doctor tells to mend a model with, it has tried."""
 
+from dataclasses import replace
+
 import pytest
 
-from qlab import recipes
 from qlab.measure import Finding
+from qlab.recipes import RECIPES
 from tests.builders import blocks
+from tests.doctor.conftest import words
 
 NODES = ("q", "out")
 
@@ -17,10 +20,6 @@ def loss(recipe="dynamic", exclude=NODES, code="output-loss", cost_ms=None):
 @pytest.fixture
 def feeds(feeds_file):
     return feeds_file([blocks.conformer_feed(seed=seed) for seed in range(5)])
-
-
-def words(out):
-    return " ".join(out.split())
 
 
 def test_a_mend_that_takes_more_than_a_recipe_is_tried_and_has_its_row(doctor, fp32, int8, feeds, measured):
@@ -118,10 +117,20 @@ def test_recipes_that_failed_are_told_from_those_that_find_nothing(doctor, tmp_p
         raise ValueError("no kernel")
 
     model = blocks.linear(tmp_path)
-    monkeypatch.setattr(recipes, "static", fail)
-    monkeypatch.setattr(recipes, "dynamic", fail)
+    monkeypatch.setitem(RECIPES, "static", replace(RECIPES["static"], make=fail))
+    monkeypatch.setitem(RECIPES, "dynamic", replace(RECIPES["dynamic"], make=fail))
     code, out, _ = doctor(model)
     assert code == 1
     expected = "No recipe makes a model of linear.onnx: recipes.dynamic and recipes.static failed, and the others find"
     assert expected in words(out)
     assert "Stay with fp32: no recipe made a model of it." in words(out)
+
+
+def test_a_recipe_that_joins_the_table_is_tried_told_of_and_called(doctor, fp32, feeds, measured, monkeypatch):
+    monkeypatch.setitem(RECIPES, "mine", replace(RECIPES["static"], name="mine"))
+    sittings = measured(mine=(4, 40, "faster"))
+    code, out, _ = doctor(fp32, "--calibration", feeds)
+    assert code == 0
+    assert "mine" in sittings[0]
+    assert "recipes.mine makes a model that is 4.00 times as fast" in words(out)
+    assert "\n    recipes.mine(" in out

@@ -2,6 +2,7 @@
 
 import gc
 import io
+import sys
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,13 +11,12 @@ from PIL import Image
 
 from qlab import palette
 from qlab.course import choice, explore, range_slider, slider, toggle
-from qlab.course import explore as shell
-from qlab.course import explore as widgets
+from qlab.course.explore import ends, explored, walk_ends
 
 
 @pytest.fixture(autouse=True)
 def no_other_widgets(monkeypatch):
-    monkeypatch.setattr(shell, "_EXPLORED", [])
+    monkeypatch.setattr(sys.modules["qlab.course.explore"], "_EXPLORED", [])
 
 
 def ruler(bits=4, limits=(-1.0, 1.0), log=False, kind="weights"):
@@ -96,7 +96,7 @@ def test_a_control_without_effect_is_switched_off_until_it_has_one():
     ],
 )
 def test_the_ends_of_a_slider_are_told_as_finely_as_its_steps(spec, words, readout):
-    assert spec.words() == words
+    assert spec.words == words
     assert spec.widget("x").readout_format == readout
 
 
@@ -161,7 +161,7 @@ def test_a_figure_made_by_pyplot_is_closed():
 
 
 def test_ends_are_each_control_at_its_ends_and_then_the_corners():
-    values = widgets.ends(bits=slider(2, 8, 4), log=toggle())
+    values = ends(bits=slider(2, 8, 4), log=toggle())
     assert values[:4] == [
         {"bits": 2, "log": False},
         {"bits": 8, "log": False},
@@ -174,22 +174,22 @@ def test_ends_are_each_control_at_its_ends_and_then_the_corners():
 
 def test_many_controls_go_to_their_ends_one_at_a_time():
     specs = {f"bits_{k}": slider(0, 1) for k in range(6)}
-    assert len(widgets.ends(**specs)) == 12
+    assert len(ends(**specs)) == 12
 
 
 def test_a_range_is_tried_where_its_handles_meet():
-    assert widgets.range_slider(-1.0, 1.0).ends() == ((-1.0, 1.0), (-1.0, -1.0), (1.0, 1.0))
+    assert range_slider(-1.0, 1.0).ends == ((-1.0, 1.0), (-1.0, -1.0), (1.0, 1.0))
 
 
 @pytest.mark.slow
 def test_walking_the_ends_draws_every_widget_and_names_the_values_that_fail():
     explored_ruler()
-    assert widgets.walk_ends() == {"ruler": 2 + 3 + 2 + 2 + 24}
+    assert walk_ends() == {"ruler": 2 + 3 + 2 + 2 + 24}
     explore(fails_at, bits=slider(2, 8, 4))
     with pytest.raises(ValueError, match="no <b>8</b> bits") as caught:
-        widgets.walk_ends()
+        walk_ends()
     assert caught.value.__notes__ == ["raised by fails_at(**{'bits': 8})"]
-    assert [item.draw for item in widgets.explored()] == [ruler, fails_at]
+    assert [item.draw for item in explored()] == [ruler, fails_at]
 
 
 def test_more_than_two_panels_are_refused_and_a_colour_bar_is_no_panel():
@@ -200,7 +200,7 @@ def test_more_than_two_panels_are_refused_and_a_colour_bar_is_no_panel():
 
     explore(draw, panels=slider(2, 3))
     with pytest.raises(ValueError, match="3 panels; a widget has at most 2"):
-        widgets.walk_ends()
+        walk_ends()
 
 
 def test_what_is_no_figure_is_refused():

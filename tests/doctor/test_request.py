@@ -1,4 +1,4 @@
-"""Bad input: refused by name, in one line, before anything slow."""
+"""Bad input: refused by name, in one line, before anything slow. What is slow says so; what is quick says nothing."""
 
 import os
 
@@ -7,6 +7,7 @@ import onnx
 import pytest
 
 from qlab import recipes
+from qlab.doctor.request import stage, waiting
 from tests.builders import blocks
 from tests.builders.blocks import FLOAT, node, save, value
 from tests.doctor.html import Page
@@ -139,7 +140,7 @@ def test_the_last_resort_is_one_line_and_2(error, doctor, fp32, monkeypatch):
     def trip(_):
         raise error
 
-    monkeypatch.setattr("qlab.doctor.command.checked", trip)
+    monkeypatch.setattr("qlab.doctor.request.checked", trip)
     code, out, err = doctor(fp32)
     assert (code, out) == (2, "")
     assert err.startswith(f"qlab: not foreseen, so a fault of qlab's too: {type(error).__name__}: ")
@@ -180,9 +181,85 @@ def test_a_hostile_model_is_harmless(doctor, tmp_path):
     shown = Page(text)
     assert {"script", "i", "u", "b"} & set(shown.tags) == set()
     assert set(shown.attributes) <= {
-        "charset", "class", "http-equiv", "content", "name", "lang", "src", "alt",
+        "charset", "class", "http-equiv", "content", "name", "lang", "src", "alt", "style",
     }  # fmt: skip
     assert all(link.startswith("data:image/png;base64,") for link in shown.links)
     assert "could not be drawn" not in shown.text
     assert "<script>alert('x')</script>" in shown.text
     assert "a&b <i>model.onnx" in shown.text
+
+
+class Timers:
+    """Time that passes only where a test lets it, and the timers of that time, in place of the real ones."""
+
+    def __init__(self):
+        self.now, self.running = 0.0, []
+
+    def monotonic(self):
+        return self.now
+
+    def Timer(self, seconds, function):
+        return _Timer(self, seconds, function)
+
+    def let_pass(self, seconds):
+        self.now += seconds
+        for timer in [timer for timer in self.running if timer.due <= self.now]:
+            timer.cancel()
+            timer.function()
+
+
+class _Timer:
+    def __init__(self, timers, seconds, function):
+        self.timers, self.function, self.due = timers, function, timers.now + seconds
+
+    def start(self):
+        self.timers.running.append(self)
+
+    def cancel(self):
+        if self in self.timers.running:
+            self.timers.running.remove(self)
+
+
+@pytest.fixture
+def timers():
+    return Timers()
+
+
+def staged(timers, name, patience_s=3):
+    return stage(name, patience_s=patience_s, clock=timers.monotonic, timer=timers.Timer)
+
+
+def test_a_slow_stage_is_named_once_on_stderr(capsys, timers):
+    with staged(timers, "calibrating"):
+        timers.let_pass(2)
+        assert capsys.readouterr() == ("", "")
+        timers.let_pass(20)
+    assert capsys.readouterr() == ("", "calibrating ...\n")
+
+
+def test_a_real_timer_says_it_too(capsys):
+    with stage("calibrating", patience_s=0):
+        said = ""
+        while not said.endswith("\n"):
+            said += capsys.readouterr().err
+    assert said == "calibrating ...\n"
+
+
+def test_a_quick_stage_and_one_that_fails_say_nothing(capsys, timers):
+    with staged(timers, "calibrating"):
+        pass
+    with pytest.raises(ValueError, match="no"), staged(timers, "calibrating"):
+        raise ValueError("no")
+    timers.let_pass(100)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_quick_stages_in_a_row_are_one_silence(capsys, timers):
+    with waiting(clock=timers.monotonic):
+        for name in ("one", "two", "three", "four"):
+            with staged(timers, name, 5):
+                timers.let_pass(2)
+    assert capsys.readouterr().err == "three ...\n"
+    with staged(timers, "afterwards", 5):
+        timers.let_pass(2)
+    assert capsys.readouterr() == ("", "")

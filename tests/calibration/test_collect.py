@@ -1,5 +1,8 @@
 """collect: what each method gives, how a reader is read, what is refused."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -145,3 +148,20 @@ def test_the_memory_held_for_the_ranges_does_not_grow_with_the_feeds(model):
 def test_a_short_calibration_prints_nothing(model, capfd):
     calibration.collect(model, feeds(5), method="entropy")
     assert capfd.readouterr() == ("", "")
+
+
+def test_collect_visits_at_most_three_rooms_of_its_floor(tmp_path):
+    model, rooms = linear(tmp_path / "linear.onnx"), set()
+
+    def visit(frame, event, _):
+        path = Path(frame.f_code.co_filename)
+        if event == "call" and path.parent.name == "calibration" and path.parent.parent.name == "qlab":
+            rooms.add(path.name)
+
+    sys.setprofile(visit)
+    try:
+        calibration.collect(model, feeds(2))
+    finally:
+        sys.setprofile(None)
+    assert "collect.py" in rooms
+    assert len(rooms) <= 3, rooms

@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from qlab import models
+from qlab import files, models
 from qlab.models import full_size as filled
 from qlab.models import full_size as skeletons
 
@@ -37,7 +37,7 @@ def test_the_same_seed_gives_the_same_bytes_on_every_platform(full):
 def test_another_seed_gives_other_weights():
     tensors = []
     for seed in (1, 2):
-        model = onnx.load(models.catalog.checked("models/face_unet_full.onnx"))
+        model = onnx.load(files.checked("models/face_unet_full.onnx"))
         skeletons.fill(model, seed)
         tensors.append(numpy_helper.to_array(model.graph.initializer[0]))
     assert not np.array_equal(*tensors)

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from qlab import graph, machine, measure, recipes
-from qlab.measure.predict import Yardstick, integer_speed, is_quantized_by
+from qlab.measure.predict import Yardstick, integer_speed, on_integers
+from qlab.recipes.choice import choose
 from tests.builders import blocks, faults
 
 ON_X86 = platform.machine().lower() in ("x86_64", "amd64")
@@ -53,10 +54,11 @@ def test_quantizing_while_the_model_runs_costs_a_copy_of_the_activations(tmp_pat
 
 def test_this_machines_times_are_measured_and_the_ratio_is_the_cards(tmp_path, monkeypatch, card):
     own = replace(card, name="this machine")  # whose own card a busy minute may have spoiled
-    monkeypatch.setattr(machine, "card", lambda asked=None: asked or own)
+    (tmp_path / "own.json").write_text(own.to_json())
+    monkeypatch.setenv("QLAB_CARD", str(tmp_path / "own.json"))
     prediction = measure.predict(faults.layers(tmp_path), faults.layers_feed(), "dynamic")
     before, after = parts(prediction)["matrix product"]
-    pair = recipes.choosing.choose(own, "uint8").pair
+    pair = choose(own, "uint8").pair
     assert after == pytest.approx(before / own.speed[pair])
     assert prediction.measured
     assert 1 < prediction.speedup < prediction.limit
@@ -67,8 +69,8 @@ def test_this_machines_times_are_measured_and_the_ratio_is_the_cards(tmp_path, m
 )  # the hybrid leaves the depthwise one over time in float
 def test_it_quantizes_what_the_recipe_quantizes(tmp_path, card, recipe, convolutions):
     model, feed = blocks.conformer_block(tmp_path), blocks.conformer_feed()
-    nodes = measure.profile(model, feed, rounds=1).nodes
-    predicted = {node.name for node in nodes if is_quantized_by(node, recipe)}
+    profile = measure.profile(model, feed, rounds=1)
+    predicted = {node.name for node, _ in on_integers(profile, recipes.RECIPES[recipe])}
     reader = () if recipe == "dynamic" else (feed,)
     made = getattr(recipes, recipe)(model, tmp_path / "int8.onnx", *reader, card=card)
     assert len(predicted) == sum(fate.how != "float" for fate in made.products)

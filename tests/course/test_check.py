@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from qlab.course import check, lessons
-from qlab.course import progress as store
 from qlab.course.check import PRINTED_LIMIT
 from qlab.course.expect import call, expect_equal
+from qlab.course.progress import read_progress
 from qlab.course.show import Almost
 
 
@@ -212,7 +212,7 @@ def test_an_unknown_id_gets_a_list_of_those_that_exist(exercise_id):
     assert "there is no exercise" in verdict.message
     assert "00.1" in verdict.message
     assert "<b>" not in verdict.html().replace("<b style", "")
-    assert store.read()[0]["exercises"] == {}
+    assert read_progress()[0]["exercises"] == {}
 
 
 def test_a_check_without_an_answer_is_not_yet():
@@ -227,14 +227,14 @@ def test_a_module_of_exercises_that_cannot_be_imported_does_not_raise(monkeypatc
 def test_a_verdict_is_remembered_and_passed_stays_passed(register):
     name = register(judge_increment)
     check(name, ...)
-    assert store.read()[0]["exercises"] == {}
+    assert read_progress()[0]["exercises"] == {}
     for answer, status, tries in (
         (lambda x: x, "almost", 1),
         (lambda x: x + 1, "passed", 2),
         (lambda x: x, "passed", 3),
     ):
         check(name, answer)
-        entry = store.read()[0]["exercises"][name]
+        entry = read_progress()[0]["exercises"][name]
         assert (entry["status"], entry["tries"]) == (status, tries)
 
 

@@ -11,8 +11,7 @@ from tests.builders.blocks import node
 
 def names_of_products(model, quantized):
     """The names in the fp32 file of all integer products and float products that run."""
-    fp32, file = graph.load(model), graph.load(quantized)
-    names = Names(fp32, file)
+    names = Names(graph.opened(model), graph.opened(quantized))
     ran = [one for one in graph.nodes(graph.optimized(quantized)) if "Conv" in one.op_type or "MatMul" in one.op_type]
     return [names.in_files(one) for one in ran]
 
@@ -47,9 +46,9 @@ def test_the_operator_format_is_found_again(tmp_path):
 
 def test_what_quantizing_added_keeps_its_name_in_the_quantized_file(tmp_path):
     model = faults.layers(tmp_path)
-    file = graph.load(faults.static_by_hand(model, tmp_path, faults.layers_feed(), "uint8", "int8"))
-    added = next(one for one in graph.nodes(file) if one.op_type == "QuantizeLinear")
+    file = graph.opened(faults.static_by_hand(model, tmp_path, faults.layers_feed(), "uint8", "int8"))
+    added = next(one for one in file.nodes if one.op_type == "QuantizeLinear")
     copy = node("QuantizeLinear", list(added.input), list(added.output), f"{added.name}/duplicated_token_3")
-    names = Names(graph.load(model), file)
+    names = Names(graph.opened(model), file)
     assert names.in_files(copy) == added.name
     assert names.in_files(node("Transpose", ["a"], ["b"], "Transpose_token_4")) == "Transpose_token_4"

@@ -1,7 +1,7 @@
 """One picture of what is done."""
 
 from qlab.course import check, lessons, predict, progress, settle
-from qlab.course import progress as store
+from qlab.course.progress import record_check, update_progress
 
 
 def texts(figure):
@@ -23,7 +23,7 @@ def test_exercises_predictions_and_quizzes_are_told_apart_by_marks_too(progress_
     settle("00.1", "a")
     settle("00.2", "b")
     settle("00.3", "b")
-    store.update(lambda kept: kept["quizzes"].update({"00.1": {"choice": "x", "right": True}}))
+    update_progress(lambda kept: kept["quizzes"].update({"00.1": {"choice": "x", "right": True}}))
     figure = progress()
     shown = texts(figure)
     assert shown[1:2] == ["1 ~"]
@@ -39,7 +39,7 @@ def test_a_broken_file_is_said_and_an_empty_board_shown(progress_file, capsys):
 
 def test_no_text_of_the_board_leaves_the_figure():
     for name in range(8):
-        store.record_check(f"0{name}.1", "passed")
+        record_check(f"0{name}.1", "passed")
     figure = progress()
     figure.png()  # lays it out
     box = figure.bbox

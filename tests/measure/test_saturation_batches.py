@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from qlab import measure, recipes
-from qlab.doctor.advice import OF_ACCURACY
+from qlab.measure.diagnosis.diagnose import CAUSES
+from qlab.measure.diagnosis.finding import ACCURACY
 from tests.builders import blocks, faults
 from tests.builders.blocks import FLOAT, INT64, node, save, value, weights
 
@@ -35,7 +36,7 @@ def test_a_quiet_row_beside_a_loud_one_is_found_with_what_it_keeps_alone(product
     assert "beside 1 other in one batch" in finding.evidence
     assert (finding.cost_ms, finding.recipe, finding.is_harmless) == (None, "", False)
     assert CODE in measure.CODES
-    assert CODE in OF_ACCURACY
+    assert CAUSES.kind(CODE).costs == ACCURACY
 
 
 def test_separate_feeds_are_stacked_to_see(products):
