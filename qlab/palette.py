@@ -20,29 +20,13 @@ from matplotlib.ticker import LogFormatterMathtext
 from qlab import palette
 
 FP32 = "#787878"
-
-
 WEIGHTS = "#0B5CAD"
-
-
 ACTIVATIONS = "#DA7D00"
-
-
 INTEGER = "#2CA25F"
-
-
 ERROR = "#A50F2B"
-
-
 COLOURS = {"fp32": FP32, "weights": WEIGHTS, "activations": ACTIVATIONS, "integer": INTEGER, "error": ERROR}
-
-
 WIDTH = 8.0  # inches: with DPI, 800 pixels, the text column of a notebook
-
-
 DPI = 100
-
-
 FONT = "DejaVu Sans"  # comes with matplotlib: what is measured with it fits everywhere
 
 

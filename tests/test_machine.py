@@ -38,7 +38,7 @@ VNNI = machine.Card(
 @pytest.fixture(scope="module")
 def measured():
     started = time.perf_counter()
-    card = probes.measure()
+    card = CARDS.measured()
     return card, time.perf_counter() - started
 
 
@@ -46,7 +46,7 @@ def measured():
 def counted(monkeypatch, tmp_path):
     """An empty cache folder, and a probe that counts how often it is asked to measure."""
     monkeypatch.setenv("QLAB_CACHE", str(tmp_path))
-    monkeypatch.setattr(probes, "measure", lambda: counted.append(1) or replace(VNNI, cores=len(counted)))
+    monkeypatch.setattr(CARDS, "measured", lambda: counted.append(1) or replace(VNNI, cores=len(counted)))
     counted = []
     forget()
     yield counted
@@ -325,7 +325,7 @@ def test_a_pair_without_a_kernel_is_said_so_and_the_rest_is_measured(monkeypatch
         return real(x, weights)
 
     monkeypatch.setattr(probes, "product_of", product_of)
-    speed, float32_gflops = probes.time_products(rounds=2)
+    speed, float32_gflops = probes.time_products(machine.SIGN_PAIRS, rounds=2)
     assert speed["s8u8"] is None
     assert all(speed[pair] > 0 for pair in ("u8s8", "u8u8", "s8s8"))
     assert float32_gflops > 0
@@ -419,7 +419,7 @@ def test_the_command_line_prints_the_card_and_keeps_reference_cards(monkeypatch,
 
     monkeypatch.setattr(command, "REFERENCE_FOLDER", shelf)
     monkeypatch.setattr(command, "card", lambda: VNNI)
-    monkeypatch.setattr(command.probes, "measure", lambda name, note: replace(VNNI, name=name, note=note))
+    monkeypatch.setattr(command, "measured", lambda name, note: replace(VNNI, name=name, note=note))
     monkeypatch.setattr(sys, "argv", ["machine", *(["--save", "x86-new", "--note", "as is"] if kept else [])])
     command.main()
     assert capsys.readouterr().out.startswith(f"Machine card: {'x86-new' if kept else 'a VNNI machine'}")

@@ -1,8 +1,4 @@
-"""The marks of a picture, each readable without its colour, and the legend that explains them.
-
-Paint a Page: boxes with a colour and a letter for where they compute, lines, frames, a legend.
-
-Draw a model as a figure: whole with its repeats folded, or what lies around one node."""
+"""Draw a model as a figure: whole with its repeats folded, or what lies around one node; marks read without colour."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -20,17 +16,9 @@ from qlab.graph.view import cut, kinds
 from qlab.graph.wiring import wire
 
 PALE = "#A8A8A8"
-
-
 INK = "#222222"
-
-
 COLOURS = {"integer": palette.INTEGER, "float": palette.FP32, "boundary": palette.FP32, "other": PALE}
-
-
 LETTERS = {"integer": "I", "float": "F", "boundary": "B", "other": "S"}
-
-
 MEANINGS = {
     "integer": "integer",
     "float": "float",
@@ -40,8 +28,6 @@ MEANINGS = {
 
 
 ABOUT = {"weights": palette.WEIGHTS, "activations": palette.ACTIVATIONS}
-
-
 LINES = {
     "codes": {"color": palette.INTEGER, "linewidth": 2.2},
     "sums": {"color": palette.INTEGER, "linewidth": 1.3, "linestyle": (0, (6, 2))},
@@ -105,17 +91,9 @@ def paint_legend(axes, row, y):
 
 
 FRAME = "#F4F1EA"
-
-
 CAPTION = 16.0  # pixels
-
-
 EDGE = 5.0  # pixels from the page's edge to a frame
-
-
 EDGES = {"integer": 1.8, "float": 0.9, "boundary": 0.9, "other": 0.9}
-
-
 TITLE_LINE, LEGEND_LINE = 20.0, 18.0
 
 
@@ -243,17 +221,9 @@ def _paint_route(axes, route):
 
 
 TALLEST = 1320.0  # pixels below the heading: a figure that still fits a screen or two
-
-
 FEW = 12  # boxes that have room for names
-
-
 MOST_BOXES = 400  # more never fit a page of this height
-
-
 LOOSE, TIGHT = 26.0, 17.0  # pixels between two layers
-
-
 DOES = {
     "integer": "computes on integers",
     "float": "computes on floats",

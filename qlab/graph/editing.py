@@ -1,8 +1,4 @@
-"""Names of tensors that a quantizer's own would take.
-
-Float16 and bfloat16 models in float32: what a CPU computes anyway, and the only floats that quantizers know.
-
-Weights that several nodes share, where they need a scale each."""
+"""Exact changes of a ModelProto in place: names, 16-bit floats widened, shared weights parted, tensors shown."""
 
 import re
 
@@ -70,8 +66,6 @@ def _own(name):
 
 
 NARROW = {TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16"}
-
-
 TYPE_ATTRIBUTES = ("to", "dtype", "output_dtype", "stash_type")
 
 

@@ -13,14 +13,8 @@ from qlab.graph.operators import QUANTIZERS
 from qlab.numerics import kernels
 
 FOLDED = {"Add", "Cast", "DequantizeLinear", "Div", "Mul", "QuantizeLinear", "Reshape", "Sub", "Transpose"}
-
-
 NEVER_NEGATIVE = {"Clip", "Relu", "Sigmoid", "Softmax"}
-
-
 OWN = {"QuantizeLinear": "quantize_linear", "DequantizeLinear": "dequantize_linear"}
-
-
 WITHOUT_INTEGERS = {"MatMulInteger": "MatMul", "ConvInteger": "Conv"}
 
 

@@ -1,11 +1,7 @@
-"""Put nodes together by their places alone, all at once: what is cheap where a graph has thousands of them.
+"""A whole model in few boxes: repeated blocks once, then nodes put together until it fits, never in a circle.
 
 groups   lists of ops; sources, for each op, the ops that it reads; looks, for each op, what must be equal in a group
-
-
-Put nodes together until few enough are left, without ever making a circle.
-
-A whole model in few boxes: repeated blocks once, then nodes put together until it fits."""
+"""
 
 import heapq
 import math
@@ -17,9 +13,21 @@ from qlab.graph.view import STRONGEST, Box, Frame, View, flow, flow_of, mixed, w
 from qlab.graph.wiring import ModelInput, depth_first
 
 FEWEST_TWINS = 3
-
-
 MOST = 600  # groups that are then joined pair by pair
+MOST_ENDS = 6  # boxes for inputs, and as many for outputs
+OUTSIDE = -1
+ROOM_OF_FRAME = 6  # boxes that a repeated block should have
+
+# What it costs to join two groups, beside their size:
+BRANCH = 0.5  # one of them has other neighbours, too
+TWIN = 1.0  # they lie side by side, with the same operators
+BESIDE = 4.0  # they lie side by side, with different operators
+PRODUCT = 1.5  # a product follows: better that it begins a box
+APART = 3.0  # only one of them computes on integers
+BORDER = 2.0  # a Q or DQ joins the side that it does not belong to
+SHAPES = 3.0  # shapes join numbers
+BODY = 8.0  # one is in a body of an If, Loop or Scan, the other is not
+LIKE_SHAPES = -4.0  # shapes join shapes
 
 
 def wired(groups, sources):
@@ -75,34 +83,6 @@ def in_order(groups, above):
     return [by_first[one] for one in depth_first(by_first, {one: sorted(read) for one, read in above.items()})]
 
 
-# What it costs to join two groups, beside their size:
-BRANCH = 0.5  # one of them has other neighbours, too
-
-
-TWIN = 1.0  # they lie side by side, with the same operators
-
-
-BESIDE = 4.0  # they lie side by side, with different operators
-
-
-PRODUCT = 1.5  # a product follows: better that it begins a box
-
-
-APART = 3.0  # only one of them computes on integers
-
-
-BORDER = 2.0  # a Q or DQ joins the side that it does not belong to
-
-
-SHAPES = 3.0  # shapes join numbers
-
-
-BODY = 8.0  # one is in a body of an If, Loop or Scan, the other is not
-
-
-LIKE_SHAPES = -4.0  # shapes join shapes
-
-
 def contract(ops, sources, zones, wiring, limit):
     """Groups of `ops`, at most `limit` (or one a zone, if those are more), each after its sources.
 
@@ -116,9 +96,7 @@ def contract(ops, sources, zones, wiring, limit):
     What computes on integers stays apart from what computes on floats as long as it can: that is what the picture is
     for.
     """
-    groups = [[op] for op in ops]
-    if len(ops) > limit:
-        groups = twins(groups, sources, zones, wiring)
+    groups = twins([[op] for op in ops], sources, zones, wiring) if len(ops) > limit else [[op] for op in ops]
     looks = {op: (zones[op], wiring.ops[op].scope, wiring.ops[op].kind) for op in ops}
     for join, look in ((chains, looks), (neighbours, looks), (neighbours, zones)):
         if len(groups) > MOST:
@@ -139,7 +117,9 @@ class _Work:
         self.bits = {one: 1 << number for number, one in enumerate(self.members)}
         self.reach = {}  # the groups, as bits, that a group leads to
         for one in reversed(self.members):
-            self.reach[one] = self._reached(one)
+            self.reach[one] = 0
+            for reader in self.below[one]:
+                self.reach[one] |= self.reach[reader] | self.bits[reader]
         inside = {one: [wiring.ops[op] for op in group] for one, group in self.members.items()}
         self.kinds = {one: _kind({op.kind for op in group}) for one, group in inside.items()}
         self.weight = {one: sum(map(_weight, group)) for one, group in inside.items()}
@@ -191,12 +171,6 @@ class _Work:
                 if not waiting[reader]:
                     heapq.heappush(free, (self.zones[reader], first[reader], reader))
         return order
-
-    def _reached(self, one):
-        reach = 0
-        for reader in self.below[one]:
-            reach |= self.reach[reader] | self.bits[reader]
-        return reach
 
     def _offer(self, one):
         """Put the pairs that `one` could be joined with on the heap."""
@@ -250,13 +224,13 @@ class _Work:
         self.kinds[one] = _kind({self.kinds[one], self.kinds.pop(two)})
         self.operators[one] |= self.operators.pop(two)
         self.has_product[one] |= self.has_product.pop(two)
-        for ours, theirs, back in ((self.above, self.above, self.below), (self.below, self.below, self.above)):
-            moved = theirs.pop(two)
+        for near, back in ((self.above, self.below), (self.below, self.above)):
+            moved = near.pop(two)
             for neighbour in moved:
                 back[neighbour].discard(two)
                 if neighbour != one:
                     back[neighbour].add(one)
-            ours[one] = (ours[one] | moved) - {one, two}
+            near[one] = (near[one] | moved) - {one, two}
         self.reach[one] = (self.reach[one] | self.reach.pop(two)) & ~self.bits[one]
         whole = self.reach[one] | self.bits[one]
         for other in self.members:
@@ -276,15 +250,6 @@ def _weight(op):
     """How much a node adds to its box's size: products are what the network is made of, moves are not."""
     name = core(op.op_type)
     return 4 if name in LAYERS else 0.5 if name in REARRANGING or op.kind == "boundary" else 1
-
-
-MOST_ENDS = 6  # boxes for inputs, and as many for outputs
-
-
-OUTSIDE = -1
-
-
-ROOM_OF_FRAME = 6  # boxes that a repeated block should have
 
 
 class Folding:
@@ -341,10 +306,8 @@ def _repeats(wiring, shown):
     inside, known = set(shown), {}
     producers = [list(dict.fromkeys(_read(op, inside))) for op in wiring.ops]
     contents = [tuple(part.op_type for part in wiring.ops[at - op.folded : at]) for at, op in enumerate(wiring.ops)]
-    labels = [
-        known.setdefault((op.domain, op.op_type, op.scope, inside), len(known))
-        for op, inside in zip(wiring.ops, contents, strict=True)
-    ]
+    looks = ((op.domain, op.op_type, op.scope, parts) for op, parts in zip(wiring.ops, contents, strict=True))
+    labels = [known.setdefault(look, len(known)) for look in looks]
     return find_repeats(shown, labels, producers)
 
 
@@ -395,10 +358,8 @@ class _Blocks:
 
     def frames(self):
         """A Frame for each repeated block."""
-        return [
-            Frame(len(repeat.blocks), _size(self.wiring, repeat.blocks[0]), 2 * number + 1)
-            for number, repeat in enumerate(self.repeats)
-        ]
+        blocks = [repeat.blocks for repeat in self.repeats]
+        return [Frame(len(each), _size(self.wiring, each[0]), 2 * at + 1) for at, each in enumerate(blocks)]
 
     def _sources(self, shown, inside):
         sources = {self.stands_for.get(op, op): {} for op in shown}

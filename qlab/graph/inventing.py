@@ -1,6 +1,7 @@
-"""What an input of a model probably wants, told from its name, its type and the names of its sizes.
+"""Make feeds from nothing but a model's signature: enough to run it and to time it, no more.
 
-Make feeds from nothing but a model's signature: enough to run it and to time it, no more."""
+What an input probably wants is told from its name, its type and the names of its sizes.
+"""
 
 import math
 import re
@@ -28,17 +29,9 @@ MEANINGS = {
 
 
 BATCH, TIME, SPACE, CHANNELS = (MEANINGS[key][1] for key in ("batch", "time", "space", "channels"))
-
-
 UNNAMED = 16
-
-
 LENGTHS = {"len", "length", "size"}
-
-
 STARTS_AT_ZERO = {"type", "segment", "position", "offset", "start", "past", "cache", "index", "step"}
-
-
 PASSED_ON = REARRANGING | {"Cast"}
 
 
@@ -175,14 +168,8 @@ def _tables(graph):
 
 
 OTHER_SIZES = (64, 32, 16, 8, 128, 256, 1)  # tried, for all symbols alike, where the guesses do not run
-
-
 LENGTH_FACTORS = (1, 0.5, 1.5, 0.75, 1.25)  # of 128: multiples of 32, which networks that halve the length like
-
-
 MEANING, ONES, ZEROS = "meaning", "ones", "zeros"
-
-
 MOST_NUMBERS = 50_000_000  # in one input
 
 

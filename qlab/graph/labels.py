@@ -1,8 +1,4 @@
-"""How wide a text is on a picture, and as much of it as fits.
-
-What a node's scales and zero points say, in a few words for its box.
-
-The texts of a picture: what stands in a box, and in how much room."""
+"""The texts of a picture: what stands in a box, what its scales and zero points say, and as much of it as fits."""
 
 from bisect import bisect_left
 from collections import Counter
@@ -17,11 +13,10 @@ from onnx.external_data_helper import uses_external_data
 
 from qlab import palette
 from qlab.graph.operators import LAYERS, REARRANGING, core, of
-from qlab.graph.view import _without_middle, cut, kinds
+from qlab.graph.view import cut, kinds
+from qlab.text import shortened
 
 HEAD, DETAIL = 9.0, 8.0  # points
-
-
 WIDEST = 250.0  # pixels of a line
 
 
@@ -30,9 +25,9 @@ def fit(text, size=DETAIL, width=WIDEST, bold=False):
     text = printable(cut(text))
     if measure(text, size, bold) <= width:
         return text
-    lengths = range(2, len(text))
-    fits = bisect_left(lengths, True, key=lambda length: measure(_without_middle(text, length), size, bold) > width)
-    return _without_middle(text, lengths[max(0, fits - 1)])
+    lengths = range(4, max(5, len(text)))
+    fits = bisect_left(lengths, True, key=lambda length: measure(shortened(text, length, "middle"), size, bold) > width)
+    return shortened(text, lengths[max(0, fits - 1)], "middle")
 
 
 def printable(text):
@@ -163,23 +158,11 @@ def _values(tensor):
 
 
 HEIGHTS = {HEAD: 15.0, DETAIL: 12.5}  # pixels of a line
-
-
 TAG = 15.0  # pixels of the mark, on the left of a box, that bears a kind's letter
-
-
 PAD = 5.0  # pixels around the text of a box
-
-
 SPACE = 8.0  # pixels between the pieces of a line
-
-
 MARK = 12.0  # pixels that the mark before a label takes
-
-
 MANY = 16  # operators in a box of which some are named
-
-
 SHORT = {"QuantizeLinear": "Q", "DequantizeLinear": "DQ", "DynamicQuantizeLinear": "dynamic Q"}  # among many
 
 

@@ -1,8 +1,7 @@
-"""Put the boxes of a picture into layers, and the layers into an order with few crossings (Sugiyama et al. 1981).
+"""Turn a View into places on a page, in pixels: boxes in layers, few crossings, lines as straight as they can be.
 
-Give the boxes of a layered picture their places, in pixels: as straight below each other as they can be.
-
-Turn a View into places on a page: boxes, lines and frames, in pixels."""
+Source: Sugiyama et al. 1981.
+"""
 
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -11,11 +10,7 @@ from qlab.graph.labels import Text, measure, text_of
 from qlab.graph.view import Box, View
 
 GAP = 16.0  # pixels between boxes of a layer
-
-
 LANE = 9.0  # pixels that a line takes on its way through a layer
-
-
 SWEEPS = 12
 
 
@@ -171,11 +166,7 @@ def gap(one, two):
 
 
 ROUNDS = 24
-
-
 FIRM = 50  # how much less than a lane a box gives way
-
-
 STRENGTH = (2, 1, 8)  # of a line between two boxes, a box and a lane, two lanes
 
 
@@ -261,17 +252,9 @@ def _settle(row, wanted, half, room=None):
 
 
 PAGE = 800.0  # pixels
-
-
 MARGIN = 14.0
-
-
 STUB = 15.0  # pixels above or below a box for a word on what is not shown
-
-
 FRAME_HEAD, FRAME_FOOT = 34.0, 26.0  # pixels between a frame's edges and its layers, those of the caption included
-
-
 PORT = 14.0  # pixels between the lines that enter a box
 
 

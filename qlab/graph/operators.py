@@ -11,15 +11,11 @@ from dataclasses import dataclass
 from onnx import NodeProto, TensorProto, helper
 
 CONVOLUTION, PRODUCT, RECURRENCE, ATTENTIVE = "convolution", "matrix product", "recurrent", "attention"
-
-
 BLOCKED_INT8_ACCURACY = 4  # MatMulNBits' accuracy_level that quantizes the activations to int8
 
 
 # Types of codes: what QuantizeLinear gives. SOUND, in which recordings come as well, is one in some models: `codes_of`.
 SOUND = TensorProto.INT16
-
-
 CODES = {
     getattr(TensorProto, name) for name in (
         "UINT16", "UINT8", "INT8", "UINT4", "INT4", "UINT2", "INT2",
@@ -173,77 +169,35 @@ def _names(test):
 
 
 CONVOLUTIONS = _names(lambda one: one.family == CONVOLUTION)
-
-
 MATRIX_PRODUCTS = _names(lambda one: one.family == PRODUCT)
-
-
 RECURRENT = _names(lambda one: one.family == RECURRENCE)
-
-
 ATTENTION = _names(lambda one: one.family == ATTENTIVE)
-
-
 PRODUCTS = CONVOLUTIONS | MATRIX_PRODUCTS | RECURRENT | ATTENTION
-
-
 FLOAT_PRODUCTS = _names(lambda one: one.family and not one.quantized)  # what a recipe may find in a model
-
-
 NO_INTEGER_KERNEL = _names(lambda one: not one.kernel)
-
-
 QUANTIZERS = _names(lambda one: one.where == "boundary" and one.quantized)  # what making codes and floats of them costs
-
-
 Q_AND_DQ = frozenset({"QuantizeLinear", "DequantizeLinear"})  # what carries a scale from the file
-
-
 DYNAMIC = _names(lambda one: one.at_run_time)
-
-
 STATIC = _names(lambda one: one.where == "integer" and one.writes)  # from codes to codes, with scales from the file
-
-
 MOVERS = _names(lambda one: one.moves)
-
-
 KEEP_THE_TYPE = MOVERS | {"Concat"}
-
-
 LAYOUT = frozenset({"ReorderInput", "ReorderOutput"})
 
 
 # A Slice or Gather chooses, and is no mere move, where places in a graph are told apart, or named in a picture.
 REARRANGING = _names(lambda one: one.moves == "all")
-
-
 CLIPS = _names(lambda one: one.clips)
-
-
 FUSED_ACTIVATIONS = _names(lambda one: one.fuses)
-
-
 COMMUTATIVE = _names(lambda one: one.commutes)
-
-
 FORGETFUL = _names(lambda one: one.forgets)
-
-
 ROUNDED_AT_LOAD, PASSED_AT_LOAD, FOLDED_AT_LOAD = (
     _names(lambda one, what=what: one.at_load == what) for what in ("rounds", "passes", "folds")
 )
 
 
 SUMS = _names(lambda one: one.meets == "sum")
-
-
 DRAWS = _names(lambda one: one.draws)
-
-
 COUNTING = tuple(name for name, one in OPERATORS.items() if one.counts)
-
-
 RENAMED = {"Gemm": "MatMul", "Upsample": "Resize"}
 
 

@@ -5,17 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 SMALLEST = 2  # nodes of a block: equal nodes in a row need no frame
-
-
 LEAST_SAVED = 8  # nodes that a frame must spare
-
-
 MOST = 4  # frames in one picture
-
-
 MOST_EDGES = 1_000_000  # looked at in search of a repeat
-
-
 CHOICES = 2_000_000  # nodes looked at to find the best of several cuts
 
 

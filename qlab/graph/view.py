@@ -1,6 +1,4 @@
-"""What a picture of a graph shows: boxes that stand for one node or many, what flows between them, repeated blocks.
-
-The part of a model around one node."""
+"""What a picture of a graph shows: boxes for one node or many, what flows between them, what lies around a node."""
 
 import difflib
 from collections import Counter
@@ -8,10 +6,10 @@ from dataclasses import dataclass, field, replace
 
 from qlab.graph.operators import FLOATS, gives_floats
 from qlab.graph.wiring import ModelInput, Wiring
+from qlab.text import shortened
 
 STRONGEST = ("integer", "float", "boundary", "other")  # kinds: what a part of a model is that does several
-
-
+LONGEST = 300  # letters of which some are shown
 TO_SUMS = {"MatMulInteger", "ConvInteger"}
 
 
@@ -198,13 +196,6 @@ def find(wiring, name):
     )
 
 
-LONGEST = 300  # letters of which some are shown
-
-
 def cut(text):
     """`text`, at most LONGEST letters of it: no line has room for more, and measuring takes time."""
-    return text if len(text) <= LONGEST else _without_middle(text, LONGEST)
-
-
-def _without_middle(text, length):
-    return f"{text[: length // 2]}...{text[len(text) - (length + 1) // 2 :]}"
+    return shortened(text, LONGEST, "middle")

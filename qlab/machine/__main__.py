@@ -8,8 +8,7 @@ import hashlib
 from pathlib import PurePosixPath
 
 from qlab import files
-from qlab.machine import probes
-from qlab.machine.card import REFERENCE_FOLDER, card
+from qlab.machine.card import REFERENCE_FOLDER, card, measured
 
 
 def main():
@@ -20,11 +19,11 @@ def main():
     if arguments.save is None:
         print(card())
         return
-    measured = probes.measure(arguments.save, arguments.note)
+    fresh = measured(arguments.save, arguments.note)
     REFERENCE_FOLDER.mkdir(parents=True, exist_ok=True)
-    files.write_whole(REFERENCE_FOLDER / f"{arguments.save}.json", measured.to_json())
-    _enlist(f"machines/{arguments.save}.json", measured.to_json())
-    print(measured)
+    files.write_whole(REFERENCE_FOLDER / f"{arguments.save}.json", fresh.to_json())
+    _enlist(f"machines/{arguments.save}.json", fresh.to_json())
+    print(fresh)
 
 
 def _enlist(name, text):
