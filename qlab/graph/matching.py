@@ -1,20 +1,19 @@
 """Find, for the nodes of one graph, those at the same places in another, whatever both are called.
 
-What tells a place: its operator, its weights, and what lies around it. The graphs are aligned as two texts are.
+What tells a place: its operator, its weights, and what lies around it.
 """
 
 import hashlib
 import math
 from functools import cached_property
-
-import numpy as np
+from itertools import islice
 
 from qlab.graph.operators import COMMUTATIVE, LAYERS, REARRANGING, core, originals
 from qlab.graph.wiring import ModelInput
 
 REACH = 3  # steps: how far the nearer surroundings go
+FAR = 64  # ops that are looked at, on the way to a pair and as its other half
 SAMPLE = 4096  # bytes of a weight that stand for the whole
-UP, LEFT, TAKE = 0, 1, 2  # steps of an alignment
 
 
 def stem(name):
@@ -35,33 +34,36 @@ class Surroundings:
         self.cores = [core(op.op_type) for op in self.ops]
         self.names = [stem(op.node.name) or None for op in self.ops]
         self.above, self.below = self._neighbours()
+        self.ends = {"below": _read_ends(self.above), "above": _read_ends(self.below)}
 
     @cached_property
     def evidence(self):
-        """What speaks for two ops being at the same place: {what: (points, one value for each op)}.
-
-        None speaks for nothing. The first row must agree, or the ops are no match at all.
-        """
+        """What tells an op's place, the surest first: lists of one value for each op; None, where there is nothing."""
         labels = [(name, op.scope) for name, op in zip(self.cores, self.ops, strict=True)]
         weights = self._weights()
-        rows = {
-            "family": (2, [("product" if name in LAYERS else name, scope) for name, scope in labels]),
-            "core": (4, labels),
-            "operator": (2, [(op.domain, op.op_type) for op in self.ops]),
-            "weights": (10, [_content(tensor) for tensor in weights]),
-            "shape": (10, [_shape(tensor) for tensor in weights]),
-        }
+        contents, shapes = map(_content, weights), list(map(_shape, weights))
         order = self.wiring.order
-        for direction, sequence, neighbours in (("above", order, self.above), ("below", order[::-1], self.below)):
-            near = labels
+        above, below = {}, {}
+        for direction, sequence, found in (("above", order, above), ("below", order[::-1], below)):
+            neighbours = getattr(self, direction)
+            found[0] = labels
             for steps in range(1, REACH + 1):
-                near = [_around(label, neighbours[i], near, direction) for i, label in enumerate(labels)]
-                rows[f"{direction} {steps}"] = (3, near)
-            whole = [None] * len(labels)
+                near = found[steps - 1]
+                found[steps] = [_around(label, neighbours[at], near, direction) for at, label in enumerate(labels)]
+            whole = found["all"] = [None] * len(labels)
             for index in sequence:
                 whole[index] = _around(labels[index], neighbours[index], whole, direction)
-            rows[f"all {direction}"] = (3, whole)
-        return rows
+        families = [("product" if name in LAYERS else name, scope) for name, scope in labels]
+        return [
+            list(zip(above["all"], below["all"], shapes, strict=True)),
+            _where(families, contents),
+            _where(zip(above["all"], self.names, strict=True), self.names),
+            _where(zip(below["all"], self.names, strict=True), self.names),
+            *(list(zip(above[steps], below[steps], strict=True)) for steps in range(REACH, 0, -1)),
+            _where(families, shapes),
+            above["all"],
+            below["all"],
+        ]
 
     def _weights(self):
         """For each op the largest constant it computes with, through a DequantizeLinear too; None if there is none."""
@@ -93,6 +95,21 @@ class Surroundings:
         return above, below
 
 
+def _read_ends(neighbours):
+    """{an end of the model: the ops next to it}."""
+    found = {}
+    for index, near in enumerate(neighbours):
+        for end in near:
+            if isinstance(end, str):
+                found.setdefault(end, []).append(index)
+    return found
+
+
+def _where(values, known):
+    """The values with what is known beside them; None where nothing is."""
+    return [None if what is None else (value, what) for value, what in zip(values, known, strict=True)]
+
+
 def _around(label, neighbours, known, direction):
     """A digest of an op's label and of what is known of its neighbours; readers have no order."""
     parts = [neighbour if isinstance(neighbour, str) else str(known[neighbour]) for neighbour in neighbours]
@@ -113,91 +130,38 @@ def _shape(tensor):
     return sizes or None
 
 
-def align(one, two):
-    """{op of `one`: op of `two`} for two Surroundings: the pairs with the most evidence in all that keep the order.
-
-    What is equal at both ends of the texts is paired at once: no other pair could have more evidence. In between, time
-    is that of len(one) * len(two) additions in NumPy, 4 s for 10,000 nodes each.
-    Source: Needleman and Wunsch 1970, without a penalty for gaps.
-    """
-    rows, columns = one.wiring.order, two.wiring.order
-    points, left, right = _codes(one, two)
-    left, right = left[:, rows], right[:, columns]
-    head = _equal(left, right)
-    tail = _equal(left[:, head:][:, ::-1], right[:, head:][:, ::-1])
-    pairs = dict(
-        zip(rows[:head] + rows[len(rows) - tail :], columns[:head] + columns[len(columns) - tail :], strict=True)
-    )
-    inner = slice(head, len(rows) - tail), slice(head, len(columns) - tail)
-    return pairs | _align(points, left[:, inner[0]], right[:, inner[1]], rows[inner[0]], columns[inner[1]])
-
-
-def _equal(left, right):
-    """How many ops at the beginning have the same evidence in both; where neither has any they agree, too."""
-    shared = min(left.shape[1], right.shape[1])
-    left, right = left[:, :shared], right[:, :shared]
-    differs = ((left != right) & ((left >= 0) | (right >= 0))).any(axis=0)
-    return int(differs.argmax()) if differs.any() else shared
-
-
-def _align(points, left, right, rows, columns):
-    best = np.zeros(len(columns) + 1, np.int64)
-    steps = np.zeros((len(rows) + 1, len(columns) + 1), np.uint8)
-    places = {family: np.flatnonzero(right[0] == family) for family in np.unique(left[0])}
-    relatives = {family: right[:, found] for family, found in places.items()}  # no other op can be a partner
-    for row, family in enumerate(left[0]):
-        found, weight = places[family], np.zeros(len(places[family]), np.int32)
-        for point, here, there in zip(points, left[:, row], relatives[family], strict=True):
-            if here >= 0:
-                weight += point * (there == here)
-        taken, over = best[found] + weight, best[found + 1]
-        reached = best[1:].copy()
-        reached[found] = np.maximum(over, taken)
-        steps[row + 1, found[taken >= over] + 1] = TAKE
-        best[1:] = np.maximum.accumulate(reached)
-        steps[row + 1, 1:][best[1:] > reached] = LEFT
-    return _walk_back(steps, rows, columns)
-
-
-def _walk_back(steps, rows, columns):
-    pairs, row, column = {}, len(rows), len(columns)
-    while row and column:
-        step = steps[row, column]
-        if step == TAKE:
-            pairs[rows[row - 1]] = columns[column - 1]
-        row, column = row - (step != LEFT), column - (step != UP)
-    return pairs
-
-
-def _codes(one, two):
-    """The evidence as integers: points [row], and for either graph codes [row, op], equal where the evidence agrees."""
-    size = min(len(one.ops), len(two.ops)) + 1
-    rows = [(points * size, values, two.evidence[what][1]) for what, (points, values) in one.evidence.items()]
-    rows.append((1, one.names, two.names))  # a point of structure outweighs all names together
-    left, right = np.empty((len(rows), len(one.ops)), np.int32), np.empty((len(rows), len(two.ops)), np.int32)
-    for row, (_, here, there) in enumerate(rows):
-        known = {}
-        left[row] = [-1 if value is None else known.setdefault(value, len(known)) for value in here]
-        right[row] = [-2 if value is None else known.setdefault(value, len(known)) for value in there]
-    return [np.int32(points) for points, _, _ in rows], left, right
-
-
 def match(before, after):
     """The index in `after` of each op of `before` that is at the same place: {before: after}. Both are Wirings.
 
     Names only break ties, so a renamed graph matches whole and a name used again elsewhere misleads nobody.
-    1. Both graphs are put in an order that follows from their structure, and aligned as two texts are: the pairs of
-       equal or related operators with the most evidence (weights, surroundings) that do not cross.
-    2. Pairs with too little in common around them are dropped: the order alone proves nothing.
-    3. What is left crosses the order, or has another operator: it is matched where all its neighbours are.
+    1. Ops with the same evidence, the surest first, are a pair: weights, surroundings near and far.
+    2. What is left is matched where its neighbours are, as long as that finds any: first where all of them are, then
+       where those on one side are and the way to the next matched ops leads on, then whatever operator stands there.
     """
     pairs = _Pairs(Surroundings(before), Surroundings(after))
-    pairs.add_all(align(pairs.one, pairs.two))
-    _drop_unsupported(pairs)
-    for fits in (_is_equal, _can_replace):
-        while _match_between(pairs, fits):
-            pass
+    for one, two in zip(pairs.one.evidence, pairs.two.evidence, strict=True):
+        _match_alike(pairs, one, two)
+    same = [pairs.one.names[index] == pairs.two.names[other] for index, other in pairs.to.items()]
+    pairs.ask_names = sum(same) > len(same) / 2
+    while any(_match_between(pairs, fits) for fits in (_is_equal, _is_near, _can_replace)):
+        pass
     return pairs.to
+
+
+def _match_alike(pairs, here, there):
+    """Pair the free ops of equal evidence where there are as many in both: those of one name, the rest in order."""
+    groups = {}
+    for side, (surroundings, values, taken) in enumerate(((pairs.one, here, pairs.to), (pairs.two, there, pairs.back))):
+        for index in surroundings.wiring.order:
+            if index not in taken and values[index] is not None:
+                groups.setdefault(values[index], ([], []))[side].append(index)
+    for ours, theirs in groups.values():
+        if len(ours) == len(theirs):
+            named = {pairs.two.names[other]: other for other in theirs}
+            found = {index: named.pop(pairs.one.names[index], None) for index in ours}
+            taken = set(found.values())
+            rest = iter([other for other in theirs if other not in taken])
+            pairs.add_all({index: next(rest) if other is None else other for index, other in found.items()})
 
 
 class _Pairs:
@@ -210,10 +174,6 @@ class _Pairs:
     def add_all(self, pairs):
         self.to |= pairs
         self.back |= {other: index for index, other in pairs.items()}
-
-    def drop_all(self, indices):
-        for index in indices:
-            del self.back[self.to.pop(index)]
 
     def sides(self, index, other):
         """Above, then below: the neighbours of both ops, each as its partner or, without one, its operator."""
@@ -230,53 +190,28 @@ class _Pairs:
         return f"op {neighbour if own else partners[neighbour]}"
 
 
-def _drop_unsupported(pairs):
-    """Cases: 1. equal weights prove a pair; 2. so does having all neighbours on one side in common.
+def _is_near(pairs, index, other):
+    """Whether one operator has the same next matched ops around it, above and below.
 
-    3. Failing that, the next matched ops beyond the unmatched ones must agree. But then a product's scaling can pass
-       for the gate behind it, so what is no product itself must have its partner's name, if the firm pairs mostly do.
+    A product's scaling can pass for the gate behind it, so what is no product itself must keep its name where others
+    do.
     """
-    firm = {index for index, other in pairs.to.items() if _is_firm(pairs, index, other)}
-    alike = [_has_name_of(pairs, index) for index in firm]
-    ask_names = sum(alike) > len(alike) / 2
-    loose = [index for index in pairs.to if index not in firm]
-    pairs.drop_all(
-        [
-            index
-            for index in loose
-            if not _meets_beyond(pairs, index, pairs.to[index])
-            or (ask_names and pairs.one.cores[index] not in LAYERS and not _has_name_of(pairs, index))
-        ]
-    )
-
-
-def _has_name_of(pairs, index):
-    return pairs.one.names[index] == pairs.two.names[pairs.to[index]]
-
-
-def _is_firm(pairs, index, other):
-    ours, theirs = (surroundings.evidence["weights"][1] for surroundings in (pairs.one, pairs.two))
-    if ours[index] is not None and ours[index] == theirs[other]:
-        return True
-    return any(ours and set(ours) <= set(theirs) for ours, theirs in pairs.sides(index, other))
-
-
-def _meets_beyond(pairs, index, other):
-    """Whether the next matched ops are the same above or below, or some are on both sides."""
-    shared = []
-    for here, there in ((pairs.one.above, pairs.two.above), (pairs.one.below, pairs.two.below)):
+    one, two = pairs.one, pairs.two
+    if one.cores[index] != two.cores[other]:
+        return False
+    if pairs.ask_names and one.cores[index] not in LAYERS and one.names[index] != two.names[other]:
+        return False
+    for here, there in ((one.above, two.above), (one.below, two.below)):
         ours = {pairs.to.get(neighbour, neighbour) for neighbour in _nearest(index, here, pairs.to)}
-        theirs = _nearest(other, there, pairs.back)
-        if ours and ours == theirs:
-            return True
-        shared.append(ours & theirs)
-    return all(shared)
+        if ours and not ours & _nearest(other, there, pairs.back):
+            return False
+    return True
 
 
 def _nearest(index, neighbours, matched):
     """The first matched ops, or ends of the model, in one direction."""
     found, seen, waiting = set(), set(), list(neighbours[index])
-    while waiting:
+    while waiting and len(seen) < FAR:
         neighbour = waiting.pop()
         if neighbour in seen:
             continue
@@ -289,14 +224,15 @@ def _nearest(index, neighbours, matched):
 
 
 def _match_between(pairs, fits):
-    """Match the ops whose neighbours are all matched to each other; whether any was found."""
+    """Match what `fits` among the free ops that lie next to what is matched; how many were found."""
     order = pairs.one.wiring.order
     found, free = 0, {}
     for index in (*order, *order[::-1]):
         if index in pairs.to or pairs.one.ops[index].kind == "boundary":
             continue
-        for other in _candidates(pairs, index, free):
-            if other not in pairs.back and fits(pairs, index, other):
+        still_free = (other for other in _candidates(pairs, index, free) if other not in pairs.back)
+        for other in islice(still_free, FAR):
+            if fits(pairs, index, other):
                 pairs.add_all({index: other})
                 found += 1
                 break
@@ -304,17 +240,24 @@ def _match_between(pairs, fits):
 
 
 def _candidates(pairs, index, free):
-    """Ops of the other graph next to the partner of a neighbour; `free` remembers which of them had no partner yet."""
+    """Free ops of the other graph between the partners of the next matched ops; `free` remembers them for each."""
     one, two = pairs.one, pairs.two
     for side, neighbours, back in (("below", one.above, two.below), ("above", one.below, two.above)):
-        for neighbour in neighbours[index]:
-            if neighbour in pairs.to:
-                place = side, pairs.to[neighbour]
-                if place not in free:  # a tensor may have thousands of readers
-                    free[place] = [
-                        other for other in back[place[1]] if isinstance(other, int) and other not in pairs.back
-                    ]
-                yield from free[place]
+        for neighbour in _nearest(index, neighbours, pairs.to):
+            place = side, pairs.to.get(neighbour, neighbour)
+            if place not in free:  # a tensor may have thousands of readers
+                free[place] = _free(place[1], back, two.ends[side], pairs.back)
+            yield from free[place]
+
+
+def _free(start, neighbours, ends, matched):
+    """Ops without a partner that follow `start`, an op or an end of the model, up to those with one."""
+    found, waiting = {}, list(ends.get(start, ()) if isinstance(start, str) else neighbours[start])
+    for other in waiting:
+        if isinstance(other, int) and other not in matched and other not in found:
+            found[other] = True
+            waiting += neighbours[other] if len(found) < FAR else []
+    return list(found)
 
 
 def _is_equal(pairs, index, other):
