@@ -126,7 +126,7 @@ def test_diagnose_names_a_recipe_of_the_table(fourth, tmp_path, card, monkeypatc
     findings = {one.code: one for one in measure.findings_of(examined)}
     assert findings["slow-sign-pair"].recipe == "static"
     monkeypatch.delitem(RECIPES, "static")
-    findings = {one.code: one for one in measure.findings_of(examined)}
+    findings = {one.code: one for one in measure.findings_of(replace(examined))}
     assert findings["slow-sign-pair"].recipe == "mine"
     assert findings["slow-sign-pair"].remedy.startswith(f"recipes.mine({str(model)!r}, ")
 
