@@ -16,12 +16,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from qlab import calibration, files, graph, machine, measure
-from qlab.machine import probes
+from qlab.machine import cache, probes
+from qlab.machine.card import cpu_name
 from qlab.recipes.choice import choose
 from qlab.runtime import MINIMUM_ROUNDS, interleave, open_session, repeats_of, run
-from tests.rooms import room
 
-CARDS = room("machine.card")
 ROOT = Path(__file__).resolve().parents[1]
 VNNI = machine.Card(
     name="a VNNI machine",
@@ -55,7 +54,7 @@ def counted(monkeypatch, tmp_path):
 
 def forget():
     """What a new process would not know."""
-    CARDS._measure.cache_clear()
+    cache._measure.cache_clear()
 
 
 def test_a_card_that_is_measured_has_every_field(measured, tell):
@@ -66,7 +65,7 @@ def test_a_card_that_is_measured_has_every_field(measured, tell):
     assert isinstance(card.saturates, bool)
     assert card.cores >= 1
     assert card.versions["onnxruntime"] == onnxruntime.__version__
-    assert card.name == CARDS.cpu_name() != ""
+    assert card.name == cpu_name() != ""
     assert 0 < card.float32_gflops < np.inf
     assert 0 < card.copy_gb_per_s < np.inf
 
@@ -140,13 +139,13 @@ def test_another_runtime_or_cpu_gets_a_card_of_its_own(counted, monkeypatch):
     monkeypatch.setattr(onnxruntime, "__version__", "9.9.9")
     machine.card()
     forget()
-    monkeypatch.setattr(CARDS, "cpu_fingerprint", lambda: "another CPU")
+    monkeypatch.setattr(cache, "cpu_fingerprint", lambda: "another CPU")
     machine.card()
     assert len(counted) == 3
 
 
 def test_a_card_that_cannot_be_kept_is_still_measured_only_once_and_leaves_no_half_file(counted, tmp_path):
-    (machine.cache_folder() / CARDS._cached_name()).mkdir()  # nothing can be renamed onto a folder
+    (machine.cache_folder() / cache.cached_name()).mkdir()  # nothing can be renamed onto a folder
     assert machine.card() == machine.card()
     assert len(counted) == 1
     assert [path.suffix for path in tmp_path.iterdir()] == [".json"]
@@ -182,7 +181,7 @@ def shelf(monkeypatch, tmp_path):
     digest = hashlib.sha256(VNNI.to_json().encode()).hexdigest()
     (tmp_path / "SHA256SUMS").write_text(f"{digest}  machines/x86-example.json\n")
     monkeypatch.setattr(files, "DATA", tmp_path)
-    monkeypatch.setattr(CARDS, "REFERENCE_FOLDER", tmp_path / "machines")
+    monkeypatch.setattr(cache, "REFERENCE_FOLDER", tmp_path / "machines")
     files.checksums.cache_clear()
     yield tmp_path / "machines"
     files.checksums.cache_clear()
@@ -233,7 +232,7 @@ def test_a_qlab_card_that_is_no_card_is_refused(monkeypatch, value, error, says)
 
 
 def test_a_wheel_without_data_says_how_to_restore_the_reference_cards(monkeypatch, tmp_path):
-    monkeypatch.setattr(CARDS, "REFERENCE_FOLDER", tmp_path / "nowhere")
+    monkeypatch.setattr(cache, "REFERENCE_FOLDER", tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match=r"holds none.*clone.*git checkout -- data/machines"):
         machine.card("x86-avx512-vnni")
 

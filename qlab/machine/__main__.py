@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 
 from qlab import files
 from qlab.machine import probes
-from qlab.machine.card import REFERENCE_FOLDER, card
+from qlab.machine.cache import REFERENCE_FOLDER, card
 
 
 def main():
