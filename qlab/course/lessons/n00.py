@@ -1,6 +1,7 @@
-"""The figure that only notebook 00 draws: the speech network, part by part.
+"""Notebook 00: which facts one must know to compare two benchmark tables.
 
-Notebook 00: which facts one must know to compare two benchmark tables; what runs here; its two pictures."""
+Its pictures come first, then what it and its checks use.
+"""
 
 import difflib
 import re
@@ -61,100 +62,6 @@ def _opened(page, box, y):
     """Two dotted lines from the feet of a box to both edges of the page, at y."""
     for foot, edge in ((box.x - box.width / 2, 0.1), (box.x + box.width / 2, 9.9)):
         page.axes.plot([foot, edge], [box.y - box.height / 2, y], color=INK, linewidth=0.9, linestyle=":")
-
-
-_ABOUT = words(
-    "00", "facts"
-)  # name: {"what": as the notebook prints it, "needed": for a comparison, "why": or why not}
-FACTS = {fact: about["what"] for fact, about in _ABOUT.items()}
-NEEDED = [fact for fact, about in _ABOUT.items() if about["needed"]]
-SIDES = {  # of the needed facts, those that tend to be named alone, and what such a table leaves open
-    "all of these are about what was run. Missing is on what machine, and how it was timed": {
-        "model", "input shape", "dtypes", "method", "op types",
-    },
-    "all of these are about the machine. Missing is what ran on it, and how it was timed": {
-        "cpu", "threads", "versions",
-    },
-}  # fmt: skip
-
-
-@exercise("00.1", "facts that make two tables comparable")
-def _(answer):
-    named = _names(answer)
-    if strangers := sorted(named.difference(FACTS)):
-        raise Almost(_not_in_the_list(strangers[0]))
-    _named_as_a_whole(named)
-    if superfluous := sorted(named.difference(NEEDED)):
-        raise Almost(f"{superfluous[0]!r} is not needed: {_ABOUT[superfluous[0]]['why']}")
-    if missing := [fact for fact in NEEDED if fact not in named]:
-        more = f" ({len(missing) - 1} more missing)" if len(missing) > 1 else ""
-        raise Almost(f"{missing[0]!r} is missing: {_ABOUT[missing[0]]['why']}{more}")
-    return f"all {len(NEEDED)} facts, and nothing that does not bear on speed"
-
-
-def _named_as_a_whole(named):
-    """Refuse choices that show one idea rather than one slip."""
-    if not named:
-        raise Almost("no fact is named yet: choose from the list above")
-    if named == set(FACTS):
-        raise Almost(f"that is the whole list. Not all of it bears on speed: {FACTS['date']}, for one")
-    if named == set(FACTS).difference(NEEDED):
-        raise Almost("those are the facts that are *not* needed: the others are asked for")
-    if named == {"cpu"}:
-        raise Almost(
-            "only the CPU is named. Two tables from one CPU still differ when, say, the 'dtypes' differ: "
-            f"{_ABOUT['dtypes']['why']}"
-        )
-    for left_open, side in SIDES.items():
-        if len(named) > 1 and named <= side:
-            raise Almost(left_open)
-
-
-def _names(answer):
-    """The answer, in any container, as a set of names; capitals, underscores and spaces around do not matter."""
-    if isinstance(answer, dict) and all(map(_is_yes_or_no, answer.values())):
-        answer = [name for name, chosen in answer.items() if chosen]
-    entries = _entries(answer)
-    if others := [entry for entry in entries if not isinstance(entry, str)]:
-        raise Almost(f"expected names in quotes, seen {brief(others[0])}, a `{kind(others[0])}`")
-    if copied := [fact for fact in FACTS if any(entry.strip() == FACTS[fact] for entry in entries)]:
-        raise Almost(f"{brief(FACTS[copied[0]])} tells what {copied[0]!r} is: give the name, on the left of the list")
-    names = {" ".join(re.split(r"[\s_-]+", entry.strip())).lower() for entry in entries}
-    for name in sorted(names):
-        if len(several := [part.strip() for part in name.split(",")]) > 1:
-            apart = ", ".join(f'"{part}"' for part in several)
-            raise Almost(f"{brief(name)} is one piece of text: give every name its own quotes, {apart}")
-    return names
-
-
-def _is_yes_or_no(value):
-    return isinstance(value, Integral | np.bool_) and value in (0, 1)
-
-
-def _entries(answer):
-    try:
-        if isinstance(answer, str | bytes):
-            raise TypeError
-        return list(islice(answer, 1000))
-    except TypeError:
-        message = f'expected a set of names such as {{"author", "date"}}, seen {brief(answer)}, a `{kind(answer)}`'
-        raise Almost(message) from None
-
-
-def _not_in_the_list(name):
-    close = [fact for fact in FACTS if name in fact.split()] or difflib.get_close_matches(name, FACTS, n=1, cutoff=0.7)
-    close = close or [fact for fact, what in FACTS.items() if name in re.findall(r"\w+", what)]
-    meant = f": do you mean {' or '.join(map(repr, close))}?" if close else f": {', '.join(FACTS)}"
-    return f"{brief(name)} is not in the list{meant}"
-
-
-def without_signs(model):
-    """The model with 128 added to all its int8 codes, weights and zero points: the same real numbers, as uint8."""
-    for tensor in model.graph.initializer:
-        codes = numpy_helper.to_array(tensor)
-        if codes.dtype == np.int8:
-            tensor.CopyFrom(numpy_helper.from_array((codes.astype(np.int16) + 128).astype(np.uint8), tensor.name))
-    return model
 
 
 @styled
@@ -268,3 +175,97 @@ def _static(page, y):
     page.arrow(stored, product, kind="weights")
     page.arrow(product, again, kind="activations")
     page.arrow(again, back, kind="integer")
+
+
+_ABOUT = words(
+    "00", "facts"
+)  # name: {"what": as the notebook prints it, "needed": for a comparison, "why": or why not}
+FACTS = {fact: about["what"] for fact, about in _ABOUT.items()}
+NEEDED = [fact for fact, about in _ABOUT.items() if about["needed"]]
+SIDES = {  # of the needed facts, those that tend to be named alone, and what such a table leaves open
+    "all of these are about what was run. Missing is on what machine, and how it was timed": {
+        "model", "input shape", "dtypes", "method", "op types",
+    },
+    "all of these are about the machine. Missing is what ran on it, and how it was timed": {
+        "cpu", "threads", "versions",
+    },
+}  # fmt: skip
+
+
+@exercise("00.1", "facts that make two tables comparable")
+def _(answer):
+    named = _names(answer)
+    if strangers := sorted(named.difference(FACTS)):
+        raise Almost(_not_in_the_list(strangers[0]))
+    _named_as_a_whole(named)
+    if superfluous := sorted(named.difference(NEEDED)):
+        raise Almost(f"{superfluous[0]!r} is not needed: {_ABOUT[superfluous[0]]['why']}")
+    if missing := [fact for fact in NEEDED if fact not in named]:
+        more = f" ({len(missing) - 1} more missing)" if len(missing) > 1 else ""
+        raise Almost(f"{missing[0]!r} is missing: {_ABOUT[missing[0]]['why']}{more}")
+    return f"all {len(NEEDED)} facts, and nothing that does not bear on speed"
+
+
+def _named_as_a_whole(named):
+    """Refuse choices that show one idea rather than one slip."""
+    if not named:
+        raise Almost("no fact is named yet: choose from the list above")
+    if named == set(FACTS):
+        raise Almost(f"that is the whole list. Not all of it bears on speed: {FACTS['date']}, for one")
+    if named == set(FACTS).difference(NEEDED):
+        raise Almost("those are the facts that are *not* needed: the others are asked for")
+    if named == {"cpu"}:
+        raise Almost(
+            "only the CPU is named. Two tables from one CPU still differ when, say, the 'dtypes' differ: "
+            f"{_ABOUT['dtypes']['why']}"
+        )
+    for left_open, side in SIDES.items():
+        if len(named) > 1 and named <= side:
+            raise Almost(left_open)
+
+
+def _names(answer):
+    """The answer, in any container, as a set of names; capitals, underscores and spaces around do not matter."""
+    if isinstance(answer, dict) and all(map(_is_yes_or_no, answer.values())):
+        answer = [name for name, chosen in answer.items() if chosen]
+    entries = _entries(answer)
+    if others := [entry for entry in entries if not isinstance(entry, str)]:
+        raise Almost(f"expected names in quotes, seen {brief(others[0])}, a `{kind(others[0])}`")
+    if copied := [fact for fact in FACTS if any(entry.strip() == FACTS[fact] for entry in entries)]:
+        raise Almost(f"{brief(FACTS[copied[0]])} tells what {copied[0]!r} is: give the name, on the left of the list")
+    names = {" ".join(re.split(r"[\s_-]+", entry.strip())).lower() for entry in entries}
+    for name in sorted(names):
+        if len(several := [part.strip() for part in name.split(",")]) > 1:
+            apart = ", ".join(f'"{part}"' for part in several)
+            raise Almost(f"{brief(name)} is one piece of text: give every name its own quotes, {apart}")
+    return names
+
+
+def _is_yes_or_no(value):
+    return isinstance(value, Integral | np.bool_) and value in (0, 1)
+
+
+def _entries(answer):
+    try:
+        if isinstance(answer, str | bytes):
+            raise TypeError
+        return list(islice(answer, 1000))
+    except TypeError:
+        message = f'expected a set of names such as {{"author", "date"}}, seen {brief(answer)}, a `{kind(answer)}`'
+        raise Almost(message) from None
+
+
+def _not_in_the_list(name):
+    close = [fact for fact in FACTS if name in fact.split()] or difflib.get_close_matches(name, FACTS, n=1, cutoff=0.7)
+    close = close or [fact for fact, what in FACTS.items() if name in re.findall(r"\w+", what)]
+    meant = f": do you mean {' or '.join(map(repr, close))}?" if close else f": {', '.join(FACTS)}"
+    return f"{brief(name)} is not in the list{meant}"
+
+
+def without_signs(model):
+    """The model with 128 added to all its int8 codes, weights and zero points: the same real numbers, as uint8."""
+    for tensor in model.graph.initializer:
+        codes = numpy_helper.to_array(tensor)
+        if codes.dtype == np.int8:
+            tensor.CopyFrom(numpy_helper.from_array((codes.astype(np.int16) + 128).astype(np.uint8), tensor.name))
+    return model
