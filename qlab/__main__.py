@@ -10,8 +10,6 @@ from qlab.files import endings
 from qlab.text import printable
 
 BAD_INPUT, NOBODY_READS = 2, 141
-
-
 LONGEST = 500  # letters of a message: one line
 
 

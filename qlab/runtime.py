@@ -1,12 +1,4 @@
-"""Open a model, or run one operator, in onnxruntime the way every measurement of the course does.
-
-Timing several things against each other without fooling oneself.
-
-Progress bars: plain text, and only for what takes long enough to wonder.
-
-Run a model node by node, as its file says: nothing fused, so that every tensor in it can be shown.
-
-Read feeds from any kind of reader, and check them before onnxruntime answers less clearly."""
+"""The one way into onnxruntime: open a model, check feeds, run it, time several against each other."""
 
 import math
 import os
@@ -27,16 +19,15 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 LIMIT_S, LONGEST_S, GRACE_S = 120.0, 1_000_000, 10.0  # seconds: for one run of a model, to end one that is stopped
-
-
 MOST_THREADS = 64  # or as many as there are cores
-
-
+MINIMUM_ROUNDS = 6  # below this no distribution-free 95 % interval of a paired median exists: 2 * 0.5**5 > 0.05
+TRIES, MOST_REPEATS = 3, 10_000  # of an action, to see how long it takes; in one sample
+_PATIENCE_S = 3
+_NUMPY_NAMES = {"float": "float32", "double": "float64", "string": "object"}  # ONNX's own names otherwise
 _NARROW = {
     TensorProto.INT4: TensorProto.INT8, TensorProto.UINT4: TensorProto.UINT8,
     TensorProto.INT2: TensorProto.INT8, TensorProto.UINT2: TensorProto.UINT8,
 }  # fmt: skip
-
 
 Feed = Mapping[str, npt.ArrayLike]  # {name of an input: array}
 Names = Sequence[str]
@@ -76,20 +67,58 @@ def open_session(model, *, threads=1, adjust=None):
     shown = f"a model of {len(model)} bytes" if isinstance(model, bytes) else source
     if not isinstance(model, bytes) and not Path(source).is_file():
         raise FileNotFoundError(f"{shown}: no such model file; check the path, or make the model first")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # warnings would litter notebooks; failures arrive as exceptions
-    # Idle workers of one session would otherwise spin on the cores that the next session is timed on.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    if adjust is not None:
-        adjust(options)
+
+    def configure(options):
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        if adjust is not None:
+            adjust(options)
+
     try:
-        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        return _session(source, configure)
     except Exception as error:  # onnxruntime's exceptions share no base class
         raise ValueError(
             f"{shown}: onnxruntime cannot open it; is it a complete ONNX file, its external data beside it? ({error})"
         ) from error
+
+
+def open_unoptimized(model, path, shown=()):
+    """An onnxruntime session for the ModelProto `model`, made from the file `path`, with graph optimizations off.
+
+    They fuse nodes and rename tensors. Weights stored outside `path` are read where they lie.
+    shown  tensors that are to be outputs as well, for this session only
+    Raises ValueError if onnxruntime cannot run the model.
+    """
+
+    def configure(options):
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.enable_mem_pattern = False  # one plan would be kept for each new length of input
+        folder = str(path.parent.resolve())
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+
+    try:
+        return _session(_with_outputs(model, shown), configure)
+    except Exception as error:
+        raise ValueError(
+            f"{path}: onnxruntime cannot open it ({error}); does it run in an ordinary session?"
+        ) from error
+
+
+def _with_outputs(model, names):
+    """The bytes of the ModelProto with further outputs. What stands behind a message is merged into it: no copy."""
+    there = {value.name for value in model.graph.output}
+    # A name is enough: onnxruntime knows the types, also where ONNX's own inference does not (other domains).
+    more = [onnx.ValueInfoProto(name=name) for name in dict.fromkeys(names) if name not in there]
+    return model.SerializeToString() + onnx.ModelProto(graph=onnx.GraphProto(output=more)).SerializeToString()
+
+
+def _session(source, configure):
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # warnings would litter notebooks; failures arrive as exceptions
+    # Idle workers of one session would otherwise spin on the cores that the next session is timed on.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    configure(options)
+    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
 def check_threads(threads):
@@ -97,6 +126,13 @@ def check_threads(threads):
     most = max(MOST_THREADS, usable_cores())
     if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= most:
         raise ValueError(f"threads is {threads!r}; expected a whole number from 1 up, {most} at most")
+
+
+def usable_cores():
+    """Cores that this process may use: containers and affinity masks often grant fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def run(session, feed, names=None, *, limit_s=None):
@@ -129,6 +165,12 @@ def run(session, feed, names=None, *, limit_s=None):
         thread.join(GRACE_S)  # the end of the process would meet it in the midst of onnxruntime
 
 
+def answers(session, feed, names=None):
+    """{name: array} of what `run` gives for the outputs `names`; None: for all of them."""
+    names = [output.name for output in session.get_outputs()] if names is None else list(names)
+    return dict(zip(names, run(session, feed, names), strict=True))
+
+
 def repeats(session, feed):
     """Whether the model answers `feed` alike twice: one that draws random numbers does not."""
     return all(_alike(*pair) for pair in zip(run(session, feed), run(session, feed), strict=True))
@@ -155,19 +197,26 @@ def _limit_s():
     return seconds
 
 
-def run_operator(op_type, *inputs, opset=21, domain="", **attributes):
+def run_operator(op_type, *inputs, **how):
     """The first output of one operator, by onnxruntime.
 
     >>> run_operator("QuantizeLinear", np.float32([-1, 0.5]), np.float32(0.1), np.uint8(10))
     array([ 0, 15], dtype=uint8)
 
-    inputs: arrays in the operator's order, ml_dtypes' 4-bit ones too; None for one that is left out. Integers of fewer
-    than 8 bits come back as int8 or uint8, since onnxruntime hands none to NumPy. Raises ValueError as `open_session`.
+    inputs: arrays in the operator's order, ml_dtypes' 4-bit ones too; None for one that is left out. `how`: as
+    `operator_session`. Integers of fewer than 8 bits come back as int8 or uint8, since onnxruntime hands none to NumPy.
+    Raises ValueError as `open_session`.
     """
+    return operator_session(op_type, *inputs, **how).run(None, {})[0]
+
+
+def operator_session(op_type, *inputs, fed=0, opset=21, domain="", **attributes):
+    """A session of one operator, with its inputs stored in it; the first `fed` of them are fed, as "input_0", ..."""
     names = ["" if array is None else f"input_{index}" for index, array in enumerate(inputs)]
-    held = [numpy_helper.from_array(np.asarray(x), name) for x, name in zip(inputs, names, strict=True) if name]
-    nodes = [helper.make_node(op_type, names, ["output"], domain=domain, **attributes)]
-    graph = helper.make_graph(nodes, op_type, [], [onnx.ValueInfoProto(name="output")], held)
+    tensors = [numpy_helper.from_array(np.asarray(x), name) for x, name in zip(inputs, names, strict=True) if name]
+    takes = [helper.make_tensor_value_info(one.name, one.data_type, one.dims) for one in tensors[:fed]]
+    node = helper.make_node(op_type, names, ["output"], domain=domain, **attributes)
+    graph = helper.make_graph([node], op_type, takes, [onnx.ValueInfoProto(name="output")], tensors[fed:])
     opsets = [helper.make_opsetid(name, version) for name, version in {domain: 1, "": opset}.items()]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
     try:
@@ -175,16 +224,9 @@ def run_operator(op_type, *inputs, opset=21, domain="", **attributes):
     except onnx.shape_inference.InferenceError as error:
         raise ValueError(f"{op_type} does not take these inputs: {error}") from error
     if inferred in _NARROW:
-        graph = model.graph
-        graph.node.append(helper.make_node("Cast", ["output"], ["widened"], to=_NARROW[inferred]))
-        graph.output[0].name = "widened"
-    return open_session(model.SerializeToString()).run(None, {})[0]
-
-
-MINIMUM_ROUNDS = 6  # below this no distribution-free 95 % interval of a paired median exists: 2 * 0.5**5 > 0.05
-
-
-TRIES, MOST_REPEATS = 3, 10_000  # of an action, to see how long it takes; in one sample
+        model.graph.node.append(helper.make_node("Cast", ["output"], ["widened"], to=_NARROW[inferred]))
+        model.graph.output[0].name = "widened"
+    return open_session(model.SerializeToString())
 
 
 def interleave(actions, rounds, *, repeats=None, seed=0, budget_s=math.inf, description=None, clock=time.perf_counter):
@@ -236,9 +278,6 @@ def _middle(seconds):
     return float(np.mean(sorted(seconds)[outside : len(seconds) - outside]))
 
 
-_PATIENCE_S = 3
-
-
 def bar(iterable=None, description=None, *, total=None, unit="it"):
     """A tqdm bar that shows after 3 s and vanishes at the end; TQDM_DISABLE=1 keeps it away. -> tqdm
 
@@ -257,31 +296,6 @@ def bar(iterable=None, description=None, *, total=None, unit="it"):
 def _is_jupyters(stream):
     """Does what is written there go to a page?"""
     return type(stream).__module__.partition(".")[0] == "ipykernel"
-
-
-def open_unoptimized(model, path):
-    """An onnxruntime session for the ModelProto `model`, made from the file `path`, with graph optimizations off.
-
-    They fuse nodes and rename tensors. Weights stored outside `path` are read where they lie.
-    Raises ValueError if onnxruntime cannot run the model.
-    """
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4  # failures arrive as exceptions
-    options.enable_mem_pattern = False  # one plan would be kept for each new length of input
-    # Idle workers would otherwise spin on the cores that do the counting.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    folder = str(path.parent.resolve())
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
-    try:
-        return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's exceptions share no base class
-        raise ValueError(
-            f"{path}: onnxruntime cannot open it ({error}); does it run in an ordinary session?"
-        ) from error
-
-
-_NUMPY_NAMES = {"float": "float32", "double": "float64", "string": "object"}  # ONNX's own names otherwise
 
 
 def iterate_feeds(reader):
@@ -380,10 +394,3 @@ def _shape_fits(shape, declared):
 
 def _shape_text(declared):
     return "[" + ", ".join("any" if size is None else str(size) for size in declared) + "]"
-
-
-def usable_cores():
-    """Cores that this process may use: containers and affinity masks often grant fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""What qlab prints and shows: words, numbers, names made harmless, and tables as text, HTML and Markdown."""
+"""What qlab prints and shows: words, numbers, names made harmless, and tables as text and HTML."""
 
 import html
 import math
@@ -17,7 +17,6 @@ SHORT = 24  # letters of a cell that stays in one line
 
 _MATH = re.compile(r"[$\\]")
 _BREAKS = re.compile(r"(?<=[/_])(?=\w)")  # where a long name goes on in the next line
-_MARKS = re.compile(r"[\\`*\[\]<>|~&$]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|^[#=]|^[+-](?=[ -]|$)|^\d+(?=[.)]( |$))")
 
 
 def plural(count, what):
@@ -113,16 +112,6 @@ def without_formulas(markup):
     return _MATH.sub(lambda sign: f"<span>{sign[0]}</span>", markup)
 
 
-def markdown(text):
-    r"""Text as Markdown, in one line, that shows it: nothing in it is a mark, a tag or a link.
-
-    >>> print(markdown("a|b *c* __d__ e_f"))
-    a\|b \*c\* \_\_d\_\_ e_f
-    """
-    text = " ".join(printable(text).split())
-    return _MARKS.sub(lambda found: found[0] + "\\" if found[0].isdigit() else "\\" + found[0], text)
-
-
 def aligned(table, left=(0,)):
     """Lines of `table`, a list of rows of text, in columns: those numbered in `left` to the left, others to the right.
 
@@ -141,7 +130,7 @@ def aligned(table, left=(0,)):
 
 @dataclass(frozen=True, repr=False)
 class Table:
-    """Rows of text below their heads, in columns: printed, shown in a notebook, or as Markdown.
+    """Rows of text below their heads, in columns: printed, or shown in a notebook.
 
     left   the columns that are text; the others are numbers
     tones  {(row, column): one of TONES}: cells that stand out; row 0 is the heads
@@ -191,19 +180,6 @@ class Table:
                 inner = element("b", inner, style=f"color: {tones[column]}")
             cells.append(element("th" if place == 0 else "td", inner, align=side, style=style))
         return element("tr", *cells)
-
-    def markdown(self) -> str:
-        """Markdown: the lines above, the table, those below; texts escaped, what stands out bold."""
-        lines = []
-        if len(self.rows) > 1:
-            head, *body = (" | ".join(self._cells(place, row)) for place, row in enumerate(self.rows))
-            sides = " | ".join(":---" if column in self.left else "---:" for column in range(len(self.rows[0])))
-            lines = [f"| {line} |" for line in (head, sides, *body)]
-        return "\n\n".join(filter(None, [*map(markdown, self.above), "\n".join(lines), *map(markdown, self.below)]))
-
-    def _cells(self, place, row):
-        for column, text in enumerate(map(markdown, row)):
-            yield f"**{text}**" if text and place and (place, column) in self.tones else text
 
 
 class Tabular:

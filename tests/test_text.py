@@ -5,7 +5,6 @@ from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 
-import mistune
 import numpy as np
 import pytest
 from IPython.core.formatters import DisplayFormatter
@@ -14,7 +13,7 @@ from qlab import machine
 from qlab.graph import Census, Diff
 from qlab.graph.diff import Change, Node
 from qlab.measure import Comparison, Finding, Findings, LayerError, LayerErrors, NodeTime, Profile, Row
-from qlab.text import TONES, Table, markdown, shortened
+from qlab.text import TONES, Table, shortened
 from tests.course.test_show import contrast
 from tests.doctor.html import Page
 
@@ -217,34 +216,9 @@ def test_a_notebook_gets_both_the_text_and_the_table(make):
     assert data == {"text/plain": repr(make()), "text/html": make()._repr_html_()}
 
 
-def test_a_table_in_markdown_has_its_sides_and_bold_what_stands_out():
-    table = Table([["model", "ms"], ["a|b", "10.5"], ["", "1"]], tones={(1, 1): "good", (2, 0): "bad"}, below=["# 1"])
-    lines = ["| model | ms |", "| :--- | ---: |", r"| a\|b | **10.5** |", "|  | 1 |", "", r"\# 1"]
-    assert table.markdown().splitlines() == lines
-
-
 def test_a_table_without_rows_is_its_lines():
     table = Table([["model", "ms"]], above=["nothing was found"], below=["1 thread"])
     assert repr(table) == "nothing was found\n1 thread"
-    assert table.markdown() == "nothing was found\n\n1 thread"
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        HOSTILE, "1. one", "12) b", "# head", "+ item", "- item", "> said", "    code", "a\n\n# b", "---", "=", "<b>",
-        "**b**", "__d__", "_d_", "a_b_", "`c`", "~~s~~", "![x](y)", "[x](javascript:alert(1))", "<http://a>", "http://a.b/_c_",
-        "&lt;", "a | b", r"\*", "\\", "e_f", "2 * 3 * 4", "$x$",
-    ],
-)  # fmt: skip
-def test_markdown_shows_a_text_as_it_is(text):
-    """Judged by the library that JupyterLab's converter and the doctor use."""
-    render = mistune.create_markdown(escape=True, plugins=["table", "strikethrough", "url"])
-    shown = " ".join(text.replace("\x1b", r"\x1b").replace("\u202e", r"\u202e").split())
-    for source in (markdown(text), f"| head |\n| --- |\n| {markdown(text)} |"):
-        page = Page(render(source + "\n"))
-        assert set(page.tags) <= {"p", "table", "thead", "tbody", "tr", "th", "td"}, source
-        assert page.text.strip().removeprefix("head").strip() == shown
 
 
 def test_a_text_that_is_shortened_keeps_what_was_asked_for():

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from itertools import islice
 from operator import length_hint
 from typing import Any, Literal, get_args
 
@@ -17,9 +16,7 @@ from qlab.calibration.observers import (
     PercentileObserver,
 )
 from qlab.files import ModelPath, check_target, scratch
-from qlab.graph.editing import show
 from qlab.graph.model import Model, opened
-from qlab.graph.network import graphs
 from qlab.numerics.dtypes import DType
 from qlab.runtime import Reader, bar, check_feed, iterate_feeds, run
 
@@ -242,18 +239,15 @@ class WatchedModel:
 
     def __init__(self, model):
         model = opened(model)
-        self.path, watched = model.path, model.copy()
-        inputs, computed = _names(watched)
-        show(watched, computed)
-        self.session = model.unoptimized(watched)
-        model = model.proto
-        self.joins = Joins(model)  # of a model that runs: each node has the inputs and outputs that it needs
+        self.path, network = model.path, model.network
+        computed = [name for node in network.items for name in node.output if name]
+        self.session = model.unoptimized(shown=computed)
+        self.joins = Joins(model.proto)  # of a model that runs: each node has the inputs and outputs that it needs
         types = {value.name: value.type for value in (*self.session.get_inputs(), *self.session.get_outputs())}
-        types = {name: types[name] for name in (*inputs, *computed)}
+        types = {name: types[name] for name in (*network.inputs, *computed)}
         self.tensors = {name: WATCHED[kind] for name, kind in types.items() if kind in WATCHED}
         self.left_out = {name: f"holds {kind}" for name, kind in types.items() if kind in OTHER_FLOATS}
-        inside = {name for graph in islice(graphs(model), 1, None) for node in graph.node for name in node.output}
-        self.left_out |= dict.fromkeys(inside - {"", *types}, "inside the body of an If, Loop or Scan")
+        self.left_out |= dict.fromkeys(network.inside - {"", *types}, "inside the body of an If, Loop or Scan")
         self._fetched = [name for name in computed if name in self.tensors]
 
     def run(self, feed):
@@ -265,10 +259,3 @@ class WatchedModel:
             raise ValueError(f"onnxruntime could not run {self.path.name!r} on this feed ({error})") from error
         yield from ((name, feed[name]) for name in self.tensors if name in feed)
         yield from zip(self._fetched, arrays, strict=True)
-
-
-def _names(model):
-    """Names of inputs and of what the nodes compute, in order."""
-    weights = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value.name for value in model.graph.input if value.name not in weights]
-    return inputs, [name for node in model.graph.node for name in node.output if name]

@@ -68,7 +68,7 @@ def add_command(commands):
     parser.add_argument("--threads", type=_positive, default=1, metavar="N", help="threads in an operator (default 1)")
     rounds = "rounds of timing (default 20, fewer of long runs)"
     parser.add_argument("--rounds", type=_positive, metavar="N", help=rounds)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, is_alone=False)
 
 
 def _positive(text):

@@ -12,20 +12,10 @@ from qlab.graph.inventing import invented_feeds
 from qlab.runtime import check_feed, open_session, run
 
 HELD_OUT = 1 / 5  # of the feeds, from five on: measured on, not calibrated on
-
-
 MEASURED_AT_MOST = 4
-
-
 INVENTED, FEW = 8, 4
-
-
 MOST_BYTES = 4e9  # of all feeds in a file
-
-
 MAGIC = np.lib.format.MAGIC_PREFIX
-
-
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 

@@ -22,7 +22,7 @@ _CODE = re.compile(
 
 # Each sign where it could mean something: emphasis but not in a_name or 3 * 4, brackets where a link could follow, ...
 _SIGNS = re.compile(
-    r"""[`|] | \\(?![^\W_]) | <(?![\s=\d]) | &(?=[\w#]) | \](?=[(\[:]) | (?<!\S)\#
+    r"""[`|$] | ~(?=~) | (?<=~)~ | :(?=//) | \\(?![^\W_]) | <(?![\s=\d]) | &(?=[\w#]) | \](?=[(\[:]) | (?<!\S)\#
     | \*(?!\s) | (?<!\s)\* | (?<!\w)_++ | (?<!_)_++(?![^\W_])""",
     re.VERBOSE,
 )

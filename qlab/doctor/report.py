@@ -10,11 +10,7 @@ from datetime import datetime
 import onnxruntime
 
 from qlab import graph
-from qlab.doctor.advice import (
-    by_answers,
-    by_metric,
-    rule,
-)
+from qlab.doctor.advice import by_answers, by_metric, rule
 from qlab.doctor.markdown import code, facts, heading, items, paragraph, table
 from qlab.doctor.trying import in_order_of_promise
 from qlab.doctor.verdict import advice, disagreements, together, verdict
@@ -30,9 +26,9 @@ from qlab.text import decibels, figures, listed, plural
 
 SHOWN = 8  # rows of a table of many
 
-SPEED, TIME, FINDINGS, ACCURACY = (
-    "Speed and accuracy", "{}: where the time goes", "{}: findings", "{}: where the accuracy goes",
-)  # fmt: skip
+# Headings; {} is a model's name.
+SPEED, TIME = "Speed and accuracy", "{}: where the time goes"
+FINDINGS, ACCURACY = "{}: findings", "{}: where the accuracy goes"
 
 ALONE = (
     "No fp32 model was given, so one was made from the quantized one, and stands for it in calls as well: its weights "
@@ -120,7 +116,7 @@ def _surroundings(diagnosis):
 def _examined(visit):
     """What was looked at: the models, the machine, the feeds."""
     request = visit.request
-    entries = [(FP32, [request.fp32.name if request.is_alone else str(request.fp32), _fp32(request.model)])]
+    entries = [(FP32, [request.fp32.name if request.asked.is_alone else str(request.fp32), _fp32(request.model)])]
     if visit.given is not None:
         entries.append((INT8, [str(request.int8), _int8(request.quantized, visit.given.examination.quantized)]))
     entries += [
@@ -128,10 +124,10 @@ def _examined(visit):
         ("feeds", _feeds(request.feeds, request.model)),
         ("timing", [_timing(request)]),
     ]
-    if request.quick:
+    if request.asked.quick:
         order = _and(recipe.name for recipe in in_order_of_promise())
         entries.append(("left out", [NO_LAYERS if visit.given is not None else ONE_RECIPE.format(order)]))
-    notes = [ALONE] * request.is_alone + [INVENTED] * (request.feeds.source is None)
+    notes = [ALONE] * request.asked.is_alone + [INVENTED] * (request.feeds.source is None)
     return [heading(2, "What was examined"), facts(entries), *map(paragraph, notes)]
 
 
@@ -166,12 +162,12 @@ def _machine(request):
         for pair, speed in card.speed.items()
     )
     exact = "u8 x s8 saturates: its sums can come out wrong" if card.saturates else "u8 x s8 is exact"
-    cores = f", {plural(card.cores, 'core')}" if request.card_name is None else ""
+    cores = f", {plural(card.cores, 'core')}" if request.asked.card is None else ""
     lines = [
         f"{card.name} ({card.platform}{cores})",
         f"integer products against float32: {speeds}; {exact}",
     ]
-    if request.card_name is not None:
+    if request.asked.card is not None:
         lines.append(
             "This is a reference card: dtypes and judgement follow it; times and SQNR are those of the machine at hand."
         )
@@ -217,8 +213,8 @@ def _emptiness(name, feeds, is_state):
 
 def _timing(request):
     available = usable_cores()
-    crowded = f" on {plural(available, 'core')}: they wait for each other" if request.threads > available else ""
-    return f"{plural(request.rounds, 'round')}, {plural(request.threads, 'thread')}{crowded}"
+    crowded = f" on {plural(available, 'core')}: they wait for each other" if request.asked.threads > available else ""
+    return f"{plural(request.rounds, 'round')}, {plural(request.asked.threads, 'thread')}{crowded}"
 
 
 def _comparison(visit):
@@ -243,7 +239,7 @@ def _judged_by(visit):
     row = max(visit.comparison.rows[1:], key=lambda row: (by_metric(row), by_answers(row)))  # of a broken one, neither
     if by_metric(row):
         feeds = plural(visit.comparison.feeds, "feed")
-        return f"Judged by {visit.request.metric_name}: agreement, the mean of {feeds}; 1 is full agreement."
+        return f"Judged by {visit.request.asked.metric}: agreement, the mean of {feeds}; 1 is full agreement."
     if by_answers(row):
         return (
             f"Judged by answers, {row.answers.total:,} of them: whether they stay. The numbers behind them, which a "
@@ -372,8 +368,8 @@ def _attempt_of(visit):
 def _call(visit):
     """The Python that makes the recommended model."""
     request, attempt = visit.request, _attempt_of(visit)
-    recipe, card = RECIPES[attempt.recipe], request.card_name or ""
-    output = request.save or request.fp32.with_name(f"{request.fp32.stem}.int8.onnx")
+    recipe, card = RECIPES[attempt.recipe], request.asked.card or ""
+    output = request.asked.save or request.fp32.with_name(f"{request.fp32.stem}.int8.onnx")
     lines = [f"from qlab import {'machine, ' if card else ''}recipes"]
     if recipe.needs_reader:
         lines += ["from qlab.doctor import read_feeds", "", *_feeds_of_the_call(request.feeds, str(request.fp32))]
@@ -393,16 +389,10 @@ def _feeds_of_the_call(feeds, source):
 
 def _command(request):
     """The command that repeats the visit."""
-    words = ["python", "-m", "qlab", "doctor"]
-    words += [str(path) for path in (None if request.is_alone else request.fp32, request.int8) if path is not None]
-    for option, value, usual in (
-        ("--calibration", request.feeds.source, None),
-        ("--metric", request.metric_name, None),
-        ("--card", request.card_name, None),
-        ("--threads", request.threads, 1),
-        ("--rounds", request.asked_rounds, None),
-    ):
-        words += [] if value == usual else [option, str(value)]
-    words += ["--quick"] * request.quick
-    alone = request.quick or request.is_alone
-    return shlex.join(words + ["--no-recipes"] * (not request.tries_recipes and not alone))
+    asked, paths = request.asked, (request.fp32, request.int8)
+    words = [str(path) for path in paths[asked.is_alone :] if path is not None]
+    for name, usual in {"calibration": None, "metric": None, "card": None, "threads": 1, "rounds": None}.items():
+        value = getattr(asked, name)
+        words += [] if value == usual else [f"--{name}", str(value)]
+    words += ["--quick"] * asked.quick + ["--no-recipes"] * (asked.no_recipes and not asked.is_alone)
+    return shlex.join(["python", "-m", "qlab", "doctor", *words])

@@ -73,34 +73,35 @@ def stage(what, *, patience_s=PATIENCE_S, clock=time.monotonic, timer=threading.
 class Request:
     """A visit's inputs, which fit together.
 
-    fp32, model        the path, and the Model that is open
-    int8, quantized    of the quantized model to diagnose, or None
-    card           the machine card to judge by; card_name, the reference card's name if it is not this machine's own
-    html, save     where to write, or None
-    tries_recipes  False: only diagnose
-    quick          leave out what takes long
-    rounds         of timing; asked_rounds, those that were asked for, or None
-    metric         what `compare` takes as `agree`, or None; metric_name, module:function
-    is_alone       whether `fp32` was made from `int8`, since only that one was given
+    asked      the parsed arguments
+    model      the fp32 model; quantized, the one to diagnose, or None
+    card       the machine card to judge by
+    rounds     of timing
+    metric     what `compare` takes as `agree`, or None
     """
 
-    fp32: Path
-    int8: Path | None
+    asked: argparse.Namespace
     model: Model
     quantized: Model | None
     feeds: Feeds
     card: Card
-    card_name: str | None
-    html: Path | None
-    save: Path | None
-    threads: int
     rounds: int
-    tries_recipes: bool
-    quick: bool = False
-    asked_rounds: int | None = None
     metric: Callable | None = None
-    metric_name: str | None = None
-    is_alone: bool = False
+
+    @property
+    def fp32(self):
+        """The path of the fp32 model."""
+        return self.model.path
+
+    @property
+    def int8(self):
+        """The path of the quantized model, or None."""
+        return None if self.quantized is None else self.quantized.path
+
+    @property
+    def tries_recipes(self):
+        """Whether it does more than to diagnose."""
+        return not self.asked.no_recipes and not (self.asked.quick and self.quantized is not None)
 
 
 @contextmanager
@@ -167,25 +168,8 @@ def checked(arguments):
         check_feed(other, feeds.measured[0], int8.name)
     with stage("measuring what this machine is good at"):
         card = machine.card(named)
-    return Request(
-        fp32=fp32,
-        int8=int8,
-        model=model,
-        quantized=quantized,
-        feeds=feeds,
-        card=card,
-        card_name=arguments.card,
-        html=arguments.html,
-        save=arguments.save,
-        threads=arguments.threads,
-        rounds=arguments.rounds or _fitting_rounds(session, feeds.measured, arguments.quick),
-        tries_recipes=not arguments.no_recipes and not (arguments.quick and int8 is not None),
-        quick=arguments.quick,
-        asked_rounds=arguments.rounds,
-        metric=metric,
-        metric_name=arguments.metric,
-        is_alone=getattr(arguments, "is_alone", False),
-    )
+    rounds = arguments.rounds or _fitting_rounds(session, feeds.measured, arguments.quick)
+    return Request(arguments, model, quantized, feeds, card, rounds, metric)
 
 
 def _feeds(arguments, fp32, session):

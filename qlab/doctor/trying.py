@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from qlab.doctor.request import stage
+from qlab.doctor.request import session_of, stage
 from qlab.recipes import RECIPES
 from qlab.recipes.quantized import Quantized
 from qlab.runtime import run
@@ -18,7 +18,7 @@ class Attempt:
 
     name     what it is called in tables: "static", "static without 3 nodes"
     options  those of its call; asked, those of them that a finding asks for, none for a recipe as it is
-    failed   whether it could not be done, rather than changing nothing
+    failed   whether it could not be done, or the model does not run on the first feed; False where it changes nothing
     """
 
     recipe: str
@@ -35,23 +35,20 @@ def in_order_of_promise():
     return sorted(RECIPES.values(), key=lambda recipe: (-len(recipe.fits), recipe.needs_reader))
 
 
-def try_recipes(request, session_of, folder):
-    """An Attempt for each of RECIPES, or up to the first that makes a model; each one's has a folder in `folder`.
-
-    session_of  opens a model: a recipe whose model does not run on the first feed has failed
-    """
+def try_recipes(request, folder):
+    """An Attempt for each of RECIPES, or up to the first that makes a model; each one's has a folder in `folder`."""
     attempts = []
-    for recipe in in_order_of_promise() if request.quick else RECIPES.values():
-        if request.quick and any(one.quantized is not None for one in attempts):
+    for recipe in in_order_of_promise() if request.asked.quick else RECIPES.values():
+        if request.asked.quick and any(one.quantized is not None for one in attempts):
             break
         if why_not := recipe.pointless(request.model.operators):
             attempts.append(Attempt(recipe.name, recipe.name, {}, why_not=why_not))
             continue
-        attempts.append(_attempt(recipe, recipe.name, {}, request, session_of, Path(folder) / recipe.name))
-    return attempts
+        attempts.append(_attempt(recipe, recipe.name, {}, request, Path(folder) / recipe.name))
+    return tuple(attempts)
 
 
-def try_mends(findings, attempts, request, session_of, folder):
+def try_mends(findings, attempts, request, folder):
     """An Attempt for each remedy of the Findings that takes more than a plain call and is not among `attempts`."""
     more, names = [], {attempt.name for attempt in attempts}
     for finding in findings:
@@ -62,8 +59,8 @@ def try_mends(findings, attempts, request, session_of, folder):
             shown = f"{called} ({len(names)})"
         names.add(shown)
         place = Path(folder) / f"mend{len(names)}"
-        more.append(_attempt(RECIPES[finding.recipe], shown, finding.options, request, session_of, place))
-    return more
+        more.append(_attempt(RECIPES[finding.recipe], shown, finding.options, request, place))
+    return tuple(more)
 
 
 def attempt_of(finding, attempts):
@@ -85,9 +82,9 @@ def _name(recipe, options):
     return " ".join([recipe, *words])
 
 
-def _attempt(recipe, name, asked, request, session_of, place):
+def _attempt(recipe, name, asked, request, place):
     options = recipe.options(request.model.operators) | asked
-    output = place / (f"{request.fp32.stem}.int8.onnx" if request.save is None else request.save.name)
+    output = place / (f"{request.fp32.stem}.int8.onnx" if request.asked.save is None else request.asked.save.name)
     place.mkdir()
     try:
         with stage(f"quantizing: {name}"):

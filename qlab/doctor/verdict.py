@@ -51,7 +51,7 @@ def advice(visit):
             return "The reasons are below."
         return "The call that makes it is below." if visit.saved is None else f"It is kept as {visit.saved}."
     if chosen is None and visit.is_healthy:
-        return "There is nothing to mend" + " among the causes that --quick looks for" * visit.request.quick + "."
+        return "There is nothing to mend" + " among the causes that --quick looks for" * visit.request.asked.quick + "."
     if chosen is None:
         return "What mends it stands with each finding." if visit.given.findings else "No cause was found."
     if chosen.is_present:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from qlab.doctor.advice import Limit, Recommendation, by_metric, limited, recommend, too_inexact
-from qlab.doctor.request import Request, session_of, stage
+from qlab.doctor.request import Request, stage
 from qlab.doctor.trying import Attempt, made, try_mends, try_recipes
 from qlab.files import scratch
 from qlab.measure.compare import Comparison, compare
@@ -79,28 +79,29 @@ class Visit:
             return not self.given.findings and self.row.verdict != "slower" and not self.is_inexact
         if self.recommendation is None or self.recommendation.is_reference:
             return False
-        return self.request.quick or (self.tried is not None and not self.tried.findings)
+        return self.request.asked.quick or (self.tried is not None and not self.tried.findings)
 
 
 def visit(request):
     """Diagnose what was given, try the recipes if there is a reason, compare all, diagnose the recommended one."""
     given = _diagnosed(INT8, request.quantized, request) if request.int8 is not None else None
-    with _folder(request) as folder, sharing(folder):
+    save = request.asked.save
+    with scratch(save and save.parent) as folder, sharing(folder):  # beside it, so that it is moved by renaming
         attempts = _attempts(request, given, folder)
         models = {FP32: request.model} | ({} if given is None else {INT8: request.quantized})
         comparison = _compared(models | made(attempts), request)
-        given = given if request.quick else _settled(given, comparison, request)
+        given = given if request.asked.quick else _settled(given, comparison, request)
         recommendation = recommend(comparison.rows, INT8) if made(attempts) else None
         tried, problem = _best_diagnosed(recommendation, comparison, attempts, request)
-        if tried is not None and (more := _mends(tried, attempts, request, folder)):
+        if tried is not None and (more := try_mends(tried.findings, attempts, request, folder)):
             attempts += more
             comparison = _with(more, comparison, tried, request)
             before, recommendation = recommendation, _again(recommendation, comparison, more)
             if recommendation.name != before.name:
                 tried, problem = _best_diagnosed(recommendation, comparison, attempts, request)
         saved = None
-        if request.save is not None and recommendation is not None and recommendation.name in made(attempts):
-            saved = publish(made(attempts)[recommendation.name], request.save)
+        if save is not None and recommendation is not None and recommendation.name in made(attempts):
+            saved = publish(made(attempts)[recommendation.name], save)
     is_real = request.feeds.source is not None
     tried = limited(tried, comparison, attempts=attempts, is_real=is_real)
     recommended = None if tried is None or recommendation.is_reference else tried
@@ -108,21 +109,11 @@ def visit(request):
     return Visit(request, given, attempts, comparison, recommendation, tried, problem, saved)
 
 
-def _folder(request):
-    """Where the recipes work: beside --save, so that the chosen model is moved by renaming."""
-    return scratch(None if request.save is None else request.save.parent)
-
-
 def _attempts(request, given, folder):
     if not request.tries_recipes or (given is not None and not _is_reason(given)):
         return ()
-    attempts = tuple(try_recipes(request, session_of, folder))
-    return attempts if given is None else attempts + _mends(given, attempts, request, folder)
-
-
-def _mends(diagnosis, attempts, request, folder):
-    """An Attempt for each mend that the findings name and that is none of `attempts`."""
-    return tuple(try_mends(diagnosis.findings, attempts, request, session_of, folder))
+    attempts = try_recipes(request, folder)
+    return attempts if given is None else attempts + try_mends(given.findings, attempts, request, folder)
 
 
 def _is_reason(given):
@@ -134,7 +125,7 @@ def _compared(models, request):
     if len(models) < 2:
         return None
     options = {"agree": request.metric} if request.metric is not None else {}
-    found = compare(models, request.feeds.measured, threads=request.threads, rounds=request.rounds, **options)
+    found = compare(models, request.feeds.measured, threads=request.asked.threads, rounds=request.rounds, **options)
     if request.feeds.source is not None:
         return found
     rows = [row if math.isnan(row.sqnr_db) else replace(row, kept={}) for row in found.rows]
@@ -145,7 +136,7 @@ def _with(more, comparison, tried, request):
     """The Comparison, with what was made `more`: timed in turns with fp32 and the model that `tried` is about."""
     if not made(more):
         return comparison
-    known = {FP32: request.model, tried.name: tried.examination.path}
+    known = {FP32: request.model, tried.name: tried.examination.file}
     return comparison.joined(_compared(known | made(more), request))
 
 
@@ -160,7 +151,7 @@ def _again(recommendation, comparison, more):
 
 def _best_diagnosed(recommendation, comparison, attempts, request):
     """(Diagnosis, problem) of the recommended recipe's model; of the fastest one where fp32 is recommended."""
-    if recommendation is None or recommendation.is_present or request.quick:
+    if recommendation is None or recommendation.is_present or request.asked.quick:
         return None, ""
     name, paths = recommendation.name, made(attempts)
     if recommendation.is_reference:
@@ -172,15 +163,16 @@ def _best_diagnosed(recommendation, comparison, attempts, request):
 
 
 def _diagnosed(name, path, request):
-    settings = {"rounds": _profiled_rounds(request), "threads": request.threads, "layers": not request.quick}
     with stage(f"examining {name}"):
-        examination = examine(request.model, path, request.feeds.measured, card=request.card, **settings)
+        settings = {"card": request.card, "layers": not request.asked.quick, **_profiling(request)}
+        examination = examine(request.model, path, request.feeds.measured, **settings)
         return _diagnosis(name, examination, request)
 
 
-def _profiled_rounds(request):
+def _profiling(request):
     """Half of the rounds, since each runs a model with and without the profiler; but enough for a median."""
-    return max(request.rounds // 2, min(request.rounds, MINIMUM_ROUNDS))
+    rounds = max(request.rounds // 2, min(request.rounds, MINIMUM_ROUNDS))
+    return {"rounds": rounds, "threads": request.asked.threads}
 
 
 def _diagnosis(name, examination, request):
@@ -192,11 +184,10 @@ def _settled(diagnosis, comparison, request):
     """The Diagnosis, with times that fit the comparison as well as can be had."""
     if diagnosis is None or comparison is None:
         return diagnosis
-    settings = {"rounds": _profiled_rounds(request), "threads": request.threads}
 
     def again():
         with stage(f"timing {diagnosis.name} again: something else kept the machine busy"):
-            examination = profiled_again(diagnosis.examination, **settings)
+            examination = profiled_again(diagnosis.examination, **_profiling(request))
         return _diagnosis(diagnosis.name, examination, request)
 
     return settled(diagnosis, comparison, again)
@@ -225,7 +216,7 @@ def _findings(examination, request):
     """The Findings; on invented feeds without those that rest on values, since real ranges never fit noise."""
     found = findings_of(examination)
     invented = request.feeds.source is None
-    if request.is_alone:  # the float model made for this visit is gone after it: a call names it without its folder
+    if request.asked.is_alone:  # the float model is gone after the visit: a call names it without its folder
         folder = repr(str(request.fp32.with_name("-")))[1:-2]
         found = [replace(one, remedy=one.remedy.replace(folder, "")) for one in found]
     return Findings(one for one in found if not (invented and CAUSES.kind(one.code).needs_values))

@@ -118,9 +118,9 @@ class Model:
         """An onnxruntime session, see `runtime.open_session`."""
         return open_session(self.path, **options)
 
-    def unoptimized(self, proto: ModelProto | None = None):
+    def unoptimized(self, proto: ModelProto | None = None, shown=()):
         """A session with nothing fused, of a changed copy `proto` if one is given, see `runtime.open_unoptimized`."""
-        return open_unoptimized(self.proto if proto is None else proto, self.path)
+        return open_unoptimized(self.proto if proto is None else proto, self.path, shown)
 
 
 def opened(model: ModelPath | Model) -> Model:

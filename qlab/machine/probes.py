@@ -3,16 +3,12 @@
 import platform
 
 import numpy as np
-import onnx
 import onnxruntime
-from onnx import helper, numpy_helper
 
 from qlab.machine.card import SIGN_PAIRS, Card, cpu_name
-from qlab.runtime import interleave, open_session, usable_cores
+from qlab.runtime import interleave, operator_session, usable_cores
 
 DTYPES = {"u8": np.uint8, "s8": np.int8, "float32": np.float32}
-
-
 ROWS, DEPTH, COLUMNS = 128, 512, 512  # the weights fit in a core's own cache: the product is bound by arithmetic
 
 
@@ -78,18 +74,8 @@ def saturates(multiply=None):
 
 def product_of(x, weights):
     """A callable that multiplies `x` by the constant `weights` in onnxruntime: MatMul, or MatMulInteger for codes."""
-    is_float = x.dtype == np.float32
-    operator, result = ("MatMul", onnx.TensorProto.FLOAT) if is_float else ("MatMulInteger", onnx.TensorProto.INT32)
-    graph = helper.make_graph(
-        [helper.make_node(operator, ["x", "weights"], ["y"])],
-        "product",
-        [helper.make_tensor_value_info("x", helper.np_dtype_to_tensor_dtype(x.dtype), x.shape)],
-        [helper.make_tensor_value_info("y", result, [x.shape[0], weights.shape[1]])],
-        [numpy_helper.from_array(weights, "weights")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    session = open_session(model.SerializeToString())
-    return lambda: session.run(None, {"x": x})[0]
+    session = operator_session("MatMul" if x.dtype == np.float32 else "MatMulInteger", x, weights, fed=1)
+    return lambda: session.run(None, {"input_0": x})[0]
 
 
 def time_copy(megabytes=64, rounds=7):

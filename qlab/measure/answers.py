@@ -24,8 +24,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qlab.graph.network import bodies, graphs
-from qlab.graph.operators import DRAWS, MATRIX_PRODUCTS, Q_AND_DQ, REARRANGING
+from qlab.graph.network import Links, bodies, graphs
+from qlab.graph.operators import DRAWS, MATRIX_PRODUCTS, Q_AND_DQ, REARRANGING, attribute
 from qlab.measure.outputs import PooledError, is_float
 from qlab.runtime import repeats
 
@@ -65,7 +65,7 @@ class _Seen:
 
     def __init__(self, every):
         nodes = [node for one in every for node in one.node]
-        self._producers = {name: node for node in nodes for name in node.output}
+        self._producers = Links(nodes).producers
         self._multiplied = {name for node in nodes if node.op_type in MATRIX_PRODUCTS for name in node.input}
         self._sizes = {tensor.name: list(tensor.dims) for one in every for tensor in one.initializer}
         self._found = {}
@@ -103,7 +103,7 @@ class _Seen:
             weights, turns = self._constant(node.input[1])
             if weights is None:
                 return Head(None, pooled)
-            turns ^= any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
+            turns ^= bool(attribute(node, "transB", 0))
             width = weights[0 if turns else -1] if len(weights) == 2 else None
         return Head(kind, pooled, width)
 
@@ -362,7 +362,5 @@ def random_draws(model, feed):
 
 
 def _draws(node):
-    attributes = {one.name for one in node.attribute}
-    if node.op_type == "Dropout":
-        return len(node.input) > 2 and bool(node.input[2]) and "seed" not in attributes
-    return node.op_type in DRAWS and "seed" not in attributes
+    is_active = len(node.input) > 2 and bool(node.input[2]) if node.op_type == "Dropout" else node.op_type in DRAWS
+    return is_active and attribute(node, "seed", None) is None

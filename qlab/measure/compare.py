@@ -314,19 +314,23 @@ class Stream:
         """How a model with a state kept up with the reference, in words; [] without a state."""
         if not self.state or reference is answers:
             return [self.note] if self.note else []
-        pairs = ", ".join(f"{name} -> {output}" for name, output in list(self.state.items())[:2])
         more = f" and {len(self.state) - 2} more" if len(self.state) > 2 else ""
         first = min(output_quality(reference[:1], answers[:1], counted)[0].values(), default=np.nan)
-        text = f"a stream of {len(answers)} steps with its own state fed back ({pairs}{more}): {decibels(first)} dB in "
-        text += f"the first step, {decibels(db)} in the last {len(self.judged(answers))}"
+        text = f"a stream of {len(answers)} steps with its own state fed back ({self._pairs}{more}): {decibels(first)} "
+        text += f"dB in the first step, {decibels(db)} in the last {len(self.judged(answers))}"
         drift = _drift(reference, answers)
         return [f"{text}; {drift[1]} drifts by up to {figures(drift[0])}" if drift else text]
 
+    @property
+    def _pairs(self):
+        return ", ".join(f"{name} -> {output}" for name, output in list(self.state.items())[:2])
+
     def alone(self):
         """The same feeds, a step at a time, where no stream can be made of them."""
-        pairs = ", ".join(f"{name} -> {output}" for name, output in list(self.state.items())[:2])
         given = list({id(feed): feed for feed in self.feeds}.values())
-        return Stream(given, {}, f"its state ({pairs}) cannot be fed back on these feeds: judged a step at a time")
+        return Stream(
+            given, {}, f"its state ({self._pairs}) cannot be fed back on these feeds: judged a step at a time"
+        )
 
 
 def stream_of(model, feeds):

@@ -21,8 +21,11 @@ def explained(error, path, fp32=None):
 
     fp32   the file that it was made from, if that is known
     """
-    model = _quantized(path)
-    if model is None:
+    try:
+        model = graph.load(path)
+    except ValueError:
+        return None
+    if not graph.quantized_by(model):
         return None
     why = _cause(model)
     words = " ".join(str(error.__cause__ or error).split())
@@ -31,15 +34,6 @@ def explained(error, path, fp32=None):
         f"recipes.{_kind(model)} makes one of {os.fspath(fp32 or 'the fp32 model')} anew, and opens and runs it before "
         f"it hands it over. (In onnxruntime's words: {words})"
     )
-
-
-def _quantized(path):
-    """The ModelProto in the file, or None if that is not quantized, or no model at all."""
-    try:
-        model = graph.load(path)
-    except ValueError:
-        return None
-    return model if graph.quantized_by(model) else None
 
 
 def _cause(model):

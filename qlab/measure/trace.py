@@ -17,6 +17,7 @@ from qlab.graph.census import operator_label
 from qlab.graph.network import Links
 from qlab.graph.operators import (
     ATTENTION,
+    CODES,
     CONVOLUTIONS,
     DYNAMIC,
     MATRIX_PRODUCTS,
@@ -116,13 +117,18 @@ def bits(dtype):
     return 8 * helper.tensor_dtype_to_np_dtype(dtype).itemsize
 
 
+def _factors(node, tensors):
+    """The Tensors that a product multiplies; None for one that is unknown, and for both of what is no product."""
+    return [tensors.get(node.input[place]) if is_product(node) else None for place in factors(node)]
+
+
 def macs(node, tensors):
     """Multiply-adds of one execution of `node`, 0 for what is no product or of unknown shape.
 
     `tensors` maps names to Tensors. Convolutions and matrix products are exact; the products inside attention operators
     are left out, their projections are counted.
     """
-    left, right = (tensors.get(node.input[place]) for place in factors(node)) if is_product(node) else (None, None)
+    left, right = _factors(node, tensors)
     result = tensors.get(node.output[0])
     if left is None or result is None:
         return 0
@@ -166,9 +172,7 @@ def sign_pair(node, tensors):
 
     ConvInteger hands its weights over as the left factor, so there the weights' sign comes first.
     """
-    if not is_product(node):
-        return ""
-    left, right = (SIGNS.get(getattr(tensors.get(node.input[place]), "dtype", 0), "") for place in factors(node))
+    left, right = (SIGNS.get(getattr(one, "dtype", 0), "") for one in _factors(node, tensors))
     if node.op_type in DYNAMIC:
         left = "u8"
     if not left or not right:
@@ -176,15 +180,9 @@ def sign_pair(node, tensors):
     return right + left if node.op_type == "ConvInteger" else left + right
 
 
-def moved_bytes(node, tensors):
-    """Bytes that one execution of `node` reads and writes at the least: each of its tensors once."""
-    names = dict.fromkeys([*node.input, *node.output])
-    return sum(tensors[name].bytes for name in names if name in tensors)
-
-
 def is_depthwise(node, tensors):
     """Whether `node` is a convolution that makes one channel of each, by itself: many of each are work like any."""
-    weights = tensors.get(node.input[factors(node)[1]]) if node.op_type in CONVOLUTIONS else None
+    weights = _factors(node, tensors)[1] if node.op_type in CONVOLUTIONS else None
     return weights is not None and weights.shape[:2] == (attribute(node, "group", 1), 1) and weights.shape[0] > 1
 
 
@@ -340,33 +338,23 @@ def _inputs(node, event, tensors):
         following = next(shown, None)
 
 
-def _facts(node, tensors, codes):
+def _facts(node, tensors, codes=CODES):
     types = {name: tensors[name].dtype for name in (*node.input, *node.output) if name in tensors}
-    weights = tensors.get(node.input[factors(node)[1]]) if is_product(node) else None
+    left, right = _factors(node, tensors)
+    work = macs(node, tensors)
     return {
         "kind": kind_of(node, types, codes),
-        "macs": macs(node, tensors),
-        "bytes": moved_bytes(node, tensors),
-        "input_bytes": tensors[node.input[factors(node)[0]]].bytes if macs(node, tensors) else 0,
+        "macs": work,
+        "bytes": sum(tensors[name].bytes for name in {*node.input, *node.output} if name in tensors),  # each once
+        "input_bytes": left.bytes if work else 0,
         "sign_pair": sign_pair(node, tensors),
-        "weights": weights.shape if weights is not None and weights.constant else (),
+        "weights": right.shape if right is not None and right.constant else (),
         "depthwise": is_depthwise(node, tensors),
     }
 
 
 def _node_time(node, name, milliseconds, facts, feeds):
-    first = facts[0] if facts else {"kind": kind_of(node, {}), "sign_pair": "", "weights": (), "depthwise": False}
-    return NodeTime(
-        name=name,
-        domain="" if node.domain == "ai.onnx" else node.domain,
-        op_type=node.op_type,
-        kind=first["kind"],
-        ms=milliseconds,
-        macs=sum(one["macs"] for one in facts) // feeds,
-        bytes=sum(one["bytes"] for one in facts) // feeds,
-        input_bytes=sum(one["input_bytes"] for one in facts) // feeds,
-        sign_pair=first["sign_pair"],
-        weights=first["weights"],
-        depthwise=first["depthwise"],
-        node=node,
-    )
+    known = facts[0] if facts else _facts(node, {})
+    known |= {what: sum(one[what] for one in facts) // feeds for what in ("macs", "bytes", "input_bytes")}
+    domain = "" if node.domain == "ai.onnx" else node.domain
+    return NodeTime(name, domain, node.op_type, ms=milliseconds, node=node, **known)

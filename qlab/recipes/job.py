@@ -17,7 +17,7 @@ from onnxruntime.quantization.onnx_model import ONNXModel
 
 from qlab import calibration, graph
 from qlab.files import ModelPath, check_target, scratch, writing
-from qlab.graph.editing import delist_weights, listed_weights, narrow_types, part_names, show, widen
+from qlab.graph.editing import delist_weights, listed_weights, narrow_types, part_names, widen
 from qlab.graph.model import LARGE, OLDEST_OPSET, Model, data_file, opset_of, write
 from qlab.numerics.metrics import sqnr_db
 from qlab.recipes.choice import MADE_BY
@@ -294,11 +294,8 @@ def _fill_in_types(model, path):
     lacking = {name for node in model.graph.node for name in node.output if name} - known
     if not lacking:
         return
-    shown = onnx.ModelProto()
-    shown.CopyFrom(model)
-    show(shown, sorted(lacking))
     try:
-        session = open_unoptimized(shown, path)
+        session = open_unoptimized(model, path, sorted(lacking))
     except ValueError:  # a tensor that cannot be an output, such as one that is only there with optimizations
         return
     for value in session.get_outputs():

@@ -9,11 +9,12 @@ from qlab.doctor.markdown import WIDTH, code, facts, heading, items, md, paragra
 from qlab.text import printable
 from tests.doctor.html import Page
 
-render = mistune.create_markdown(escape=True, plugins=["table"])
+render = mistune.create_markdown(escape=True, plugins=["table", "strikethrough", "url"])  # as elsewhere, too
 
 OPENERS = (
     "recipes.static('a`|b', (1,), x)", "from qlab import recipes", "http://a.b", "<b>", "&amp;", "<http://x.y>", "](x)",
-    "[x]: y", "a@b.cd", "---", "***", "===", "1. ", "- ", "    x", "```", "~~~", "|--|", "_a_", "**b**", " # ", "\\",
+    "[x]: y", "a@b.cd", "---", "***", "===", "1. ", "- ", "    x", "```", "~~~", "|--|", "~~s~~", "_a_", "**b**", " # ",
+    "\\",
 )  # fmt: skip
 TEXT = st.lists(
     st.one_of(st.text("\\`*_{}[]()#+-.!|<>&;:=~\"'$ \n\t1aB/@^%,?é\x1b", max_size=14), st.sampled_from(OPENERS)),

@@ -124,3 +124,13 @@ def test_recipes_that_failed_are_told_from_those_that_find_nothing(doctor, tmp_p
     expected = "No recipe makes a model of linear.onnx: recipes.dynamic and recipes.static failed, and the others find"
     assert expected in words(out)
     assert "Stay with fp32: no recipe made a model of it." in words(out)
+
+
+def test_a_recipe_that_joins_the_table_is_tried_told_of_and_called(doctor, fp32, feeds, measured, monkeypatch):
+    monkeypatch.setitem(RECIPES, "mine", replace(RECIPES["static"], name="mine"))
+    sittings = measured(mine=(4, 40, "faster"))
+    code, out, _ = doctor(fp32, "--calibration", feeds)
+    assert code == 0
+    assert "mine" in sittings[0]
+    assert "recipes.mine makes a model that is 4.00 times as fast" in words(out)
+    assert "\n    recipes.mine(" in out

@@ -1,12 +1,13 @@
 """What is known of a cause stands in its own file and in one table: adding one touches nothing else."""
 
 import ast
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import qlab
-from qlab import measure, recipes
+from qlab import machine, measure, recipes
 from qlab.measure.diagnosis.diagnose import CAUSES
 from qlab.measure.diagnosis.finding import ACCURACY, TIME, Cause, Finding, Kind
 from tests.builders import faults
@@ -51,6 +52,21 @@ def test_a_cause_that_is_added_is_looked_for_named_and_mended(examined, monkeypa
 def test_a_cause_that_cannot_be_told_is_not_looked_for(examined, monkeypatch):
     monkeypatch.setitem(CAUSES, MINE.code, Cause((MINE,), look, when=lambda examination: False))
     assert MINE.code not in [one.code for one in measure.findings_of(examined)]
+
+
+def test_a_recipe_that_is_added_is_predicted_and_mends_what_static_made(tmp_path, monkeypatch):
+    mine = replace(recipes.RECIPES["static"], name="mine")
+    monkeypatch.setitem(recipes.RECIPES, "mine", mine)
+    model, feed = faults.residual(tmp_path), faults.image_feed()
+    card = machine.card("x86-avx512-vnni")
+    ours, theirs = (measure.predict(model, feed, name, card=card, rounds=1) for name in ("mine", "static"))
+    assert (ours.recipe, ours.speedup) == ("mine", theirs.speedup)
+    examined = measure.examine(model, recipes.static(model, tmp_path / "int8.onnx", feed), feed, layers=False)
+    products = [node for node in examined.quantized.nodes if node.macs]
+    assert examined.mending(products, recipes.RECIPES["static"]) is mine
+    assert examined.call(mine).startswith(
+        f"recipes.mine({str(model)!r}, {str(tmp_path / 'residual.mine.onnx')!r}, reader"
+    )
 
 
 def test_every_code_has_one_kind_and_a_meaning():

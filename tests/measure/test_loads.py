@@ -1,6 +1,8 @@
 """A model is opened once, whatever is measured of it; and nobody changes the one that was opened."""
 
+import sys
 from collections import Counter
+from pathlib import Path
 
 import onnx
 import pytest
@@ -31,27 +33,52 @@ def conformer(tmp_path_factory):
     return model, recipes.hybrid(model, folder / "int8.onnx", [feed]).path, feed
 
 
+def compared(fp32, int8, feed):
+    return measure.compare({"fp32": fp32, "int8": int8}, feed, rounds=1)
+
+
+def diagnosed(fp32, int8, feed):
+    return measure.diagnose(fp32, int8, feed)
+
+
 def test_a_diagnosis_loads_each_file_once(conformer, loads):
-    fp32, int8, feed = conformer
-    measure.diagnose(fp32, int8, feed)
+    fp32, int8, _ = conformer
+    diagnosed(*conformer)
     assert {str(fp32), str(int8)} <= loads.keys()
     assert len(loads) == 4  # besides, the two graphs that ran
     assert max(loads.values()) == 1, loads
 
 
 def test_a_comparison_loads_each_file_once(conformer, loads):
-    fp32, int8, feed = conformer
-    measure.compare({"fp32": fp32, "int8": int8}, feed, rounds=1)
+    fp32, int8, _ = conformer
+    compared(*conformer)
     assert loads == {str(fp32): 1, str(int8): 1}
+
+
+@pytest.mark.parametrize(("call", "floor", "most"), [(compared, "measure", 3), (diagnosed, "diagnosis", 8)])
+def test_whoever_follows_a_call_visits_few_rooms(conformer, call, floor, most):
+    rooms = set()
+
+    def visit(frame, event, _):
+        path = Path(frame.f_code.co_filename)
+        if event == "call" and path.parent.name == floor and "qlab" in path.parts:
+            rooms.add(path.name)
+
+    sys.setprofile(visit)
+    try:
+        call(*conformer)
+    finally:
+        sys.setprofile(None)
+    assert 0 < len(rooms) <= most, rooms
 
 
 def test_models_that_are_open_are_not_loaded_again_nor_changed(conformer, loads):
     fp32, int8 = map(graph.opened, conformer[:2])
     feed, before = conformer[2], bytes_of(fp32, int8)
-    measure.compare({"fp32": fp32, "int8": int8}, feed, rounds=1)
+    compared(fp32, int8, feed)
     measure.layer_errors(fp32, int8, feed)
     measure.predict(fp32, feed, rounds=1)
-    measure.diagnose(fp32, int8, feed)
+    diagnosed(fp32, int8, feed)
     assert (loads[str(fp32.path)], loads[str(int8.path)]) == (1, 1)
     assert bytes_of(fp32, int8) == before
 

@@ -5,8 +5,10 @@ import pytest
 
 from qlab import graph, measure
 from qlab.doctor.advice import too_inexact
-from qlab.measure.outputs import check_outputs, counted_by, output_quality
+from qlab.measure.outputs import check_outputs, counted_by, has_random_weights, output_quality
+from qlab.runtime import open_session
 from tests.builders.blocks import FLOAT, INT64, node, noise, save, value
+from tests.builders.linear import linear, weights
 
 SIGNAL = np.array([3.0, 4.0, 12.0], np.float32)
 
@@ -117,3 +119,9 @@ def test_models_that_find_other_numbers_of_boxes_are_compared(tmp_path):
     assert np.isnan(row.sqnr_db)
     assert comparison.sqnr_by_output["int8"]["scores"] == np.inf
     assert too_inexact(row).startswith("SQNR cannot judge it: y: other number of detections")
+
+
+def test_only_a_model_marked_so_has_random_weights(tmp_path):
+    for metadata, expected in (({}, False), ({"qlab.weights": "trained"}, False), ({"qlab.weights": "random"}, True)):
+        path = linear(tmp_path / "model.onnx", weights(), metadata=metadata)
+        assert has_random_weights(open_session(path)) is expected

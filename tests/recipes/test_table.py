@@ -1,15 +1,19 @@
 """Each recipe is a row of one table, and whoever asks about a recipe asks its row."""
 
+import ast
 from dataclasses import replace
+from pathlib import Path
 
 import onnx
 import pytest
 
-from qlab import recipes
+import qlab
+from qlab import measure, recipes
+from qlab.__main__ import main
 from qlab.graph.operators import CONVOLUTION, PRODUCT
 from qlab.recipes import RECIPES, Product
 from qlab.recipes.choice import DYNAMIC, STATIC, made_by
-from tests.builders import blocks
+from tests.builders import blocks, faults
 
 ROWS = list(RECIPES.values())
 
@@ -99,3 +103,38 @@ def test_a_file_names_the_recipe_that_made_it(tmp_path):
     model = blocks.conformer_block(tmp_path)
     made = recipes.dynamic(model, tmp_path / "out.onnx")
     assert (made_by(onnx.load(made)), made_by(onnx.load(model))) == ("dynamic", "")
+
+
+def test_predict_knows_a_recipe_of_the_table(fourth, tmp_path, card):
+    told = measure.predict(faults.layers(tmp_path), faults.layers_feed(), "mine", card=card)
+    assert told.recipe == "mine"
+    assert repr(told).startswith("mine on ")
+    with pytest.raises(ValueError, match="'yours'; expected one of dynamic, static, hybrid, mine"):
+        measure.predict(tmp_path / "layers.onnx", faults.layers_feed(), "yours")
+
+
+def test_the_doctor_tries_a_recipe_of_the_table(fourth, tmp_path, capsys):
+    assert main(["doctor", str(blocks.conformer_block(tmp_path)), "--card", "x86-avx512-vnni", "--rounds", "2"]) < 2
+    said = capsys.readouterr().out
+    assert all(f"{name}: " in said for name in ("dynamic", "static", "hybrid", "mine"))
+
+
+def test_diagnose_names_a_recipe_of_the_table(fourth, tmp_path, card, monkeypatch):
+    model, feed = faults.layers(tmp_path), faults.layers_feed()
+    slow = faults.static_by_hand(model, tmp_path, [feed], "uint8", "uint8")
+    findings = {one.code: one for one in measure.diagnose(model, slow, feed, card=card)}
+    assert findings["slow-sign-pair"].recipe == "static"
+    monkeypatch.delitem(RECIPES, "static")
+    findings = {one.code: one for one in measure.diagnose(model, slow, feed, card=card)}
+    assert findings["slow-sign-pair"].recipe == "mine"
+    assert findings["slow-sign-pair"].remedy.startswith(f"recipes.mine({str(model)!r}, ")
+
+
+def test_no_recipe_is_compared_by_name_outside_the_table():
+    """Lessons ask for a product's way, which has the same words."""
+    for path in Path(qlab.__file__).parent.rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Compare | ast.Set) and "lessons" not in path.parts:
+                named = {one.value for one in ast.walk(node) if isinstance(one, ast.Constant)} & {*RECIPES}
+                assert not named, (path, node.lineno, named)

@@ -20,6 +20,7 @@ FAMILIES = {
     "convolution": "convolutions", "matrix product": "matrix products",
     "other product": "recurrent and attention layers",
 }  # fmt: skip
+SEVERAL = {2: "two", 3: "three"}
 ALL_OF_THEM = "quantizes every product that has an integer kernel"
 
 SECOND_CONSUMER = Kind(
@@ -159,7 +160,7 @@ def _not_fused(examination, node):
     for where, codes, edge in sides:
         count = len(examination.ran.readers.get(codes, []))
         if count > 1 and examination.code_type(edge) == TensorProto.INT8:
-            return SECOND_CONSUMER, f"the int8 codes {where} the product have {_several(count)} consumers"
+            return SECOND_CONSUMER, f"the int8 codes {where} the product have {SEVERAL.get(count, count)} consumers"
     if node.op_type.startswith("Fused"):
         return RESULT_READ, "what follows it was computed in float, and fused into it"
     if not behind or len(readers) > 1:
@@ -173,10 +174,6 @@ def _not_fused(examination, node):
             "others (a bias needs that of the input times that of the weights), or the weights be codes of another type"
         )
     return NOT_FUSED, f"there is no kernel for {shown} the product"
-
-
-def _several(count):
-    return {2: "two", 3: "three"}.get(count, str(count))
 
 
 def _edges(examination, nodes):

@@ -23,6 +23,7 @@ SLOW = 0.9  # of the best pair's speed; within it, two pairs differ by less than
 LEAST_SHARE_OF_PAIRS = 0.03
 # What dynamic quantization puts behind a ConvInteger, then what a float or a static convolution has fused into it.
 AFTER = ({"Cast"}, {"Mul"}, {"Add"}, FUSED_ACTIVATIONS)
+SCALAR_BYTES = 64  # or less: a product of two scales
 LEAST_SHARE_OF_WEIGHTS = 0.02
 FUSED, SLOWER = "MatMulNBits", 1.05
 AS_INTEGERS = "activations as codes too, so that the product is an integer one"
@@ -177,11 +178,11 @@ def conv_integer(examination, bill):
     how = "leaves them in float" if leaves else "convolutions static, as QLinearConv"
     if examination.is_out_of_reach(nodes, RECIPES.of_ways(choice.STATIC)):
         how += ": they are in the body of an If, Loop or Scan, where static quantization does not reach"
-    pairs = sorted({f"{node.sign_pair[:2]} x {node.sign_pair[2:]}" for node in nodes if node.sign_pair})
+    pairs = sorted({_spoken(node.sign_pair) for node in nodes if node.sign_pair})
     evidence = (
         f"{len(nodes)} ConvInteger take {ms(sum(node.ms for node in nodes))} a run as {', '.join(pairs)} "
         f"products, {len(around)} nodes around them {ms(sum(node.ms for node in around))} more; in fp32 these "
-        f"convolutions take {ms(_float_ms(examination, nodes))}"
+        f"convolutions take {ms(sum(examination.yardstick.float_ms(node) or 0.0 for node in nodes))}"
     )
     cost_ms = examination.cost(cost)
     yield Finding.of(CONV_INTEGER, examination, evidence, cost_ms=cost_ms, nodes=nodes, recipe=recipe, mend=how)
@@ -201,7 +202,7 @@ def _around(examination, nodes):
             found[id(following)] = following
             for name in following.node.input:  # the product of the two scales
                 scale = examination.ran.producers.get(name)
-                if scale is not None and scale.op_type == "Mul" and scale.macs == 0 and _is_scalar(scale):
+                if scale is not None and scale.op_type == "Mul" and scale.macs == 0 and scale.bytes <= SCALAR_BYTES:
                     found[id(scale)] = scale
     return [node for key, node in found.items() if key not in mine]
 
@@ -216,14 +217,6 @@ def _chain(examination, node):
     gated = examination.ran.readers.get(node.node.output[0], [])  # HardSwish, which a float convolution has fused, too
     if len(gated) == 2 and {one.op_type for one in gated} == {"HardSigmoid", "Mul"}:
         yield from gated
-
-
-def _is_scalar(node):
-    return node.bytes <= 64
-
-
-def _float_ms(examination, nodes):
-    return sum(examination.yardstick.float_ms(node) or 0.0 for node in nodes)
 
 
 def weight_only(examination, bill):
@@ -276,8 +269,8 @@ def _fused(examination, bill):
 
 
 def _folded(examination, bill):
-    names = {node.name for node in graph.products_of_cast_codes(examination.file.proto)}
-    outputs = {name for node in graph.products_of_cast_codes(examination.file.proto) for name in node.output}
+    cast = list(graph.products_of_cast_codes(examination.file.proto))
+    names, outputs = {node.name for node in cast}, {name for node in cast for name in node.output}
     nodes = [
         node
         for node in examination.quantized.nodes
@@ -337,28 +330,19 @@ def _behind(norm, links):
 def _norms(examination, bill, kind, found):
     """The Finding of that Kind on (batch normalization that ran, what it stands behind), if they matter."""
     nodes = [node for node, _ in found]
-    edges = _edges(examination, nodes)
+    near = [one for node in nodes for one in examination.neighbours(node) if one.op_type in QUANTIZERS]
+    edges = list({id(one): one for one in near}.values())
     if not examination.matters(bill.left([*nodes, *edges]), LEAST_SHARE_OF_NORMS):
         return
     bill.explain(nodes)
-    recipe = None if kind.is_beyond_recipes else examination.fitting
-    if kind.is_beyond_recipes:
-        told = (
-            f"these {NORM} stand behind {listed(Counter(where for _, where in found))}, so that no convolution before "
-            "them can take them"
-        )
-    else:
-        recipe = None if examination.is_as_made(recipe) else recipe
+    behind, recipe = listed(Counter(where for _, where in found)), None
+    told = f"these {NORM} stand behind {behind}, so that no convolution before them can take them"
+    if kind is UNFOLDED:
+        recipe = None if examination.is_as_made(examination.fitting) else examination.fitting
         left = sum(node.op_type == NORM and node.ms > 0 for node in examination.fp32.nodes)
         told = f"when fp32 runs, {left} are left, the others are part of the convolutions before them"
-    cost_ms = sum(bill.charge(node) for node in (*nodes, *edges))
-    evidence = f"{_seen(nodes, edges)}; {told}"
+    evidence, cost_ms = f"{_seen(nodes, edges)}; {told}", sum(bill.charge(node) for node in (*nodes, *edges))
     yield Finding.of(kind, examination, evidence, cost_ms=cost_ms, nodes=nodes, recipe=recipe)
-
-
-def _edges(examination, nodes):
-    found = {id(one): one for node in nodes for one in examination.neighbours(node) if one.op_type in QUANTIZERS}
-    return list(found.values())
 
 
 def _seen(nodes, edges):

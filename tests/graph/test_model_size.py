@@ -8,8 +8,6 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from qlab.graph.model import opened
-from qlab.measure.outputs import has_random_weights
-from qlab.runtime import open_session
 from tests.builders.linear import INPUT, WIDTH, linear, save, weights
 
 
@@ -57,9 +55,3 @@ def test_external_data_inside_a_branch_is_counted(tmp_path, keep_in):
         convert_attribute=True,
     )
     assert opened(path).size_mb == bytes_of(path, tmp_path / "branch.bin") > 2 * WIDTH * WIDTH * 4 / 1e6
-
-
-def test_only_a_model_marked_so_has_random_weights(tmp_path):
-    for metadata, expected in (({}, False), ({"qlab.weights": "trained"}, False), ({"qlab.weights": "random"}, True)):
-        path = linear(tmp_path / "model.onnx", weights(), metadata=metadata)
-        assert has_random_weights(open_session(path)) is expected
