@@ -86,11 +86,10 @@ def _points(axes, x, side, labels, flips, gap):
 
 
 @styled
-def bars(values, *, unit, title, kind="integer", kinds=None, reference=None, axes=None):
+def bars(values, *, unit, title, kind="integer", kinds=None, axes=None):
     """Horizontal bars with their values, and 95 % intervals where they are given.
 
-    values: {name: number, or (number, low, high)}. kinds: {name: kind} where bars differ in kind; reference: (number,
-    label) of a line to compare with.
+    values: {name: number, or (number, low, high)}. kinds: {name: kind} where bars differ in kind.
     """
     axes = panel(axes, height=1.2 + 0.42 * len(values))
     rows = [with_interval(value) for value in values.values()]
@@ -104,14 +103,8 @@ def bars(values, *, unit, title, kind="integer", kinds=None, reference=None, axe
             axes.plot([low, high], [y, y], color=INK, linewidth=1.4)
         beyond = high + 0.012 * reach if value >= 0 else low - 0.012 * reach
         axes.text(beyond, y, f"{value:.{decimals}f}", va="center", ha="left" if value >= 0 else "right", color=INK)
-    if reference is not None:
-        axes.axvline(reference[0], color=palette.FP32, linewidth=1.6, linestyle="--")
-        axes.annotate(
-            reference[1], (reference[0], 1), (4, -2), xycoords=("data", "axes fraction"),
-            textcoords="offset points", color=palette.FP32, va="top", fontsize=9,
-        )  # fmt: skip
     axes.set_yticks(range(len(rows)), list(values))
-    axes.set_ylim(len(rows) - 0.5, -0.5 - (0.55 if reference is not None else 0))
+    axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.margins(x=0.12)
     axes.grid(False, axis="y")
     axes.set_xlabel(unit)
