@@ -1,4 +1,4 @@
-"""What goes into the models and comes out: a sentence to see and to hear, digits, faces that talk."""
+"""What goes into the models and comes out: a sentence to hear, digits, faces that talk."""
 
 import base64
 import html
@@ -12,36 +12,7 @@ from qlab.course.plots.figures import numbers
 from qlab.files import write_whole
 from qlab.palette import INK, styled
 
-_WINDOW_S, _STEP_S, _FLOOR_DB = 0.025, 0.010, -70  # window and step of the speech model's features
 FRAMES_A_SECOND, SAMPLE_RATE = 25, 16_000  # of qlab.models, which needs onnxruntime
-
-
-@styled
-def speech(samples, *, title, rate=16_000):
-    """Waveform and spectrogram of a sentence. samples: float [n] in -1..1, at least one window (25 ms) long."""
-    samples = numbers(samples, "samples").ravel()
-    window, step = round(_WINDOW_S * rate), round(_STEP_S * rate)
-    if samples.size < window:
-        raise ValueError(f"{samples.size} samples: expected at least {window}, one window of {_WINDOW_S * 1000:.0f} ms")
-    figure, (above, below) = palette.figure(2, height=4.2, sharex=True, height_ratios=(1, 2))
-    above.plot(np.arange(samples.size) / rate, samples, color=INK, linewidth=0.5)
-    above.set(ylabel="amplitude", ylim=np.array([-1.05, 1.05]) * max(np.abs(samples).max(), 1e-6))
-    decibels = spectrogram(samples, window, step)
-    seconds = samples.size / rate
-    colours = {"cmap": "magma", "vmin": _FLOOR_DB, "vmax": 0}
-    picture = below.imshow(decibels.T, origin="lower", aspect="auto", extent=(0, seconds, 0, rate / 2000), **colours)
-    below.set(xlabel="time in seconds", ylabel="frequency in kHz", xlim=(0, seconds))
-    below.grid(False)
-    figure.colorbar(picture, ax=below, label="power in dB, 0 is the loudest", pad=0.01)
-    above.set_title(title)
-    return figure
-
-
-def spectrogram(samples, window, step):
-    """Power in dB below the loudest value, never under -70. -> [frames, window // 2 + 1]"""
-    frames = np.lib.stride_tricks.sliding_window_view(samples, window)[::step] * np.hanning(window)
-    power = np.abs(np.fft.rfft(frames)) ** 2
-    return 10 * np.log10(np.maximum(power / max(power.max(), 1e-20), 10 ** (_FLOOR_DB / 10)))
 
 
 class Sound:
