@@ -14,7 +14,6 @@ from PIL import Image
 from qlab import palette
 from qlab.course import plots
 from qlab.course.lessons import n00
-from qlab.course.plots import media as faces
 from qlab.course.plots.figures import spread
 from qlab.models import Utterance
 from qlab.numerics.affine import qparams_from_range
@@ -206,7 +205,7 @@ def test_silence_and_constants_can_be_drawn():
 
 def test_a_film_is_a_gif_of_its_pictures_side_by_side_25_a_second_and_its_sound_stands_below(monkeypatch, tmp_path):
     shown = []
-    monkeypatch.setattr(faces, "display", shown.append)
+    monkeypatch.setattr("qlab.course.plots.figures.display", shown.append)
     sentence = Utterance(np.sin(np.arange(1600, dtype=np.float32)), "turn on the light", "flite/slt")
     film = plots.Film({name: RANDOM.random((3, 3, 96, 96)) for name in ("fp32", "int8")}, sentence)
     film._ipython_display_()
