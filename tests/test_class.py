@@ -25,11 +25,11 @@ pytestmark = [
 
 EXERCISE = """
 from qlab.course import kept
-from qlab.course.progress import path, record_check
+from qlab.course.progress import progress_file, record_check
 from qlab.course.lessons import n01
 passed = "import numpy as np\\n\\ndef quantize(x, scale, zero_point, quant_min, quant_max):\\n    return None\\n"
 print(record_check("01.2", "passed"), kept.keep("quantize", passed))
-print(path(), kept.file_of("quantize"))
+print(progress_file(), kept.file_of("quantize"))
 """
 
 
