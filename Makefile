@@ -56,7 +56,7 @@ browser:
 	@sh .ci/browser
 
 notebooks: setup
-	@$(PYTHON_IN_VENV) -m tests.notebooks.execute $(NOTEBOOKS)
+	@$(PYTHON_IN_VENV) .ci/notebooks.py $(NOTEBOOKS)
 
 data:
 	@command -v espeak-ng >/dev/null && command -v flite >/dev/null || sh .ci/apt espeak-ng flite || \

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from qlab import machine
-from tests.rooms import room
+from qlab.machine.cache import cached_name
 
 ROOT = Path(__file__).resolve().parents[1]
 OWNER = 65534  # "nobody", or whoever else: not the reader
@@ -25,11 +25,11 @@ pytestmark = [
 
 EXERCISE = """
 from qlab.course import kept
-from qlab.course.progress import path, record_check
+from qlab.course.progress import progress_file, record_check
 from qlab.course.lessons import n01
 passed = "import numpy as np\\n\\ndef quantize(x, scale, zero_point, quant_min, quant_max):\\n    return None\\n"
 print(record_check("01.2", "passed"), kept.keep("quantize", passed))
-print(path(), kept.file_of("quantize"))
+print(progress_file(), kept.file_of("quantize"))
 """
 
 
@@ -41,7 +41,7 @@ def lent(tmp_path):
         shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
     (checkout / "data").symlink_to(ROOT / "data")
     cache.mkdir()
-    (cache / room("machine.card")._cached_name()).write_text(machine.card("x86-avx2").to_json(), encoding="utf-8")
+    (cache / cached_name()).write_text(machine.card("x86-avx2").to_json(), encoding="utf-8")
     for path in (checkout, cache):
         for inner in (path, *path.rglob("*")):
             if AS_ROOT:

@@ -16,12 +16,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from qlab import calibration, files, graph, machine, measure
-from qlab.machine import probes
+from qlab.machine import cache, probes
+from qlab.machine.card import cpu_name
 from qlab.recipes.choice import choose
 from qlab.runtime import MINIMUM_ROUNDS, interleave, open_session, repeats_of, run
-from tests.rooms import room
 
-CARDS = room("machine.card")
 ROOT = Path(__file__).resolve().parents[1]
 VNNI = machine.Card(
     name="a VNNI machine",
@@ -38,7 +37,7 @@ VNNI = machine.Card(
 @pytest.fixture(scope="module")
 def measured():
     started = time.perf_counter()
-    card = CARDS.measured()
+    card = probes.measure()
     return card, time.perf_counter() - started
 
 
@@ -46,7 +45,7 @@ def measured():
 def counted(monkeypatch, tmp_path):
     """An empty cache folder, and a probe that counts how often it is asked to measure."""
     monkeypatch.setenv("QLAB_CACHE", str(tmp_path))
-    monkeypatch.setattr(CARDS, "measured", lambda: counted.append(1) or replace(VNNI, cores=len(counted)))
+    monkeypatch.setattr(probes, "measure", lambda: counted.append(1) or replace(VNNI, cores=len(counted)))
     counted = []
     forget()
     yield counted
@@ -55,7 +54,7 @@ def counted(monkeypatch, tmp_path):
 
 def forget():
     """What a new process would not know."""
-    CARDS._measure.cache_clear()
+    cache._measure.cache_clear()
 
 
 def test_a_card_that_is_measured_has_every_field(measured, tell):
@@ -66,7 +65,7 @@ def test_a_card_that_is_measured_has_every_field(measured, tell):
     assert isinstance(card.saturates, bool)
     assert card.cores >= 1
     assert card.versions["onnxruntime"] == onnxruntime.__version__
-    assert card.name == CARDS.cpu_name() != ""
+    assert card.name == cpu_name() != ""
     assert 0 < card.float32_gflops < np.inf
     assert 0 < card.copy_gb_per_s < np.inf
 
@@ -140,13 +139,13 @@ def test_another_runtime_or_cpu_gets_a_card_of_its_own(counted, monkeypatch):
     monkeypatch.setattr(onnxruntime, "__version__", "9.9.9")
     machine.card()
     forget()
-    monkeypatch.setattr(CARDS, "cpu_fingerprint", lambda: "another CPU")
+    monkeypatch.setattr(cache, "cpu_fingerprint", lambda: "another CPU")
     machine.card()
     assert len(counted) == 3
 
 
 def test_a_card_that_cannot_be_kept_is_still_measured_only_once_and_leaves_no_half_file(counted, tmp_path):
-    (machine.cache_folder() / CARDS._cached_name()).mkdir()  # nothing can be renamed onto a folder
+    (machine.cache_folder() / cache.cached_name()).mkdir()  # nothing can be renamed onto a folder
     assert machine.card() == machine.card()
     assert len(counted) == 1
     assert [path.suffix for path in tmp_path.iterdir()] == [".json"]
@@ -182,7 +181,7 @@ def shelf(monkeypatch, tmp_path):
     digest = hashlib.sha256(VNNI.to_json().encode()).hexdigest()
     (tmp_path / "SHA256SUMS").write_text(f"{digest}  machines/x86-example.json\n")
     monkeypatch.setattr(files, "DATA", tmp_path)
-    monkeypatch.setattr(CARDS, "REFERENCE_FOLDER", tmp_path / "machines")
+    monkeypatch.setattr(cache, "REFERENCE_FOLDER", tmp_path / "machines")
     files.checksums.cache_clear()
     yield tmp_path / "machines"
     files.checksums.cache_clear()
@@ -233,7 +232,7 @@ def test_a_qlab_card_that_is_no_card_is_refused(monkeypatch, value, error, says)
 
 
 def test_a_wheel_without_data_says_how_to_restore_the_reference_cards(monkeypatch, tmp_path):
-    monkeypatch.setattr(CARDS, "REFERENCE_FOLDER", tmp_path / "nowhere")
+    monkeypatch.setattr(cache, "REFERENCE_FOLDER", tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match=r"holds none.*clone.*git checkout -- data/machines"):
         machine.card("x86-avx512-vnni")
 
@@ -325,7 +324,7 @@ def test_a_pair_without_a_kernel_is_said_so_and_the_rest_is_measured(monkeypatch
         return real(x, weights)
 
     monkeypatch.setattr(probes, "product_of", product_of)
-    speed, float32_gflops = probes.time_products(machine.SIGN_PAIRS, rounds=2)
+    speed, float32_gflops = probes.time_products(rounds=2)
     assert speed["s8u8"] is None
     assert all(speed[pair] > 0 for pair in ("u8s8", "u8u8", "s8s8"))
     assert float32_gflops > 0
@@ -419,7 +418,7 @@ def test_the_command_line_prints_the_card_and_keeps_reference_cards(monkeypatch,
 
     monkeypatch.setattr(command, "REFERENCE_FOLDER", shelf)
     monkeypatch.setattr(command, "card", lambda: VNNI)
-    monkeypatch.setattr(command, "measured", lambda name, note: replace(VNNI, name=name, note=note))
+    monkeypatch.setattr(command.probes, "measure", lambda name, note: replace(VNNI, name=name, note=note))
     monkeypatch.setattr(sys, "argv", ["machine", *(["--save", "x86-new", "--note", "as is"] if kept else [])])
     command.main()
     assert capsys.readouterr().out.startswith(f"Machine card: {'x86-new' if kept else 'a VNNI machine'}")

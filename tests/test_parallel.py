@@ -15,5 +15,5 @@ def test_all_tests_of_a_browser_of_a_notebook_or_of_a_file_share_a_worker():
 
 
 def test_the_longest_begin_first():
-    files = ["tests/course/test_board.py::a", "tests/notebooks/test_runs.py::a", "tests/browser/test_lab.py::a"]
+    files = ["tests/course/test_progress.py::a", "tests/notebooks/test_runs.py::a", "tests/browser/test_lab.py::a"]
     assert sorted(files, key=in_order) == files[::-1]

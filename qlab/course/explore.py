@@ -231,11 +231,6 @@ def ends(**specs):
     return one_by_one + (corners if len(corners) <= CORNERS else [])
 
 
-def explored():
-    """Every widget shown in this process."""
-    return tuple(_EXPLORED)
-
-
 def walk_ends():
     """Draw every widget shown in this process at the ends of its controls. -> {draw's name: number of drawings}
 

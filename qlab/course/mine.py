@@ -15,7 +15,7 @@ To edit a function, load its file into a cell with %load, change it, run it and 
 from qlab.course import kept, lessons
 from qlab.course.check import judge, record
 from qlab.course.show import ALMOST, GOOD, PASSED, Line, Shown, Verdict, box
-from qlab.text import aligned, table
+from qlab.text import Table
 
 _HEADS = ("place", "whose", "file")
 _said = {}  # place -> the line last shown in this kernel
@@ -39,7 +39,7 @@ def __dir__():
 
 
 def _ipython_display_():
-    _Table([kept.standing(name, exercise) for name, exercise in lessons.places().items()]).show()
+    _Places([kept.standing(name, exercise) for name, exercise in lessons.places().items()]).show()
 
 
 def adopt(place):
@@ -87,20 +87,20 @@ def _no_such(name):
     return f"mine.{name} is not one of the places; there are {', '.join(lessons.places())}"
 
 
-class _Table(Shown):
+class _Places(Shown):
     """Every place of the reader's quantizer: whose function stands there, and in which file."""
 
     def __init__(self, standings):
         yours = [standing.yours for standing in standings]
-        self.title = f"your own quantizer: {sum(yours)} of {len(yours)} functions are yours"
-        self.rows = [_HEADS, *map(_row, standings)]
-        self.tones = {(row, 1): "good" for row, is_yours in enumerate(yours, 1) if is_yours}
+        title = f"your own quantizer: {sum(yours)} of {len(yours)} functions are yours"
+        tones = {(row, 1): "good" for row, is_yours in enumerate(yours, 1) if is_yours}
+        self.table = Table([_HEADS, *map(_row, standings)], left=range(len(_HEADS)), tones=tones, above=[title])
 
     def text(self):
-        return "\n".join([self.title, *aligned(self.rows, left=range(len(_HEADS)))])
+        return repr(self.table)
 
     def html(self):
-        return box(GOOD, table(self.rows, left=range(len(_HEADS)), tones=self.tones, above=[self.title]))
+        return box(GOOD, self.table._repr_html_())
 
 
 def _row(standing):

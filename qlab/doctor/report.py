@@ -19,8 +19,6 @@ from qlab.measure.answers import DIVERSE, ENOUGH
 from qlab.measure.compare import stream_of
 from qlab.measure.diagnosis.diagnose import CAUSES
 from qlab.recipes import RECIPES
-from qlab.recipes.choice import WAYS
-from qlab.recipes.quantized import summary
 from qlab.runtime import usable_cores
 from qlab.text import decibels, figures, listed, plural
 
@@ -353,11 +351,10 @@ def _of_the_made(visit):
 def _attempt(visit, attempt):
     if attempt.quantized is None:
         return f"{attempt.name}: {'failed: ' * attempt.failed}{attempt.why_not}."
-    products, choice = attempt.quantized.products, attempt.quantized.choice
-    done = [f"{text} ({how})" for how in WAYS for text in summary(products, how)]
-    rejected = visit.recommendation.rejected.get(attempt.name)
-    notes = "".join(f" Note: {note}." for note in attempt.quantized.notes)
-    return f"{attempt.name}: {', '.join(done) or 'no products'}, {choice}; {rejected or 'recommended'}.{notes}"
+    made, rejected = attempt.quantized, visit.recommendation.rejected.get(attempt.name)
+    notes = "".join(f" Note: {note}." for note in made.notes)
+    done = ", ".join(made.done) or "no products"
+    return f"{attempt.name}: {done}, {made.choice}; {rejected or 'recommended'}.{notes}"
 
 
 def _attempt_of(visit):

@@ -9,13 +9,13 @@ from onnx.external_data_helper import uses_external_data
 
 from qlab.files import ModelPath
 from qlab.graph.census import counted, line, operator_label
-from qlab.graph.matching import match
+from qlab.graph.match import match
 from qlab.graph.wiring import wire
 from qlab.text import Table, shortened
 
 NEUTRAL = {"pads": 0, "strides": 1, "dilations": 1}  # values that some exporters write out and others leave away
-_TONES = {"gone": "bad", "come": "good", "changed": "watch"}
 LONGEST = 40  # characters of an attribute's value
+_TONES = {"gone": "bad", "come": "good", "changed": "watch"}
 
 
 @dataclass(frozen=True)
@@ -175,5 +175,4 @@ def _holds_graphs(attribute):
 
 
 def _short(value):
-    text = "nothing" if value is None else str(list(value) if isinstance(value, tuple) else value)
-    return shortened(text, LONGEST)
+    return shortened("nothing" if value is None else str(list(value) if isinstance(value, tuple) else value), LONGEST)

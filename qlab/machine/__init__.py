@@ -10,6 +10,7 @@ time the four sign pairs of an integer matrix product against float32, and multi
 saturates.
 """
 
-from qlab.machine.card import SIGN_PAIRS, Card, cache_folder, cached, card, reference_cards
+from qlab.machine.cache import cache_folder, cached, card, reference_cards
+from qlab.machine.card import SIGN_PAIRS, Card
 
 __all__ = ["SIGN_PAIRS", "Card", "cache_folder", "cached", "card", "reference_cards"]

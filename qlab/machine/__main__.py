@@ -8,7 +8,8 @@ import hashlib
 from pathlib import PurePosixPath
 
 from qlab import files
-from qlab.machine.card import REFERENCE_FOLDER, card, measured
+from qlab.machine import probes
+from qlab.machine.cache import REFERENCE_FOLDER, card
 
 
 def main():
@@ -19,11 +20,11 @@ def main():
     if arguments.save is None:
         print(card())
         return
-    fresh = measured(arguments.save, arguments.note)
+    measured = probes.measure(arguments.save, arguments.note)
     REFERENCE_FOLDER.mkdir(parents=True, exist_ok=True)
-    files.write_whole(REFERENCE_FOLDER / f"{arguments.save}.json", fresh.to_json())
-    _enlist(f"machines/{arguments.save}.json", fresh.to_json())
-    print(fresh)
+    files.write_whole(REFERENCE_FOLDER / f"{arguments.save}.json", measured.to_json())
+    _enlist(f"machines/{arguments.save}.json", measured.to_json())
+    print(measured)
 
 
 def _enlist(name, text):

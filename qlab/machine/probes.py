@@ -5,35 +5,41 @@ import platform
 import numpy as np
 import onnxruntime
 
+from qlab.machine.card import SIGN_PAIRS, Card, cpu_name
 from qlab.runtime import interleave, operator_session, usable_cores
 
 DTYPES = {"u8": np.uint8, "s8": np.int8, "float32": np.float32}
 ROWS, DEPTH, COLUMNS = 128, 512, 512  # the weights fit in a core's own cache: the product is bound by arithmetic
 
 
-def measure(pairs):
-    """What a Card of this machine says, by name, in under 5 s; `pairs` are the sign pairs that are timed."""
-    speed, float32_gflops = time_products(pairs)
-    versions = {"onnxruntime": onnxruntime.__version__, "numpy": np.__version__, "python": platform.python_version()}
-    return {
-        "platform": f"{platform.system()} {platform.machine()}",
-        "cores": usable_cores(),
-        "versions": versions,
-        "speed": speed,
-        "saturates": saturates(),
-        "float32_gflops": float32_gflops,
-        "copy_gb_per_s": time_copy(),
-    }
+def measure(name=None, note=""):
+    """A fresh card of this machine, in under 5 s. `name` replaces the CPU's own."""
+    speed, float32_gflops = time_products()
+    return Card(
+        name=name or cpu_name(),
+        platform=f"{platform.system()} {platform.machine()}",
+        cores=usable_cores(),
+        versions={
+            "onnxruntime": onnxruntime.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+        speed=speed,
+        saturates=saturates(),
+        float32_gflops=float32_gflops,
+        copy_gb_per_s=time_copy(),
+        note=note,
+    )
 
 
-def time_products(pairs, rounds=40, budget_s=2.5):
+def time_products(rounds=40, budget_s=2.5):
     """Probe 1. Speed of each sign pair against float32, and float32's own rate in 10^9 operations a second.
 
     Constant weights, as in a model, so that onnxruntime packs them at load; one thread; medians of interleaved runs.
     """
     rng = np.random.default_rng(0)
     actions, without_kernel = {}, []
-    for label in ("float32", *pairs):
+    for label in ("float32", *SIGN_PAIRS):
         left, right = (label, label) if label == "float32" else (label[:2], label[2:])
         x, weights = _random(rng, left, (ROWS, DEPTH)), _random(rng, right, (DEPTH, COLUMNS))
         try:
@@ -46,7 +52,7 @@ def time_products(pairs, rounds=40, budget_s=2.5):
         else:
             actions[label] = product
     medians = {label: float(np.median(s)) for label, s in interleave(actions, rounds, budget_s=budget_s).items()}
-    speed = {pair: None if pair in without_kernel else medians["float32"] / medians[pair] for pair in pairs}
+    speed = {pair: None if pair in without_kernel else medians["float32"] / medians[pair] for pair in SIGN_PAIRS}
     return _rounded(speed), float(f"{2 * ROWS * DEPTH * COLUMNS / medians['float32'] / 1e9:.4g}")
 
 

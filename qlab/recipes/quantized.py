@@ -63,7 +63,9 @@ class Quantized:
     @property
     def done(self):
         """["38 of 38 Conv (static)", ...]: per way and operator, how many products are quantized."""
-        return [f"{text} ({how})" for how in WAYS for text in summary(self.products, how)]
+        total = Counter(fate.op_type for fate in self.products)
+        done = Counter((fate.op_type, fate.how) for fate in self.products)
+        return [f"{done[one, how]} of {total[one]} {one} ({how})" for how in WAYS for one in total if done[one, how]]
 
     def __fspath__(self):
         return str(self.path)
@@ -138,13 +140,6 @@ def _why(node, op_types, exclude, constants, inside):
     if inside:
         return "inside If, Loop or Scan, where onnxruntime's quantizer does not reach"
     return "onnxruntime's quantizer left it out"
-
-
-def summary(products, how):
-    """["38 of 38 Conv", ...]: per operator, how many have that fate."""
-    total = Counter(fate.op_type for fate in products)
-    done = Counter(fate.op_type for fate in products if fate.how == how)
-    return [f"{done[op_type]} of {total[op_type]} {op_type}" for op_type in total if done[op_type]]
 
 
 def grown(model, prepared, quantized):

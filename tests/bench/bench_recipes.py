@@ -15,7 +15,7 @@ import numpy as np
 from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
 
 from qlab import calibration, graph, machine, measure, models, recipes
-from qlab.course import plots
+from qlab.course.lessons import n00
 from qlab.measure.compare import speedup_interval
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -129,7 +129,7 @@ def story(speech, picture):
         "CNN, recipes.static": picture["recipes.static"],
     }
     title = "int8 against fp32: the article's settings, and recipes made for speed"
-    return plots.slope_chart(ARTICLE, right, title=title, right_label=machine.card().name)
+    return n00.slope_chart(ARTICLE, right, title=title, right_label=machine.card().name)
 
 
 def speed_table(comparison):

@@ -7,12 +7,13 @@ import nbformat
 import pytest
 from selenium.webdriver.common.by import By
 
+from nbtools.exercises import exercises, paths
+from nbtools.problems import verdict
 from qlab.course.show import plain
 from tests.browser.cells import calls, needed
 from tests.browser.page import NO_RESULT_YET
 from tests.browser.widget import unmoved, widgets
-from tests.notebooks.exercises import exercises, paths, wrong_answers
-from tests.notebooks.problems import verdict
+from tests.notebooks.answers import wrong_answers
 
 # Run from the first cell to the last. Of the others runs what answers to a hand, and the cells that this needs:
 # tests/notebooks runs all of every notebook, with every exercise, without a page.

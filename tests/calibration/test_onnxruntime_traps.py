@@ -12,7 +12,7 @@ from onnxruntime.quantization import CalibrationMethod, quantize_static
 
 from qlab import calibration
 from tests.builders.watched import Reader, feeds, linear
-from tests.calibration.test_ranges import activation_qparams
+from tests.calibration.test_collect_ranges import activation_qparams
 
 MENDED = f"onnxruntime {onnxruntime.__version__} has mended this; notebook 05 teaches it as a trap: change it there: "
 

@@ -16,6 +16,7 @@ from qlab.course.expect import call, expect_equal
 from qlab.course.progress import FILE_NAME, read_progress
 from tests.course.test_standalone import run_cell
 from tests.patience import WAIT_LIMIT_S
+from tests.rooms import room
 
 ROOT = Path(__file__).resolve().parents[2]
 RIGHT = "K = 1\ndef add_one(x):\n    return x + K"
@@ -331,7 +332,7 @@ def test_what_cannot_be_kept_serves_in_this_kernel_and_the_verdict_says_why(caps
 
 def test_where_progress_is_kept_in_memory_so_are_the_functions(monkeypatch, tmp_path):
     monkeypatch.delenv("QLAB_PROGRESS")
-    monkeypatch.setattr(sys.modules["qlab.course.progress"], "_memory", {})
+    monkeypatch.setattr(room("course.progress"), "_memory", {})
     monkeypatch.chdir(tmp_path)
     assert passed().message == "`mine.bump` is yours from now on"
     assert mine.bump is not qlabs
@@ -494,7 +495,8 @@ def test_kernels_that_pass_at_once_leave_a_file_and_a_seal_that_fit(monkeypatch,
     code = f"""
 import sys
 from qlab.course import kept
-progress = sys.modules["qlab.course.progress"]  # a learner goes on after a second without the lock
+from tests.rooms import room
+progress = room("course.progress")  # a learner goes on after a second without the lock
 progress._LOCK_WAIT_S = progress._LOCK_STALE_S = {WAIT_LIMIT_S}
 for k in range(20):
     assert kept.keep("bump", f"bump = lambda x: x + {{sys.argv[1]}} + {{k}}") == ""

@@ -13,7 +13,7 @@ from PIL import Image
 
 from qlab import palette
 from qlab.course import plots
-from qlab.course.plots import media as faces
+from qlab.course.lessons import n00
 from qlab.course.plots.figures import spread
 from qlab.models import Utterance
 from qlab.numerics.affine import qparams_from_range
@@ -32,8 +32,8 @@ HERE = {
 def figures():
     """Every helper once, as a notebook would call it."""
     return {
-        "slope_chart": plots.slope_chart(SPEEDS, HERE, title="Two of three signs flip"),
-        "slope_chart of long names": plots.slope_chart(
+        "slope_chart": n00.slope_chart(SPEEDS, HERE, title="Two of three signs flip"),
+        "slope_chart of long names": n00.slope_chart(
             {"Transformer, dynamic QUInt8 (article)": 0.72},
             {"Transformer, dynamic QUInt8 (article)": 1.4},
             title="It flips",
@@ -51,13 +51,11 @@ def figures():
             {"true": RANDOM.random((31, 3, 96, 96)), "static S8S8": RANDOM.random((31, 3, 96, 96))},
             title="One sentence",
         ),
-        "speech": plots.speech(np.sin(np.arange(16_000) / 9) * 0.3, title="turn on the light"),
+        "speech": n00.speech(np.sin(np.arange(16_000) / 9) * 0.3, title="turn on the light"),
         "digits": plots.digits(
             RANDOM.random((12, 1, 8, 8)), seen=range(12), truth=[0, 2, *range(2, 12)], title="11 of 12"
         ),
-        "bars": plots.bars(
-            {"int4": (7.0, 6.5, 7.4), "NF4": 11.8}, unit="SQNR in dB", title="NF4 wins", reference=(9, "goal")
-        ),
+        "bars": plots.bars({"int4": (7.0, 6.5, 7.4), "NF4": 11.8}, unit="SQNR in dB", title="NF4 wins"),
     }
 
 
@@ -173,7 +171,7 @@ def test_levels_bear_their_codes_and_the_zero_point_keeps_its_room():
 
 
 def test_the_spectrogram_finds_a_tone_at_its_frequency():
-    from qlab.course.plots.media import spectrogram
+    from qlab.course.lessons.n00 import spectrogram
 
     decibels = spectrogram(np.sin(2 * np.pi * 1000 * np.arange(16_000) / 16_000), 400, 160)
     assert decibels.shape == (98, 201)
@@ -188,8 +186,8 @@ def test_the_spectrogram_finds_a_tone_at_its_frequency():
         (lambda: plots.histogram([], label="w", title="t"), "expected finite numbers, got 0"),
         (lambda: plots.histogram([1, np.nan], label="w", title="t"), "got 2, 1 of them finite"),
         (lambda: plots.histogram([1, 2], label="w", title="t", kind="blue"), "expected one of fp32, weights"),
-        (lambda: plots.speech(np.zeros(10), title="t"), "expected at least 400"),
-        (lambda: plots.slope_chart({"a": -1}, {}, title="t"), "expected positive speed-ups"),
+        (lambda: n00.speech(np.zeros(10), title="t"), "expected at least 400"),
+        (lambda: n00.slope_chart({"a": -1}, {}, title="t"), "expected positive speed-ups"),
     ],
 )
 def test_bad_input_is_named(make, says):
@@ -199,7 +197,7 @@ def test_bad_input_is_named(make, says):
 
 def test_silence_and_constants_can_be_drawn():
     for figure in (
-        plots.speech(np.zeros(800), title="silence"),
+        n00.speech(np.zeros(800), title="silence"),
         plots.histogram(np.zeros(5), levels=[0.0], label="w", title="constant"),
     ):
         assert figure.png()
@@ -207,7 +205,7 @@ def test_silence_and_constants_can_be_drawn():
 
 def test_a_film_is_a_gif_of_its_pictures_side_by_side_25_a_second_and_its_sound_stands_below(monkeypatch, tmp_path):
     shown = []
-    monkeypatch.setattr(faces, "display", shown.append)
+    monkeypatch.setattr("qlab.course.plots.figures.display", shown.append)
     sentence = Utterance(np.sin(np.arange(1600, dtype=np.float32)), "turn on the light", "flite/slt")
     film = plots.Film({name: RANDOM.random((3, 3, 96, 96)) for name in ("fp32", "int8")}, sentence)
     film._ipython_display_()

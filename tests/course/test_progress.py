@@ -1,6 +1,5 @@
 """Progress survives bad files, other kernels and full disks, and tests never touch a learner's."""
 
-import importlib
 import json
 import os
 import subprocess
@@ -12,9 +11,10 @@ import pytest
 
 from qlab.course.progress import SECTIONS, progress_file, read_progress, record_check, update_progress
 from tests.patience import WAIT_LIMIT_S
+from tests.rooms import room
 
 ROOT = Path(__file__).resolve().parents[2]
-store = importlib.import_module("qlab.course.progress")  # its name in the package is the function's
+store = room("course.progress")
 
 
 def test_under_test_without_a_named_file_nothing_is_written(monkeypatch):
@@ -106,7 +106,8 @@ def test_several_kernels_at_once_lose_nothing(progress_file):
     code = f"""
 import sys
 from qlab.course.progress import record_check
-progress = sys.modules["qlab.course.progress"]  # a learner goes on after a second without the lock
+from tests.rooms import room
+progress = room("course.progress")  # a learner goes on after a second without the lock
 progress._LOCK_WAIT_S = progress._LOCK_STALE_S = {WAIT_LIMIT_S}
 for k in range(40):
     record_check(sys.argv[1] + "." + str(k), "passed")

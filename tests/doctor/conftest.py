@@ -9,9 +9,9 @@ import pytest
 from qlab import machine, recipes
 from qlab.__main__ import main
 from qlab.machine import probes
+from qlab.machine.cache import cached_name
 from qlab.measure import Comparison, Findings, Row
 from tests.builders import blocks
-from tests.rooms import room
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +25,7 @@ def card(own_card, tmp_path, monkeypatch):
     """That card where the machine's own is kept, for this process and for those it starts: none is measured."""
     folder = tmp_path / "cache"
     monkeypatch.setenv("QLAB_CACHE", str(folder))
-    machine.cached(room("machine.card")._cached_name()).write_text(own_card.to_json(), encoding="utf-8")
+    machine.cached(cached_name()).write_text(own_card.to_json(), encoding="utf-8")
     return own_card
 
 

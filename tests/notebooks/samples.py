@@ -7,7 +7,7 @@ import random
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from PIL import Image
 
-from tests.notebooks.clean import clean
+from nbtools.clean import clean
 
 # Stands for qlab.course.check: it answers in the same form.
 CHECK = """\

@@ -3,8 +3,8 @@
 import nbformat
 import pytest
 
-from tests.notebooks import execute
-from tests.notebooks.problems import file_problems
+from nbtools import execute
+from nbtools.problems import file_problems
 from tests.notebooks.samples import notebook_of, with_exercise
 
 pytestmark = pytest.mark.notebook

@@ -7,8 +7,8 @@ import pytest
 from nbformat.v4 import new_output
 from PIL import Image
 
-from tests.notebooks.exercises import exercises, is_blank
-from tests.notebooks.problems import WIDGET_VIEW, file_problems
+from nbtools.exercises import exercises, is_blank
+from nbtools.problems import WIDGET_VIEW, file_problems
 from tests.notebooks.samples import FOLDED, executed, noise_png, notebook_of, with_exercise
 
 NAMED = {"image/png": {"alt": "noise"}}

@@ -6,10 +6,11 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from nbtools import kernel
+from nbtools.exercises import FOLDER, exercises, paths
+from nbtools.problems import FOLDER_LIMIT_BYTES, file_problems, run_problems, verdict
 from qlab.course import lessons
-from tests.notebooks import kernel
-from tests.notebooks.exercises import FOLDER, choices, exercises, paths, right_answers, wrong_answers
-from tests.notebooks.problems import FOLDER_LIMIT_BYTES, file_problems, run_problems, verdict
+from tests.notebooks.answers import choices, right_answers, wrong_answers
 
 pytestmark = pytest.mark.notebook
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.notebooks import kernel
-from tests.notebooks.clean import clean
-from tests.notebooks.exercises import Wrong
-from tests.notebooks.problems import file_problems, run_problems, verdict
+from nbtools import kernel
+from nbtools.clean import clean
+from nbtools.problems import file_problems, run_problems, verdict
+from tests.notebooks.answers import Wrong
 from tests.notebooks.samples import notebook_of, with_exercise
 
 pytestmark = pytest.mark.notebook

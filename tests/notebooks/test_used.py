@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.notebooks import execute, used
-from tests.notebooks.problems import file_problems
+from nbtools import execute, used
+from nbtools.problems import file_problems
 from tests.notebooks.samples import executed, notebook_of
 
 SOURCE = '''\

@@ -13,7 +13,7 @@ from qlab.__main__ import main
 from qlab.graph.operators import CONVOLUTION, PRODUCT
 from qlab.recipes import RECIPES, Product
 from qlab.recipes.choice import DYNAMIC, STATIC, made_by
-from tests.builders import blocks, faults
+from tests.builders import blocks, faults, steady
 
 ROWS = list(RECIPES.values())
 
@@ -122,10 +122,11 @@ def test_the_doctor_tries_a_recipe_of_the_table(fourth, tmp_path, capsys):
 def test_diagnose_names_a_recipe_of_the_table(fourth, tmp_path, card, monkeypatch):
     model, feed = faults.layers(tmp_path), faults.layers_feed()
     slow = faults.static_by_hand(model, tmp_path, [feed], "uint8", "uint8")
-    findings = {one.code: one for one in measure.diagnose(model, slow, feed, card=card)}
+    examined = measure.examine(model, slow, feed, card=card, profiler=steady.profiler(card))
+    findings = {one.code: one for one in measure.findings_of(examined)}
     assert findings["slow-sign-pair"].recipe == "static"
     monkeypatch.delitem(RECIPES, "static")
-    findings = {one.code: one for one in measure.diagnose(model, slow, feed, card=card)}
+    findings = {one.code: one for one in measure.findings_of(replace(examined))}
     assert findings["slow-sign-pair"].recipe == "mine"
     assert findings["slow-sign-pair"].remedy.startswith(f"recipes.mine({str(model)!r}, ")
 

@@ -10,14 +10,13 @@ import onnx
 from onnx import helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader
 
-from qlab import models
+from qlab import models, text
 from qlab.course.show import error_text
 from qlab.measure.compare import rounds_here, speedup_interval
 from qlab.models.face import MOUTH
 from qlab.models.speech import in_noise
 from qlab.numerics.metrics import Interval
 from qlab.runtime import interleave, open_session, usable_cores
-from qlab.text import aligned, table
 
 ARTICLE_SIZES = {"conformer_full": {"frames": 250}, "face_unet_full": {}}
 
@@ -198,17 +197,11 @@ def ends_of(interval, unit=1, digits=2):
     return f"{difference} ({low} to {high})"
 
 
-class Table:
+class Table(text.Table):
     """Rows of texts under a heading, in the page and in print, with lines of explanation below."""
 
     def __init__(self, heading, rows, *below):
-        self.rows, self.below = [list(heading), *map(list, rows)], below
-
-    def __repr__(self):
-        return "\n".join([*aligned(self.rows), *self.below])
-
-    def _repr_html_(self):
-        return table(self.rows, below=self.below)
+        super().__init__([heading, *rows], below=below)
 
 
 def operator_session(op_type, *inputs, fed=0, outputs=1, domain="", adjust=None, **attributes):

@@ -1,6 +1,7 @@
-"""The figure that only notebook 00 draws: the speech network, part by part.
+"""Notebook 00: which facts one must know to compare two benchmark tables.
 
-Notebook 00: which facts one must know to compare two benchmark tables; what runs here; its two pictures."""
+Its pictures come first, then what it and its checks use.
+"""
 
 import difflib
 import re
@@ -13,10 +14,12 @@ from onnx import numpy_helper
 
 from qlab import machine, palette
 from qlab.course.lessons import exercise, words
+from qlab.course.plots.figures import numbers, spread, times_axis, with_interval
 from qlab.course.plots.schematic import Schematic
 from qlab.course.show import Almost, brief, kind
 from qlab.palette import INK, styled
 
+_WINDOW_S, _STEP_S, _FLOOR_DB = 0.025, 0.010, -70  # window and step of the speech model's features
 FROM_SOUND_TO_WORDS = (  # middle, text, kind, width
     (0.72, "sound:\n16,000\nnumbers / s", "activations", 1.34),
     (2.45, "80 logarithms\nof energies a\nframe (10 ms)", "activations", 1.44),
@@ -61,100 +64,6 @@ def _opened(page, box, y):
     """Two dotted lines from the feet of a box to both edges of the page, at y."""
     for foot, edge in ((box.x - box.width / 2, 0.1), (box.x + box.width / 2, 9.9)):
         page.axes.plot([foot, edge], [box.y - box.height / 2, y], color=INK, linewidth=0.9, linestyle=":")
-
-
-_ABOUT = words(
-    "00", "facts"
-)  # name: {"what": as the notebook prints it, "needed": for a comparison, "why": or why not}
-FACTS = {fact: about["what"] for fact, about in _ABOUT.items()}
-NEEDED = [fact for fact, about in _ABOUT.items() if about["needed"]]
-SIDES = {  # of the needed facts, those that tend to be named alone, and what such a table leaves open
-    "all of these are about what was run. Missing is on what machine, and how it was timed": {
-        "model", "input shape", "dtypes", "method", "op types",
-    },
-    "all of these are about the machine. Missing is what ran on it, and how it was timed": {
-        "cpu", "threads", "versions",
-    },
-}  # fmt: skip
-
-
-@exercise("00.1", "facts that make two tables comparable")
-def _(answer):
-    named = _names(answer)
-    if strangers := sorted(named.difference(FACTS)):
-        raise Almost(_not_in_the_list(strangers[0]))
-    _named_as_a_whole(named)
-    if superfluous := sorted(named.difference(NEEDED)):
-        raise Almost(f"{superfluous[0]!r} is not needed: {_ABOUT[superfluous[0]]['why']}")
-    if missing := [fact for fact in NEEDED if fact not in named]:
-        more = f" ({len(missing) - 1} more missing)" if len(missing) > 1 else ""
-        raise Almost(f"{missing[0]!r} is missing: {_ABOUT[missing[0]]['why']}{more}")
-    return f"all {len(NEEDED)} facts, and nothing that does not bear on speed"
-
-
-def _named_as_a_whole(named):
-    """Refuse choices that show one idea rather than one slip."""
-    if not named:
-        raise Almost("no fact is named yet: choose from the list above")
-    if named == set(FACTS):
-        raise Almost(f"that is the whole list. Not all of it bears on speed: {FACTS['date']}, for one")
-    if named == set(FACTS).difference(NEEDED):
-        raise Almost("those are the facts that are *not* needed: the others are asked for")
-    if named == {"cpu"}:
-        raise Almost(
-            "only the CPU is named. Two tables from one CPU still differ when, say, the 'dtypes' differ: "
-            f"{_ABOUT['dtypes']['why']}"
-        )
-    for left_open, side in SIDES.items():
-        if len(named) > 1 and named <= side:
-            raise Almost(left_open)
-
-
-def _names(answer):
-    """The answer, in any container, as a set of names; capitals, underscores and spaces around do not matter."""
-    if isinstance(answer, dict) and all(map(_is_yes_or_no, answer.values())):
-        answer = [name for name, chosen in answer.items() if chosen]
-    entries = _entries(answer)
-    if others := [entry for entry in entries if not isinstance(entry, str)]:
-        raise Almost(f"expected names in quotes, seen {brief(others[0])}, a `{kind(others[0])}`")
-    if copied := [fact for fact in FACTS if any(entry.strip() == FACTS[fact] for entry in entries)]:
-        raise Almost(f"{brief(FACTS[copied[0]])} tells what {copied[0]!r} is: give the name, on the left of the list")
-    names = {" ".join(re.split(r"[\s_-]+", entry.strip())).lower() for entry in entries}
-    for name in sorted(names):
-        if len(several := [part.strip() for part in name.split(",")]) > 1:
-            apart = ", ".join(f'"{part}"' for part in several)
-            raise Almost(f"{brief(name)} is one piece of text: give every name its own quotes, {apart}")
-    return names
-
-
-def _is_yes_or_no(value):
-    return isinstance(value, Integral | np.bool_) and value in (0, 1)
-
-
-def _entries(answer):
-    try:
-        if isinstance(answer, str | bytes):
-            raise TypeError
-        return list(islice(answer, 1000))
-    except TypeError:
-        message = f'expected a set of names such as {{"author", "date"}}, seen {brief(answer)}, a `{kind(answer)}`'
-        raise Almost(message) from None
-
-
-def _not_in_the_list(name):
-    close = [fact for fact in FACTS if name in fact.split()] or difflib.get_close_matches(name, FACTS, n=1, cutoff=0.7)
-    close = close or [fact for fact, what in FACTS.items() if name in re.findall(r"\w+", what)]
-    meant = f": do you mean {' or '.join(map(repr, close))}?" if close else f": {', '.join(FACTS)}"
-    return f"{brief(name)} is not in the list{meant}"
-
-
-def without_signs(model):
-    """The model with 128 added to all its int8 codes, weights and zero points: the same real numbers, as uint8."""
-    for tensor in model.graph.initializer:
-        codes = numpy_helper.to_array(tensor)
-        if codes.dtype == np.int8:
-            tensor.CopyFrom(numpy_helper.from_array((codes.astype(np.int16) + 128).astype(np.uint8), tensor.name))
-    return model
 
 
 @styled
@@ -268,3 +177,191 @@ def _static(page, y):
     page.arrow(stored, product, kind="weights")
     page.arrow(product, again, kind="activations")
     page.arrow(again, back, kind="integer")
+
+
+@styled
+def slope_chart(left, right, *, title, left_label="the article", right_label="this machine"):
+    """Speed-ups from one table to another on a log axis; a line that changes sign is drawn bold.
+
+    left, right: {name: speed-up against fp32, or (speed-up, low, high)}; a name of one side only is a point there.
+    Where an interval contains 1 the sign cannot be told, and the line stays thin.
+    """
+    figure, axes = palette.figure(height=4.6)
+    sides = [{name: with_interval(value) for name, value in side.items()} for side in (left, right)]
+    everything = [value for side in sides for interval in side.values() for value in interval]
+    if not everything or min(everything) <= 0:
+        raise ValueError(f"slope chart: expected positive speed-ups, got {left} and {right}")
+    low, high = np.log2(min(*everything, 0.7)) - 0.25, np.log2(max(*everything, 1.9)) + 0.25
+    margins = _margins(_labels(0, *sides), _labels(1, *sides))
+    times_axis(axes, 2**low, 2**high)
+    axes.set(xlim=margins, ylabel="times as fast as fp32 (log)")
+    axes.set_xticks([0, 1], [left_label, right_label])
+    axes.tick_params(axis="x", length=0, labelsize=11)
+    axes.grid(False, axis="x")
+    axes.axhline(1, color=palette.FP32, linewidth=2)
+    flips = {name for name in sides[0] if name in sides[1] and _sign(sides[0][name]) * _sign(sides[1][name]) < 0}
+    for name in sides[0]:
+        if name in sides[1]:
+            ends = [side[name][0] for side in sides]
+            axes.plot([0, 1], ends, color=palette.INTEGER, linewidth=3.2 if name in flips else 1.4, zorder=3)
+    for x, side in enumerate(sides):
+        _points(axes, x, side, _labels(x, *sides), flips, (high - low) / 15)
+    axes.set_title(title)
+    return figure
+
+
+def _labels(x, left, right):
+    """The label of each point of one side. A line bears its name once, on the right."""
+    if x:
+        return {name: f"{value:.2f}×  {name}" for name, (value, _, _) in right.items()}
+    return {name: f"{value:.2f}×" if name in right else f"{name}  {value:.2f}×" for name, (value, _, _) in left.items()}
+
+
+def _margins(left, right):
+    """Limits of x that leave room for the labels beside the columns at 0 and 1."""
+    pixels = [8.4 * max(map(len, labels.values()), default=0) + 40 for labels in (left, right)]
+    between = max(160, 690 - sum(pixels))
+    return -pixels[0] / between, 1 + pixels[1] / between
+
+
+def _sign(interval):
+    _, low, high = interval
+    return 1 if low > 1 else -1 if high < 1 else 0
+
+
+def _points(axes, x, side, labels, flips, gap):
+    """The dots, intervals and labels of one side; labels are moved apart, with a thin line to their dot."""
+    outward = 1 if x else -1
+    heights = 2.0 ** spread([np.log2(value) for value, _, _ in side.values()], gap)
+    for (name, (value, low, high)), height in zip(side.items(), heights, strict=True):
+        axes.plot([x], [value], "o", color=palette.INTEGER, markersize=7, zorder=4)
+        if high > low:
+            axes.plot([x, x], [low, high], color=INK, linewidth=1.2, zorder=5)
+        axes.annotate(
+            labels[name], (x, value), (x + 0.1 * outward, height), color=INK, fontsize=9.5, va="center",
+            ha="left" if x else "right", fontweight="bold" if name in flips else "normal",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+            arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.6, "shrinkB": 5, "relpos": (1 - x, 0.5)},
+        )  # fmt: skip
+
+
+@styled
+def speech(samples, *, title, rate=16_000):
+    """Waveform and spectrogram of a sentence. samples: float [n] in -1..1, at least one window (25 ms) long."""
+    samples = numbers(samples, "samples").ravel()
+    window, step = round(_WINDOW_S * rate), round(_STEP_S * rate)
+    if samples.size < window:
+        raise ValueError(f"{samples.size} samples: expected at least {window}, one window of {_WINDOW_S * 1000:.0f} ms")
+    figure, (above, below) = palette.figure(2, height=4.2, sharex=True, height_ratios=(1, 2))
+    above.plot(np.arange(samples.size) / rate, samples, color=INK, linewidth=0.5)
+    above.set(ylabel="amplitude", ylim=np.array([-1.05, 1.05]) * max(np.abs(samples).max(), 1e-6))
+    decibels = spectrogram(samples, window, step)
+    seconds = samples.size / rate
+    colours = {"cmap": "magma", "vmin": _FLOOR_DB, "vmax": 0}
+    picture = below.imshow(decibels.T, origin="lower", aspect="auto", extent=(0, seconds, 0, rate / 2000), **colours)
+    below.set(xlabel="time in seconds", ylabel="frequency in kHz", xlim=(0, seconds))
+    below.grid(False)
+    figure.colorbar(picture, ax=below, label="power in dB, 0 is the loudest", pad=0.01)
+    above.set_title(title)
+    return figure
+
+
+def spectrogram(samples, window, step):
+    """Power in dB below the loudest value, never under -70. -> [frames, window // 2 + 1]"""
+    frames = np.lib.stride_tricks.sliding_window_view(samples, window)[::step] * np.hanning(window)
+    power = np.abs(np.fft.rfft(frames)) ** 2
+    return 10 * np.log10(np.maximum(power / max(power.max(), 1e-20), 10 ** (_FLOOR_DB / 10)))
+
+
+_ABOUT = words(
+    "00", "facts"
+)  # name: {"what": as the notebook prints it, "needed": for a comparison, "why": or why not}
+FACTS = {fact: about["what"] for fact, about in _ABOUT.items()}
+NEEDED = [fact for fact, about in _ABOUT.items() if about["needed"]]
+SIDES = {  # of the needed facts, those that tend to be named alone, and what such a table leaves open
+    "all of these are about what was run. Missing is on what machine, and how it was timed": {
+        "model", "input shape", "dtypes", "method", "op types",
+    },
+    "all of these are about the machine. Missing is what ran on it, and how it was timed": {
+        "cpu", "threads", "versions",
+    },
+}  # fmt: skip
+
+
+@exercise("00.1", "facts that make two tables comparable")
+def _(answer):
+    named = _names(answer)
+    if strangers := sorted(named.difference(FACTS)):
+        raise Almost(_not_in_the_list(strangers[0]))
+    _named_as_a_whole(named)
+    if superfluous := sorted(named.difference(NEEDED)):
+        raise Almost(f"{superfluous[0]!r} is not needed: {_ABOUT[superfluous[0]]['why']}")
+    if missing := [fact for fact in NEEDED if fact not in named]:
+        more = f" ({len(missing) - 1} more missing)" if len(missing) > 1 else ""
+        raise Almost(f"{missing[0]!r} is missing: {_ABOUT[missing[0]]['why']}{more}")
+    return f"all {len(NEEDED)} facts, and nothing that does not bear on speed"
+
+
+def _named_as_a_whole(named):
+    """Refuse choices that show one idea rather than one slip."""
+    if not named:
+        raise Almost("no fact is named yet: choose from the list above")
+    if named == set(FACTS):
+        raise Almost(f"that is the whole list. Not all of it bears on speed: {FACTS['date']}, for one")
+    if named == set(FACTS).difference(NEEDED):
+        raise Almost("those are the facts that are *not* needed: the others are asked for")
+    if named == {"cpu"}:
+        raise Almost(
+            "only the CPU is named. Two tables from one CPU still differ when, say, the 'dtypes' differ: "
+            f"{_ABOUT['dtypes']['why']}"
+        )
+    for left_open, side in SIDES.items():
+        if len(named) > 1 and named <= side:
+            raise Almost(left_open)
+
+
+def _names(answer):
+    """The answer, in any container, as a set of names; capitals, underscores and spaces around do not matter."""
+    if isinstance(answer, dict) and all(map(_is_yes_or_no, answer.values())):
+        answer = [name for name, chosen in answer.items() if chosen]
+    entries = _entries(answer)
+    if others := [entry for entry in entries if not isinstance(entry, str)]:
+        raise Almost(f"expected names in quotes, seen {brief(others[0])}, a `{kind(others[0])}`")
+    if copied := [fact for fact in FACTS if any(entry.strip() == FACTS[fact] for entry in entries)]:
+        raise Almost(f"{brief(FACTS[copied[0]])} tells what {copied[0]!r} is: give the name, on the left of the list")
+    names = {" ".join(re.split(r"[\s_-]+", entry.strip())).lower() for entry in entries}
+    for name in sorted(names):
+        if len(several := [part.strip() for part in name.split(",")]) > 1:
+            apart = ", ".join(f'"{part}"' for part in several)
+            raise Almost(f"{brief(name)} is one piece of text: give every name its own quotes, {apart}")
+    return names
+
+
+def _is_yes_or_no(value):
+    return isinstance(value, Integral | np.bool_) and value in (0, 1)
+
+
+def _entries(answer):
+    try:
+        if isinstance(answer, str | bytes):
+            raise TypeError
+        return list(islice(answer, 1000))
+    except TypeError:
+        message = f'expected a set of names such as {{"author", "date"}}, seen {brief(answer)}, a `{kind(answer)}`'
+        raise Almost(message) from None
+
+
+def _not_in_the_list(name):
+    close = [fact for fact in FACTS if name in fact.split()] or difflib.get_close_matches(name, FACTS, n=1, cutoff=0.7)
+    close = close or [fact for fact, what in FACTS.items() if name in re.findall(r"\w+", what)]
+    meant = f": do you mean {' or '.join(map(repr, close))}?" if close else f": {', '.join(FACTS)}"
+    return f"{brief(name)} is not in the list{meant}"
+
+
+def without_signs(model):
+    """The model with 128 added to all its int8 codes, weights and zero points: the same real numbers, as uint8."""
+    for tensor in model.graph.initializer:
+        codes = numpy_helper.to_array(tensor)
+        if codes.dtype == np.int8:
+            tensor.CopyFrom(numpy_helper.from_array((codes.astype(np.int16) + 128).astype(np.uint8), tensor.name))
+    return model

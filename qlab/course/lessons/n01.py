@@ -1,6 +1,7 @@
-"""What notebook 01 draws: its schematics and its curves.
+"""Notebook 01: scale and zero point, quantize, dequantize with a bound, the range of least MSE, a Q/DQ pair.
 
-Notebook 01: scale and zero point, quantize, dequantize with a bound, the range of least MSE, a Q/DQ pair."""
+Its pictures come first, then what it and its checks use.
+"""
 
 from functools import cache, partial
 

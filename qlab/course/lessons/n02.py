@@ -1,6 +1,7 @@
-"""The figures that only notebook 02 draws.
+"""Notebook 02: a symmetric scale, ReLU without a zero point, schemes for tensors, dynamic quantization by the card.
 
-Notebook 02: a symmetric scale, ReLU without a zero point, schemes for tensors, dynamic quantization by the card."""
+Its pictures come first, then what it and its checks use.
+"""
 
 import tempfile
 from dataclasses import replace

@@ -1,8 +1,7 @@
-"""One matrix under any granularity: its values, and the error that is left, as heat maps side by side.
+"""Notebook 04: shapes of scales, blocks, effective bits, which scales leave the sum, what onnxruntime makes of them.
 
-The pictures of notebook 04 alone.
-
-Notebook 04: shapes of scales, blocks, effective bits, which scales leave the sum, what onnxruntime makes of them."""
+Its pictures come first, then what it and its checks use.
+"""
 
 import math
 import tempfile

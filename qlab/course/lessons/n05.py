@@ -1,6 +1,7 @@
-"""Figures of notebook 05: how calibration flows, ranges that drift and grow, and where each method cuts.
+"""Notebook 05: activations that drift, observers, ranges from histograms, calibration sets good and bad.
 
-Notebook 05: activations that drift, observers, ranges from histograms, calibration sets good and bad."""
+Its pictures come first, then what it and its checks use.
+"""
 
 import pickle
 import re

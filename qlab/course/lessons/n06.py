@@ -1,6 +1,7 @@
-"""The pictures of notebook 06 alone.
+"""Notebook 06: products of codes in integers, requantization, bias, the overflows, what a network answers.
 
-Notebook 06: products of codes in integers, requantization, bias, the overflows, and what a network answers."""
+Its pictures come first, then what it and its checks use.
+"""
 
 from functools import cache
 from itertools import product as pairs_of

@@ -1,6 +1,7 @@
-"""The pictures of notebook 07 alone.
+"""Notebook 07: options that leave no slow product, integer nodes, bytes of a file, batches that do not mix.
 
-Notebook 07: which options leave no slow product, integer nodes, bytes of a file, batches that do not mix."""
+Its pictures come first, then what it and its checks use.
+"""
 
 import difflib
 import html

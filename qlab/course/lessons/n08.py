@@ -1,6 +1,7 @@
-"""The pictures of notebook 08 alone.
+"""Notebook 08: static quantization of convolutional networks, from the article's call to Q/DQ written by hand.
 
-Notebook 08: static quantization of convolutional networks, from the article's call to Q/DQ written by hand."""
+Its pictures come first, then what it and its checks use.
+"""
 
 import tempfile
 from collections import Counter

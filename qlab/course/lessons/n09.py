@@ -1,6 +1,7 @@
-"""The pictures of notebook 09 alone.
+"""Notebook 09: an honest benchmark, Amdahl's law with overhead, causes read from graphs, hybrid, a cost model.
 
-Notebook 09: an honest benchmark, Amdahl's law with overhead, causes read from graphs, hybrid, a cost model."""
+Its pictures come first, then what it and its checks use.
+"""
 
 import contextlib
 import json

@@ -4,8 +4,7 @@ Each helper returns a new matplotlib Figure. Those with `axes=` draw into a pane
 and return the figure that the panel belongs to.
 """
 
-from qlab.course.plots.figures import bars, histogram, levels_and_error, slope_chart
-from qlab.course.plots.media import Film, Sound, digits, film_strip, speech
+from qlab.course.plots.figures import Film, Sound, bars, digits, film_strip, histogram, levels_and_error
 from qlab.course.plots.schematic import Schematic
 
 __all__ = [
@@ -17,6 +16,4 @@ __all__ = [
     "film_strip",
     "histogram",
     "levels_and_error",
-    "slope_chart",
-    "speech",
 ]

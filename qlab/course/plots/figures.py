@@ -1,17 +1,23 @@
-"""The figures that several notebooks share: models and methods beside each other, a tensor and its levels.
+"""Figures that several notebooks share: bars, a tensor and its levels, digits, faces that talk, and a player for sound.
 
-At the end stands what helpers do first and last: a panel, an axis of
-speeds, numbers that are finite, labels that do not meet.
+At the end stands what helpers do first and last: a panel, an axis of speeds, finite numbers, labels that do not meet.
 """
 
+import base64
+import html
+import io
+
 import numpy as np
+from IPython.display import Image, display
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from qlab import palette
+from qlab.files import write_whole
 from qlab.numerics.affine import fake_quantize
 from qlab.numerics.metrics import sqnr_db
 from qlab.palette import INK, colour, styled
 
+FRAMES_A_SECOND, SAMPLE_RATE = 25, 16_000  # of qlab.models, which needs onnxruntime
 _DRAWN = 80  # more levels than this are a wall: every k-th is drawn
 _NUMBERED = 16  # so many codes have room for their number
 _GRID = 1_400  # points of an error curve: two a pixel
@@ -20,77 +26,10 @@ _GROUND = {"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.85}  
 
 
 @styled
-def slope_chart(left, right, *, title, left_label="the article", right_label="this machine"):
-    """Speed-ups from one table to another on a log axis; a line that changes sign is drawn bold.
-
-    left, right: {name: speed-up against fp32, or (speed-up, low, high)}; a name of one side only is a point there.
-    Where an interval contains 1 the sign cannot be told, and the line stays thin.
-    """
-    figure, axes = palette.figure(height=4.6)
-    sides = [{name: with_interval(value) for name, value in side.items()} for side in (left, right)]
-    everything = [value for side in sides for interval in side.values() for value in interval]
-    if not everything or min(everything) <= 0:
-        raise ValueError(f"slope chart: expected positive speed-ups, got {left} and {right}")
-    low, high = np.log2(min(*everything, 0.7)) - 0.25, np.log2(max(*everything, 1.9)) + 0.25
-    margins = _margins(_labels(0, *sides), _labels(1, *sides))
-    times_axis(axes, 2**low, 2**high)
-    axes.set(xlim=margins, ylabel="times as fast as fp32 (log)")
-    axes.set_xticks([0, 1], [left_label, right_label])
-    axes.tick_params(axis="x", length=0, labelsize=11)
-    axes.grid(False, axis="x")
-    axes.axhline(1, color=palette.FP32, linewidth=2)
-    flips = {name for name in sides[0] if name in sides[1] and _sign(sides[0][name]) * _sign(sides[1][name]) < 0}
-    for name in sides[0]:
-        if name in sides[1]:
-            ends = [side[name][0] for side in sides]
-            axes.plot([0, 1], ends, color=palette.INTEGER, linewidth=3.2 if name in flips else 1.4, zorder=3)
-    for x, side in enumerate(sides):
-        _points(axes, x, side, _labels(x, *sides), flips, (high - low) / 15)
-    axes.set_title(title)
-    return figure
-
-
-def _labels(x, left, right):
-    """The label of each point of one side. A line bears its name once, on the right."""
-    if x:
-        return {name: f"{value:.2f}×  {name}" for name, (value, _, _) in right.items()}
-    return {name: f"{value:.2f}×" if name in right else f"{name}  {value:.2f}×" for name, (value, _, _) in left.items()}
-
-
-def _margins(left, right):
-    """Limits of x that leave room for the labels beside the columns at 0 and 1."""
-    pixels = [8.4 * max(map(len, labels.values()), default=0) + 40 for labels in (left, right)]
-    between = max(160, 690 - sum(pixels))
-    return -pixels[0] / between, 1 + pixels[1] / between
-
-
-def _sign(interval):
-    _, low, high = interval
-    return 1 if low > 1 else -1 if high < 1 else 0
-
-
-def _points(axes, x, side, labels, flips, gap):
-    """The dots, intervals and labels of one side; labels are moved apart, with a thin line to their dot."""
-    outward = 1 if x else -1
-    heights = 2.0 ** spread([np.log2(value) for value, _, _ in side.values()], gap)
-    for (name, (value, low, high)), height in zip(side.items(), heights, strict=True):
-        axes.plot([x], [value], "o", color=palette.INTEGER, markersize=7, zorder=4)
-        if high > low:
-            axes.plot([x, x], [low, high], color=INK, linewidth=1.2, zorder=5)
-        axes.annotate(
-            labels[name], (x, value), (x + 0.1 * outward, height), color=INK, fontsize=9.5, va="center",
-            ha="left" if x else "right", fontweight="bold" if name in flips else "normal",
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
-            arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.6, "shrinkB": 5, "relpos": (1 - x, 0.5)},
-        )  # fmt: skip
-
-
-@styled
-def bars(values, *, unit, title, kind="integer", kinds=None, reference=None, axes=None):
+def bars(values, *, unit, title, kind="integer", kinds=None, axes=None):
     """Horizontal bars with their values, and 95 % intervals where they are given.
 
-    values: {name: number, or (number, low, high)}. kinds: {name: kind} where bars differ in kind; reference: (number,
-    label) of a line to compare with.
+    values: {name: number, or (number, low, high)}. kinds: {name: kind} where bars differ in kind.
     """
     axes = panel(axes, height=1.2 + 0.42 * len(values))
     rows = [with_interval(value) for value in values.values()]
@@ -104,14 +43,8 @@ def bars(values, *, unit, title, kind="integer", kinds=None, reference=None, axe
             axes.plot([low, high], [y, y], color=INK, linewidth=1.4)
         beyond = high + 0.012 * reach if value >= 0 else low - 0.012 * reach
         axes.text(beyond, y, f"{value:.{decimals}f}", va="center", ha="left" if value >= 0 else "right", color=INK)
-    if reference is not None:
-        axes.axvline(reference[0], color=palette.FP32, linewidth=1.6, linestyle="--")
-        axes.annotate(
-            reference[1], (reference[0], 1), (4, -2), xycoords=("data", "axes fraction"),
-            textcoords="offset points", color=palette.FP32, va="top", fontsize=9,
-        )  # fmt: skip
     axes.set_yticks(range(len(rows)), list(values))
-    axes.set_ylim(len(rows) - 0.5, -0.5 - (0.55 if reference is not None else 0))
+    axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.margins(x=0.12)
     axes.grid(False, axis="y")
     axes.set_xlabel(unit)
@@ -227,6 +160,137 @@ def _draw_error(axes, qparams, view, top):
     axes.axhline(half, color=INK, linewidth=1, linestyle="--")
     axes.text(0.99, 0.93, "dashed: scale / 2", transform=axes.transAxes, ha="right", va="top", color=INK, bbox=_GROUND)
     axes.set(ylim=(0, top or 4 * half), ylabel="|error|")
+
+
+class Sound:
+    """A player for samples, float [n], as loud as they can be; `said` stands beside it.
+
+    >>> display(plots.Sound(utterance.samples, said=utterance.text))
+    """
+
+    def __init__(self, samples, *, said="", rate=16_000):
+        samples = numbers(samples, "samples").ravel()
+        self.samples, self.said, self.rate = samples / max(np.abs(samples).max(), 1e-6), said, rate
+
+    def flac(self):
+        """The bytes of a FLAC file: half a WAV's."""
+        import soundfile
+
+        file = io.BytesIO()
+        soundfile.write(file, self.samples, self.rate, format="FLAC", subtype="PCM_16")
+        return file.getvalue()
+
+    def _repr_html_(self):
+        # The address stands in <audio> itself: JupyterLab takes it from a <source> until the reader has run the cell.
+        # What does not know, or strips, the player leaves the words inside it.
+        address = f"data:audio/flac;base64,{base64.b64encode(self.flac()).decode()}"
+        words = html.escape(self.said)
+        player = f'<audio controls title="{words}" src="{address}">Sound: run the cell to hear it.</audio>'
+        return f'<div style="display: flex; align-items: center; gap: 12px">{player}<span>{words}</span></div>'
+
+    def __repr__(self):
+        return f"<Sound, {self.samples.size / self.rate:.1f} s" + (f": {self.said}>" if self.said else ">")
+
+
+@styled
+def digits(images, *, title, seen=None, truth=None, columns=10):
+    """A grid of digit images. images: [n, 1, 8, 8] or [n, 8, 8] in 0..1; seen, truth: n labels.
+
+    Under each image stands what was seen, in the colour of error where the truth is another.
+    """
+    images = numbers(images, "images")
+    images = images.reshape(-1, *images.shape[-2:])
+    rows = -(-len(images) // columns)
+    figure, axes = palette.figure(rows, columns, height=0.45 + 1.02 * rows, squeeze=False)
+    for cell in axes.flat:
+        cell.set_axis_off()
+    for index, (cell, image) in enumerate(zip(axes.flat, images, strict=False)):
+        cell.imshow(image, cmap="gray_r", vmin=0, vmax=1)
+        said, ink = _caption(index, seen, truth)
+        cell.set_title(said, loc="center", y=-0.02, va="top", color=ink, fontsize=10, fontweight="normal", pad=0)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
+    return figure
+
+
+def _caption(index, seen, truth):
+    if seen is None:
+        return ("" if truth is None else str(truth[index])), INK
+    if truth is None or seen[index] == truth[index]:
+        return str(seen[index]), INK
+    return f"{seen[index]}, not {truth[index]}", palette.ERROR
+
+
+@styled
+def film_strip(rows, *, title, count=10):
+    """Moments of a film, `count` of them evenly spaced: rows {name: float [n, 3, 96, 96] in 0..1}, one strip each.
+
+    Below stand the seconds, at 25 pictures each.
+    """
+    rows = {name: _film(name, pictures) for name, pictures in rows.items()}
+    length = min(map(len, rows.values()))
+    chosen = np.linspace(0, length - 1, min(count, length)).round().astype(int)
+    figure, axes = palette.figure(len(rows), height=0.55 + len(rows) * palette.WIDTH / len(chosen), squeeze=False)
+    for (name, pictures), cell in zip(rows.items(), axes[:, 0], strict=True):
+        height, width = pictures.shape[1:3]
+        cell.imshow(np.concatenate(pictures[chosen], axis=1))
+        cell.set_xticks([], [])
+        cell.set_yticks([height / 2], [name], color=INK)
+        cell.tick_params(length=0)
+        cell.grid(False)
+        cell.spines[:].set_visible(False)
+    middle = (np.arange(len(chosen)) + 0.5) * width
+    cell.set_xticks(middle, [f"{second:.2f}" for second in chosen / FRAMES_A_SECOND])
+    cell.set_xlabel("time in seconds")
+    axes[0, 0].set_title(title)
+    return figure
+
+
+class Film:
+    """An animation: pictures {name: float [n, 3, 96, 96] in 0..1} side by side, 25 a second, with the Utterance said.
+
+    It shows itself in a notebook, the sound in a player below; `save(path)` writes the GIF. Names are those of the
+    pictures from left to right.
+    """
+
+    def __init__(self, pictures, sentence):
+        self.films = {name: _film(name, film) for name, film in pictures.items()}
+        self.sentence = sentence
+
+    def gif(self):
+        """The bytes of the GIF."""
+        from PIL import Image as Pillow
+
+        length = min(map(len, self.films.values()))
+        wide = np.concatenate([film[:length] for film in self.films.values()], axis=2)
+        # Colours from the whole film: its own for every picture would flicker.
+        colours = Pillow.fromarray(np.concatenate(wide[:: max(length // 8, 1)])).quantize(256)
+        plain = Pillow.Dither.NONE  # dots in the place of shades would look like the error of quantization
+        first, *rest = (Pillow.fromarray(one).quantize(palette=colours, dither=plain) for one in wide)
+        file = io.BytesIO()
+        first.save(file, "gif", save_all=True, append_images=rest, duration=1000 // FRAMES_A_SECOND, loop=0)
+        return file.getvalue()
+
+    def save(self, path):
+        """Write the GIF."""
+        write_whole(path, self.gif())
+
+    def _ipython_display_(self):
+        names = ", ".join(self.films)
+        display(Image(self.gif(), format="gif", width=200 * len(self.films), alt=f"{names}: {self.sentence.text}"))
+        display(Sound(self.sentence.samples, rate=SAMPLE_RATE, said=self.sentence.text))
+
+    def __repr__(self):
+        return f"Film({', '.join(self.films)}: {self.sentence.text!r})"
+
+
+def _film(name, pictures):
+    """uint8 [n, 96, 96, 3]."""
+    pictures = numbers(pictures, name)
+    if pictures.ndim != 4 or pictures.shape[1] != 3 or not len(pictures):
+        raise ValueError(
+            f"{name}: expected pictures of shape [n, 3, height, width], at least one, got {pictures.shape}"
+        )
+    return np.rint(np.clip(pictures, 0, 1) * 255).astype(np.uint8).transpose(0, 2, 3, 1)
 
 
 def panel(axes, **options):

@@ -1,6 +1,6 @@
 """`make notebooks`: execute notebooks in fresh kernels, clean them, and put them in the place of the old files.
 
-    python -m tests.notebooks.execute [NOTEBOOK...]    all of notebooks/ if none is named
+    python .ci/notebooks.py [NOTEBOOK...]    all of notebooks/ if none is named
 
 A notebook is replaced only if nothing at all is wrong with it; else the old file stays, and the exit status is 1.
 """
@@ -14,10 +14,10 @@ from pathlib import Path
 import nbformat
 from tqdm import tqdm
 
-from tests.notebooks.clean import clean
-from tests.notebooks.exercises import ROOT, exercises, paths
-from tests.notebooks.kernel import Kernel, Run
-from tests.notebooks.problems import file_problems, filled_stubs, run_problems
+from nbtools.clean import clean
+from nbtools.exercises import ROOT, exercises, paths
+from nbtools.kernel import Kernel, Run
+from nbtools.problems import file_problems, filled_stubs, run_problems
 
 
 def source_problems(path, notebook):
@@ -77,7 +77,3 @@ def main(arguments=None):
             print(f"{path}: {problem}", file=sys.stderr)
             status = 1
     return status
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -12,10 +12,10 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_output
 
-from tests.notebooks.exercises import exercises
-from tests.patience import WAIT_LIMIT_S
+from nbtools.exercises import exercises
 
 _HERE = Path(__file__).parent
+_WAIT_S = 600  # for a kernel to start, and for an output that is late: only a hang is as long
 
 # A cell of the harness that keeps the reader's names, and one that restores them after an answer was tried.
 _KEEP = "_harness_kept = {name: value for name, value in globals().items() if name != '_harness_kept'}"
@@ -34,7 +34,7 @@ class Run(NamedTuple):
 
     notebook: the executed copy. controls: outputs of moving every control. widget_state: {model id: state}.
     answers: {exercise id: {answer's name: outputs of the check cell}}. seconds: the notebook's own cells only.
-    used: see tests/notebooks/used.py.
+    used: see used.py.
     """
 
     notebook: NotebookNode
@@ -64,8 +64,8 @@ class Kernel:
             self.notebook,
             kernel_name="python3",
             timeout=None,  # the run of all tests has a limit: see tests/patience.py
-            startup_timeout=WAIT_LIMIT_S,
-            iopub_timeout=WAIT_LIMIT_S,  # an output that is late is not lost
+            startup_timeout=_WAIT_S,
+            iopub_timeout=_WAIT_S,  # an output that is late is not lost
             allow_errors=True,  # they are read from the outputs, all of them
             on_cell_executed=_record_error,
             extra_arguments=["--IPKernelApp.log_level=ERROR"],

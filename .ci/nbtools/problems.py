@@ -5,8 +5,8 @@ import re
 
 import nbformat
 
-from tests.notebooks.exercises import exercise_id, exercises, is_blank
-from tests.notebooks.used import digest
+from nbtools.exercises import exercise_id, exercises, is_blank
+from nbtools.used import digest
 
 FOLDER_LIMIT_BYTES = 12_000_000
 PNG_LIMIT_BYTES = 400_000
@@ -21,7 +21,7 @@ def code_cells(notebook):
 def fingerprint(notebook):
     """The sha256 of all code: `make notebooks` writes it down, so that a later edit without execution is seen.
 
-    Beside it stands what the code used of qlab and of the data, as tests/notebooks/used.py digests it.
+    Beside it stands what the code used of qlab and of the data, as used.py digests it.
     """
     code = "\0".join(cell.source for _, cell in code_cells(notebook))
     return hashlib.sha256(code.encode()).hexdigest()

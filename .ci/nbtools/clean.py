@@ -7,7 +7,7 @@ import io
 from nbformat import NotebookNode
 from PIL import Image
 
-from tests.notebooks.problems import WIDGET_VIEW, code_cells, fingerprint
+from nbtools.problems import WIDGET_VIEW, code_cells, fingerprint
 
 KEPT_CELL_METADATA = {"qlab", "tags", "jupyter"}
 

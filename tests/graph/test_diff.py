@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
 from qlab import graph, models
-from qlab.graph.matching import match, stem
+from qlab.graph.match import match, stem
 from qlab.graph.wiring import wire
 from tests.builders import blocks
 from tests.builders.networks import UNARY, calls_made, chain, dynamic, model, networks, node, renamed, with_qdq
