@@ -24,7 +24,7 @@ from qlab.measure.answers import agreement, check_agree
 from qlab.measure.compare import open_model, rounds_here
 from qlab.measure.profile import ROUNDS
 from qlab.recipes.job import check_output
-from qlab.runtime import MINIMUM_ROUNDS, check_feed, check_threads, run
+from qlab.runtime import MINIMUM_ROUNDS, answers, check_feed, check_threads
 from qlab.text import listed
 
 PATIENCE_S = 3.0  # without a word
@@ -161,8 +161,7 @@ def checked(arguments):
     feeds = _feeds(arguments, fp32, session)
     if metric is not None:
         with _said_of_metric(arguments.metric):
-            names = [output.name for output in session.get_outputs()]
-            reference = [dict(zip(names, run(session, feeds.measured[0]), strict=True))]
+            reference = [answers(session, feeds.measured[0])]
             agreement(metric, reference, reference, fp32.name)
     if int8 is not None:
         check_feed(other, feeds.measured[0], int8.name)

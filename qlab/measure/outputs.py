@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qlab.graph.operators import COUNTING
-from qlab.runtime import run
+from qlab.runtime import answers
 from qlab.text import decibels
 
 RANDOM_WEIGHTS = "random weights: latency only"
@@ -27,9 +27,8 @@ OTHER_NUMBER, DIFFERS = "other number of", "differs"
 
 def answer(session, feed, says=None):
     """{output: array} that the session gives for a feed; `says` begins a ValueError's text if it does not run."""
-    names = [output.name for output in session.get_outputs()]
     try:
-        return dict(zip(names, run(session, feed, names), strict=True))
+        return answers(session, feed)
     except Exception as error:  # onnxruntime's exceptions share no base class
         if says is None:
             raise
@@ -212,12 +211,12 @@ def counted_places(run, feeds, reference):
             if at is None:
                 continue
             axes = _padded_axes(run, feeds[at], reference[at], name, *marking[at])
-            for mark, here, answers in zip(marking, places, reference, strict=True):
+            for mark, here, given in zip(marking, places, reference, strict=True):
                 if mark is not None:
                     shown = {
-                        output: _shown(mark[0], answers[output].shape, axis)
+                        output: _shown(mark[0], given[output].shape, axis)
                         for output, axis in axes.items()
-                        if len(answers[output]) == len(mark[0])
+                        if len(given[output]) == len(mark[0])
                     }
                     here |= {output: here.get(output, True) & one for output, one in shown.items()}
             if axes:
