@@ -21,9 +21,7 @@ def positions(control):
     elif isinstance(control, RANGES):
         low, high = control.min, control.max
         tried = [("value", (low, low)), ("value", (low, high)), ("value", (high, high))]
-    elif isinstance(
-        control, widgets.IntSlider | widgets.FloatSlider | widgets.BoundedIntText | widgets.BoundedFloatText
-    ):
+    elif isinstance(control, NUMBERS):
         tried = [("value", control.min), ("value", control.max)]
     elif isinstance(control, SWITCHES):
         tried = [("value", not control.value)]

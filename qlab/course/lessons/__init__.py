@@ -112,9 +112,7 @@ def ids(notebook=None):
 
     Read from the lessons' text: a notebook's outputs then do not depend on the code of every other lesson.
     """
-    written = {
-        name for number in _notebooks() for name in re.findall(r'^@exercise\(\s*"([\d.]+)"', _text(number), re.M)
-    }
+    written = {name for number in _notebooks() for name in _WRITTEN.findall(_text(number))}
     chosen = [name for name in written | _REGISTRY.keys() if notebook in (None, name[:2])]
     return tuple(sorted(chosen, key=lambda name: tuple(map(int, name.split(".")))))
 

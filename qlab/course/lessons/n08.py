@@ -23,6 +23,7 @@ from qlab.course.lessons.common import Feeds, digits_right, operator_session, wa
 from qlab.course.plots.figures import spread, times_axis
 from qlab.course.plots.schematic import Schematic
 from qlab.course.show import Almost, NotYet, brief, error_text, kind
+from qlab.graph.operators import FLOAT_PRODUCTS
 from qlab.palette import INK, styled
 from qlab.recipes.quantizers import captured_logs
 from qlab.runtime import open_session
@@ -912,7 +913,6 @@ def _(answer):
 
 
 MOST_BYTES, MOST_WRONG, LEAST_DB = 80_000, 2, 27
-PRODUCTS = {"Conv", "FusedConv", "FusedGemm", "FusedMatMul", "Gemm", "MatMul"}
 
 
 def _by_channel(path):
@@ -936,7 +936,7 @@ def judge_met(path):
     size, missed = Path(path).stat().st_size, []
     if size > MOST_BYTES:
         missed.append(f"{size:,} bytes, at most {MOST_BYTES:,} are wanted{_by_channel(path)}")
-    if floats := sum(count for (_, op), count in counted.float.items() if op in PRODUCTS):
+    if floats := sum(count for (_, op), count in counted.float.items() if op in FLOAT_PRODUCTS):
         missed.append(f"{floats} of 12 products compute in float")
     if signed := _signed(onnx.load(path).graph):
         missed.append(

@@ -32,7 +32,8 @@ from qlab.course.lessons.common import Feeds, fewer, in_haste, operator_session
 from qlab.course.plots.figures import spread, times_axis, with_interval
 from qlab.course.plots.schematic import Schematic
 from qlab.course.show import Almost, brief, error_text, kind
-from qlab.graph.operators import CONVOLUTIONS, MATRIX_PRODUCTS, factors
+from qlab.graph import operators
+from qlab.graph.operators import CONVOLUTIONS, MATRIX_PRODUCTS, factors, scale_places
 from qlab.measure.compare import rounds_here
 from qlab.measure.predict import Yardstick
 from qlab.measure.profile import Profile, profile_models
@@ -676,11 +677,6 @@ def _rows_session(name, weights):
     return operator_session("MatMul" if name == "float32" else "MatMulInteger", x, w)
 
 
-_ZERO_POINT = {  # where an operator that computes on codes holds the zero point of its result
-    "DequantizeLinear": 2, "QGemm": 8, "QLinearAdd": 7, "QLinearAveragePool": 4, "QLinearConcat": 1, "QLinearConv": 7,
-    "QLinearGlobalAveragePool": 4, "QLinearLeakyRelu": 4, "QLinearMatMul": 7, "QLinearMul": 7, "QLinearSigmoid": 4,
-    "QLinearSoftmax": 4, "QuantizeLinear": 2,
-}  # fmt: skip
 SLOW, CONV, ISLAND = "sign pair", "ConvInteger", "float island"
 
 
@@ -709,12 +705,13 @@ def _dtype(name, held, makers):
             return 0
         if maker.op_type == "DynamicQuantizeLinear":
             return TensorProto.UINT8
-        place = _ZERO_POINT.get(maker.op_type)
-        if maker.op_type == "DequantizeLinear" or (place is None and not _passes(maker)):
+        written = operators.of(maker.op_type).writes
+        if written is None and not _passes(maker):
             return 0
-        if place is not None and (len(maker.input) <= place or not maker.input[place]):
+        place = written[1] if written else 0  # the zero point of what it gives, or what it hands on
+        if len(maker.input) <= place or not maker.input[place]:
             return TensorProto.UINT8
-        name = maker.input[0 if place is None else place]
+        name = maker.input[place]
     return held[name]
 
 
@@ -928,14 +925,12 @@ class Facts(NamedTuple):
     left: int
 
 
-_WEIGHT_SCALE = {"DynamicQuantizeMatMul": 2, "MatMulIntegerToFloat": 3, "QLinearConv": 4}  # its place among the inputs
-
-
 def _facts(path):
     model, written = graph.optimized(path), onnx.load(path)
     pairs = {node.op_type: signs for node in model.graph.node if (signs := pair(node, model))}
     dims = {tensor.name: math.prod(tensor.dims) for tensor in model.graph.initializer}
-    scales = ((node, _WEIGHT_SCALE.get(node.op_type)) for node in model.graph.node)
+    products = [node for node in model.graph.node if node.op_type in CONVOLUTIONS | MATRIX_PRODUCTS]
+    scales = ((node, scale_places(node, factors(node)[1])) for node in products)
     types = {tensor.name: tensor.data_type for tensor in written.graph.initializer}
     quantizers = (node for node in written.graph.node if node.op_type == "QuantizeLinear" and len(node.input) > 2)
     codes = [
@@ -948,7 +943,9 @@ def _facts(path):
         pairs=pairs,
         sqnr=_outputs_db(path),
         largest=max(codes, default=0),
-        one_scale=Counter(node.op_type for node, place in scales if place and dims.get(node.input[place]) == 1),
+        one_scale=Counter(
+            node.op_type for node, places in scales if places and places[0] and dims.get(node.input[places[0]]) == 1
+        ),
         signed=sum(types.get(node.input[2]) == TensorProto.INT8 for node in quantizers),
         left=sum(node.op_type in ("Conv", "FusedConv") and not _is_depthwise(node) for node in model.graph.node),
     )
