@@ -16,7 +16,7 @@ from tests.notebooks.samples import notebook_of
 SET_UP = """\
 from qlab import palette
 from qlab.course import choice, explore, predict, question, quiz, range_slider, right, settle, slider, wrong
-from qlab.machine import bars
+from qlab import runtime
 
 
 def draw(shares, block, ends):
@@ -26,8 +26,8 @@ def draw(shares, block, ends):
     return figure
 
 
-bars._PATIENCE_S = 0
-list(bars.bar(range(9), "counting"))
+runtime._PATIENCE_S = 0
+list(runtime.bar(range(9), "counting"))
 None
 """
 SOUND = "'a sound'"

@@ -49,7 +49,7 @@ def test_a_file_edited_after_its_execution_is_refused():
         (["import onnxruntime", "import qlab"], True),
         (["import numpy\nimport onnxruntime.quantization as q\nfrom qlab import recipes"], True),
         (["def late():\n    from onnxruntime import quantization", "import qlab.graph"], True),
-        (["from qlab.machine import runtime\nimport onnxruntime"], False),
+        (["from qlab import runtime\nimport onnxruntime"], False),
         (["x = 1", "import numpy"], False),
     ],
 )
