@@ -8,8 +8,8 @@ A colour has one meaning everywhere. All five stay apart for the three kinds of 
 from a white page (tests/test_palette.py computes both).
 """
 
-import functools
 import io
+from contextlib import contextmanager
 from functools import cache
 
 import matplotlib
@@ -17,25 +17,22 @@ import matplotlib.figure
 from matplotlib.axis import Axis
 from matplotlib.ticker import LogFormatterMathtext
 
-from qlab import palette
-
 FP32 = "#787878"
 WEIGHTS = "#0B5CAD"
 ACTIVATIONS = "#DA7D00"
 INTEGER = "#2CA25F"
 ERROR = "#A50F2B"
+INK = "#3C434A"  # text, and lines that are about no kind of number
 COLOURS = {"fp32": FP32, "weights": WEIGHTS, "activations": ACTIVATIONS, "integer": INTEGER, "error": ERROR}
 WIDTH = 8.0  # inches: with DPI, 800 pixels, the text column of a notebook
 DPI = 100
 FONT = "DejaVu Sans"  # comes with matplotlib: what is measured with it fits everywhere
-
 
 # For names of nodes and tensors in Chinese, Japanese or Korean: whichever of these the system has.
 FONTS_FOR_MORE_LETTERS = (
     "Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "Microsoft YaHei", "PingFang SC", "Hiragino Sans GB",
     "WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "SimHei", "Droid Sans Fallback", "Arial Unicode MS",
 )  # fmt: skip
-
 
 STYLE = {
     "axes.axisbelow": True,
@@ -59,8 +56,6 @@ STYLE = {
     "savefig.dpi": "figure",
     "text.parse_math": False,  # a tensor's name may hold dollar signs, which mean no formula
 }
-
-
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -156,12 +151,17 @@ def fonts():
     return [FONT, *(name for name in FONTS_FOR_MORE_LETTERS if name in installed)]
 
 
+@contextmanager
 def style():
     """The style for one `with` block, or for one function as its decorator: `@palette.style()`.
 
     Titles, legends and lines read the defaults when they are made: a function that draws belongs under it as a whole.
     """
-    return matplotlib.rc_context(STYLE | {"font.family": fonts()})
+    with matplotlib.rc_context(STYLE | {"font.family": fonts()}):
+        yield
+
+
+styled = style()  # the decorator; each call of what it decorates enters anew
 
 
 def use():
@@ -172,22 +172,8 @@ def use():
     matplotlib.rcParams.update(STYLE | {"font.family": fonts(), "text.parse_math": True})
 
 
-INK = "#3C434A"  # text, and lines that are about no kind of number
-
-
-def styled(helper):
-    """Run a figure helper under the course's style: titles and legends read the defaults while they are made."""
-
-    @functools.wraps(helper)
-    def in_style(*arguments, **keywords):
-        with matplotlib.rc_context(palette.STYLE):
-            return helper(*arguments, **keywords)
-
-    return in_style
-
-
 def colour(kind):
     """The palette's colour for a kind of number. Raises ValueError for a kind it does not know."""
-    if kind not in palette.COLOURS:
-        raise ValueError(f"kind {kind!r}: expected one of {', '.join(palette.COLOURS)}")
-    return palette.COLOURS[kind]
+    if kind not in COLOURS:
+        raise ValueError(f"kind {kind!r}: expected one of {', '.join(COLOURS)}")
+    return COLOURS[kind]

@@ -190,7 +190,3 @@ class Tabular:
 
     def _repr_html_(self) -> str:
         return self._table()._repr_html_()
-
-
-def table(rows, **layout):
-    return Table(rows, **layout)._repr_html_()

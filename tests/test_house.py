@@ -36,8 +36,9 @@ def defined(tree):
             yield one.name
         elif isinstance(one, ast.Import | ast.ImportFrom):
             yield from (alias.asname or alias.name for alias in one.names)
-        elif isinstance(one, ast.Assign):
-            names = (part for target in one.targets for part in ast.walk(target) if isinstance(part, ast.Name))
+        elif isinstance(one, ast.Assign | ast.AnnAssign):
+            targets = one.targets if isinstance(one, ast.Assign) else [one.target]
+            names = (part for target in targets for part in ast.walk(target) if isinstance(part, ast.Name))
             yield from (part.id for part in names if isinstance(part.ctx, ast.Store))
 
 
@@ -105,13 +106,20 @@ def test_every_name_of_qlab_in_a_text_exists():
     assert {(path, name) for path, name in found if name not in METADATA and not exists(name)} == set()
 
 
+QUESTIONS = ("startswith", "endswith", "removeprefix", "removesuffix", "get", "pop", "count", "index")
+
+
 def asked(tree):
-    """(line, text) of every text constant that code compares with, looks for, or begins with."""
+    """(line, text) of every text constant that code compares with, looks for, looks up, or begins with."""
     for one in ast.walk(tree):
         if isinstance(one, ast.Compare):
             sides = [one.left, *one.comparators]
-        elif isinstance(one, ast.Call) and getattr(one.func, "attr", "") in ("startswith", "endswith", "removeprefix"):
+        elif isinstance(one, ast.Call) and getattr(one.func, "attr", "") in QUESTIONS:
             sides = one.args
+        elif isinstance(one, ast.Dict):
+            sides = [key for key in one.keys if key is not None]  # None: what ** puts in
+        elif isinstance(one, ast.Subscript):
+            sides = [one.slice]
         elif isinstance(one, ast.MatchValue):
             sides = [one.value]
         else:
@@ -133,6 +141,30 @@ def test_no_recipe_and_no_cause_is_asked_for_by_its_name():
     assert found == []
 
 
-def test_what_asks_by_name_is_seen():
-    code = 'if recipe == "static" or code in ("too-small",) or name.startswith("dynamic"):\n    pass\n'
-    assert [text for _, text in asked(ast.parse(code))] == ["static", "too-small", "dynamic"]
+def test_a_cause_is_named_once():
+    """In the row of its table: whatever else speaks of it has it from there."""
+    named = Counter(
+        one.value
+        for path in FILES
+        if "lessons" not in path.parts
+        for one in ast.walk(parsed(path))
+        if isinstance(one, ast.Constant) and isinstance(one.value, str)
+    )
+    assert {code: named[code] for code in qlab.measure.CODES if named[code] != 1} == {}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        'recipe == "static"', '"static" != recipe', 'recipe in ("static", other)', 'recipe.startswith("static")',
+        '{"static": 1}[recipe]', 'RECIPES["static"]', 'recipes.get("static")',
+        'match recipe:\n    case "static" | "hybrid":\n        pass',
+    ],
+)  # fmt: skip
+def test_what_asks_by_name_is_seen(code):
+    assert "static" in [text for _, text in asked(ast.parse(code))]
+
+
+@pytest.mark.parametrize("code", ['name = "static"', 'job("static", model)', 'def predict(recipe="static"): pass'])
+def test_to_give_a_name_is_no_question(code):
+    assert "static" not in [text for _, text in asked(ast.parse(code))]

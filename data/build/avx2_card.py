@@ -48,7 +48,7 @@ def main():
         shutil.copytree(Path(onnxruntime.__file__).parent, copy)
         (library,) = (copy / "capi").glob("onnxruntime_pybind11_state*.so")
         hide_newer_instructions(library)
-        command = [sys.executable, "-m", "qlab.machine", "--save", "x86-avx2", "--note", NOTE]
+        command = [sys.executable, "-m", "data.build.machine_card", "x86-avx2", "--note", NOTE]
         paths = os.pathsep.join([folder, str(ROOT)])  # before the installed onnxruntime
         subprocess.run(command, check=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": paths})
 

@@ -90,8 +90,8 @@ def diff(before: ModelPath | ModelProto, after: ModelPath | ModelProto) -> Diff:
 
     >>> graph.diff(models.path("digits"), graph.optimized(models.path("digits")))
     gone        14: 11 Relu, 3 Add
-    come         1: 1 com.microsoft.nchwc ReorderOutput
-    changed     11: 11 Conv -> com.microsoft.nchwc Conv
+    come         1: 1 com.microsoft.nchwc.ReorderOutput
+    changed     11: 11 Conv -> com.microsoft.nchwc.Conv
     same         2
 
     Nodes are matched by their place in the graph: what they read, what reads them, their weights and operator. Names

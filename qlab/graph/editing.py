@@ -9,19 +9,20 @@ from onnx import AttributeProto, TensorProto, helper, numpy_helper
 from qlab import graph
 from qlab.graph.operators import of
 
+# What onnxruntime's quantizers append to a tensor's name to name what they make of it.
+APPENDED = re.compile(
+    "_(?=(?:quantized|scale|zero_point|QuantizeLinear|DequantizeLinear|convert|output_quantized|bias_reshape|MatMul"
+    "|Transposed)(?:_|$))"
+)
+NARROW = {TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16"}
+TYPE_ATTRIBUTES = ("to", "dtype", "output_dtype", "stash_type")
+
 
 def show(model, names):
     """Make outputs of the tensors `names` of the ModelProto `model`, in place; what is one already stays as it is."""
     shown = {value.name for value in model.graph.output}
     # A name is enough: onnxruntime knows the types, also where ONNX's own inference does not (other domains).
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in shown)
-
-
-# What onnxruntime's quantizers append to a tensor's name to name what they make of it.
-APPENDED = re.compile(
-    "_(?=(?:quantized|scale|zero_point|QuantizeLinear|DequantizeLinear|convert|output_quantized|bias_reshape|MatMul"
-    "|Transposed)(?:_|$))"
-)
 
 
 def part_names(model):
@@ -63,10 +64,6 @@ def _own(name):
     while True:
         name = f"{name}/own"
         yield name
-
-
-NARROW = {TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16"}
-TYPE_ATTRIBUTES = ("to", "dtype", "output_dtype", "stash_type")
 
 
 def narrow_types(model):

@@ -26,13 +26,15 @@ MEANINGS = {
     "space": ({"height", "width", "h", "w"}, 224),
     "channels": ({"channel", "c"}, 3),
 }
-
-
 BATCH, TIME, SPACE, CHANNELS = (MEANINGS[key][1] for key in ("batch", "time", "space", "channels"))
 UNNAMED = 16
 LENGTHS = {"len", "length", "size"}
 STARTS_AT_ZERO = {"type", "segment", "position", "offset", "start", "past", "cache", "index", "step"}
 PASSED_ON = REARRANGING | {"Cast"}
+OTHER_SIZES = (64, 32, 16, 8, 128, 256, 1)  # tried, for all symbols alike, where the guesses do not run
+LENGTH_FACTORS = (1, 0.5, 1.5, 0.75, 1.25)  # of 128: multiples of 32, which networks that halve the length like
+MEANING, ONES, ZEROS = "meaning", "ones", "zeros"
+MOST_NUMBERS = 50_000_000  # in one input
 
 
 @dataclass(frozen=True)
@@ -165,12 +167,6 @@ def _tables(graph):
             name, rows = origin[node.input[1]], stored[node.input[0]][attributes.get("axis", 0)]
             tables[name] = min(rows, tables.get(name, rows))
     return tables
-
-
-OTHER_SIZES = (64, 32, 16, 8, 128, 256, 1)  # tried, for all symbols alike, where the guesses do not run
-LENGTH_FACTORS = (1, 0.5, 1.5, 0.75, 1.25)  # of 128: multiples of 32, which networks that halve the length like
-MEANING, ONES, ZEROS = "meaning", "ones", "zeros"
-MOST_NUMBERS = 50_000_000  # in one input
 
 
 def invented_feeds(path: ModelPath | Model, *, count: int = 8, seed: int = 0) -> list[dict[str, Array]]:

@@ -11,6 +11,8 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto,
 
 from qlab.graph.operators import CODES, KEEP_THE_TYPE
 
+LARGE = 4096  # bytes: what is larger is a weight, never a shape that inference could need
+
 
 def graphs(model: ModelProto) -> Iterator[GraphProto]:
     """Every graph of `model`: its own first, then those inside If, Loop and Scan, at any depth, functions' too."""
@@ -64,9 +66,6 @@ def _with_subgraphs(graph):
 def _inside(node):
     for body in bodies(node):
         yield from _with_subgraphs(body)
-
-
-LARGE = 4096  # bytes: what is larger is a weight, never a shape that inference could need
 
 
 def element_types(model):

@@ -13,7 +13,6 @@ from onnx import NodeProto, TensorProto, helper
 CONVOLUTION, PRODUCT, RECURRENCE, ATTENTIVE = "convolution", "matrix product", "recurrent", "attention"
 BLOCKED_INT8_ACCURACY = 4  # MatMulNBits' accuracy_level that quantizes the activations to int8
 
-
 # Types of codes: what QuantizeLinear gives. SOUND, in which recordings come as well, is one in some models: `codes_of`.
 SOUND = TensorProto.INT16
 CODES = {
@@ -22,8 +21,6 @@ CODES = {
         "FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ", "FLOAT4E2M1",
     )
 }  # fmt: skip
-
-
 FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
 
 
@@ -182,8 +179,6 @@ STATIC = _names(lambda one: one.where == "integer" and one.writes)  # from codes
 MOVERS = _names(lambda one: one.moves)
 KEEP_THE_TYPE = MOVERS | {"Concat"}
 LAYOUT = frozenset({"ReorderInput", "ReorderOutput"})
-
-
 # A Slice or Gather chooses, and is no mere move, where places in a graph are told apart, or named in a picture.
 REARRANGING = _names(lambda one: one.moves == "all")
 CLIPS = _names(lambda one: one.clips)
@@ -193,13 +188,10 @@ FORGETFUL = _names(lambda one: one.forgets)
 ROUNDED_AT_LOAD, PASSED_AT_LOAD, FOLDED_AT_LOAD = (
     _names(lambda one, what=what: one.at_load == what) for what in ("rounds", "passes", "folds")
 )
-
-
 SUMS = _names(lambda one: one.meets == "sum")
 DRAWS = _names(lambda one: one.draws)
 COUNTING = tuple(name for name, one in OPERATORS.items() if one.counts)
 RENAMED = {"Gemm": "MatMul", "Upsample": "Resize"}
-
 
 # What fusing and quantizing put around a node's name: "conv_token_12", "fused fc0", "qk/MatMulScaleFusion/". A node
 # without a name is told by its output's, hence the last.

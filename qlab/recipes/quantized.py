@@ -11,7 +11,7 @@ from qlab import graph
 from qlab.graph.editing import narrow_types
 from qlab.graph.operators import FLOAT_PRODUCTS, MATRIX_PRODUCTS, NO_INTEGER_KERNEL
 from qlab.recipes.choice import DYNAMIC, STATIC, WAYS, Choice
-from qlab.text import figures
+from qlab.text import figures, listed
 
 FEW = 10_000  # bytes of nodes and scales, which a small model adds to its small file
 NOTABLE = 0.1  # of the growth
@@ -92,8 +92,7 @@ class Quantized:
         for (_, op_type), count in self.census.float.items():
             if op_type not in FLOAT_PRODUCTS:
                 rest[op_type] += count
-        shown = [f"{count} {op_type}" for op_type, count in rest.most_common(5)] + ["..."] * (len(rest) > 5)
-        return [f"  in float besides, no products: {', '.join(shown)}"] if rest else []
+        return [f"  in float besides, no products: {listed(rest)}"] if rest else []
 
 
 def fates(before, after, optimized, op_types, exclude):
