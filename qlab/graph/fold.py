@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from itertools import chain, pairwise
 
 from qlab.graph.operators import LAYERS, core
 from qlab.graph.repeats import find_repeats
@@ -15,7 +16,7 @@ ROOM_OF_FRAME = 6  # boxes that a repeated block should have
 PART = 8  # of the nodes too many, which part is put together before all is weighed anew
 
 # What it costs to put two neighbours together, beside their size:
-BESIDE = 4.0  # neither reads the other
+BESIDE = 6.0  # neither reads the other
 SEAM = 1.5  # better that a box begins with a DQ or a product, and ends with a Q or Cast
 APART = 3.0  # integers with floats, shapes with either, nodes in a body of an If or Loop with others
 SHAPES = -4.0  # shapes with shapes
@@ -75,7 +76,7 @@ def contract(ops, sources, zones, wiring, limit):
     while len(groups) > limit:
         pairs = [
             (one.cost(two), number)
-            for number, (one, two) in enumerate(zip(groups, groups[1:], strict=False))
+            for number, (one, two) in enumerate(pairwise(groups))
             if zones[one.ops[0]] == zones[two.ops[0]]
         ]
         joined = set()
@@ -93,19 +94,21 @@ def contract(ops, sources, zones, wiring, limit):
 
 
 def _twins(ops, sources, zones, wiring):
-    """Lists of ops that have the same operator, sources and readers, at the place of the last of them."""
+    """Lists of ops that have the same operator, sources and readers; of integer ones the readers may differ.
+
+    Each at the place of its first op: what reads the same stands nowhere on a way from one to another.
+    """
     readers = {op: [] for op in ops}
     for op in ops:
         for source in sources[op]:
             readers[source].append(op)
     twins = {}
     for op in ops:
-        look = wiring.ops[op].op_type, zones[op], frozenset(sources[op]), frozenset(readers[op])
-        twins.setdefault(look, []).append(op)
-    few = [[op] for same in twins.values() if len(same) < FEWEST_TWINS for op in same]
-    many = [same for same in twins.values() if len(same) >= FEWEST_TWINS]
+        look = wiring.ops[op].op_type, zones[op], frozenset(sources[op])
+        twins.setdefault((*look, wiring.ops[op].kind == "integer" or frozenset(readers[op])), []).append(op)
+    lists = ([same] if len(same) >= FEWEST_TWINS else [[op] for op in same] for same in twins.values())
     place = {op: number for number, op in enumerate(ops)}
-    return sorted(few + many, key=lambda same: place[same[0]])
+    return sorted(chain(*lists), key=lambda same: place[same[0]])
 
 
 class Folding:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -42,7 +43,7 @@ def _shared(repeats, inside, producers):
     shared = set()
     for repeat in repeats:
         times = Counter(read for block in repeat.blocks for read in {one for op in block for one in producers[op]})
-        shared |= {op for op, number in times.items() if number > 1 and op in inside} - set(sum(repeat.blocks, []))
+        shared |= {op for op, number in times.items() if number > 1 and op in inside} - set(chain(*repeat.blocks))
     return set(depth_first(sorted(shared), [[one for one in read if one in inside] for read in producers]))
 
 

@@ -3,6 +3,7 @@
 import difflib
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from qlab.graph.operators import FLOATS, gives_floats
 from qlab.graph.wiring import ModelInput, Wiring
@@ -145,8 +146,12 @@ def ends_of(wiring, shown, most):
     made = zip(wiring.output_names, wiring.outputs, strict=True)
     outputs = [("output", [name], [source]) for name, source in made if isinstance(source, int) and source in shown]
     most = min(MOST_ENDS, most)
-    together = lambda ends: [(ends[0][0], sum((end[1] for end in ends), []), sum((end[2] for end in ends), []))]
-    return [end for ends in (inputs, outputs) for end in (ends if len(ends) <= most else together(ends)[:most])]
+    return [end for ends in (inputs, outputs) for end in (ends if len(ends) <= most else _together(ends)[:most])]
+
+
+def _together(ends):
+    roles, names, ops = zip(*ends, strict=True)
+    return [(roles[0], list(chain(*names)), list(chain(*ops)))]
 
 
 def around(wiring, name, depth, limit):
