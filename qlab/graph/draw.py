@@ -1,6 +1,5 @@
 """Draw a model as a figure: whole with its repeats folded, or what lies around one node; marks read without colour."""
 
-import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch, Polygon, Rectangle
 from matplotlib.path import Path
@@ -10,7 +9,7 @@ from qlab import palette
 from qlab.files import ModelPath
 from qlab.graph.fold import Folding
 from qlab.graph.labels import DETAIL, MARK, PAD, SPACE, TAG, fit, line_height, measure, printable
-from qlab.graph.layout import MARGIN, PAGE, compose, stub_text, stub_width
+from qlab.graph.layout import MARGIN, PAGE, compose
 from qlab.graph.view import around as neighbourhood
 from qlab.graph.view import cut, kinds
 from qlab.graph.wiring import wire
@@ -112,7 +111,7 @@ def paint(page, title, census):
     for number, row in enumerate(legend):
         paint_legend(axes, row, MARGIN + TITLE_LINE * len(title) + LEGEND_LINE * (number + 0.5) - head)
     for framed in page.frames:
-        _paint_frame(axes, page, framed)
+        _paint_frame(axes, framed)
     for route in sorted(page.routes, key=lambda route: list(LINES).index(route.flow), reverse=True):
         _paint_route(axes, route)
     for placed in page.boxes:
@@ -129,15 +128,14 @@ def _paint_box(axes, placed):
     if kind == "other" and not placed.box.is_focus:
         style["linestyle"] = (0, (3, 2))
     colour = INK if placed.box.is_focus else COLOURS[kind]
-    axes.add_patch(Rectangle((placed.left, placed.top), placed.width, placed.height, fc="white", ec=colour, **style))
+    axes.add_patch(Rectangle((placed.left, placed.top), placed.text.width, placed.text.height, fc="white", ec=colour, **style))
     _paint_tags(axes, placed)
     _paint_lines(axes, placed, placed.left + placed.text.tags + PAD)
-    _paint_stubs(axes, placed)
 
 
 def _paint_end(axes, placed):
     """An input or output of the model: its name on grey."""
-    axes.add_patch(Rectangle((placed.left, placed.top), placed.width, placed.height, fc="#ECECEC", ec="none", zorder=3))
+    axes.add_patch(Rectangle((placed.left, placed.top), placed.text.width, placed.text.height, fc="#ECECEC", ec="none", zorder=3))
     _paint_lines(axes, placed, placed.left + PAD)
 
 
@@ -150,7 +148,8 @@ def _paint_lines(axes, placed, left):
                 axes.add_patch(Rectangle((x, middle - 4), 8, 8, color=ABOUT[piece.about], linewidth=0, zorder=4))
             weight = "bold" if piece.bold else "normal"
             start = x + (MARK if piece.about else 0)
-            write(axes, start, middle, piece.text, size=piece.size, weight=weight, zorder=5)
+            colour = palette.FP32 if piece.faint else INK
+            write(axes, start, middle, piece.text, size=piece.size, weight=weight, color=colour, zorder=5)
             x += piece.width + SPACE
         y += line_height(line)
 
@@ -158,43 +157,15 @@ def _paint_lines(axes, placed, left):
 def _paint_tags(axes, placed):
     """A tag for each kind of node in the box."""
     for number, kind in enumerate(kind for kind in COLOURS if placed.text.kinds[kind]):
-        tag(axes, kind, placed.left + number * TAG, placed.top, placed.height)
+        tag(axes, kind, placed.left + number * TAG, placed.top, placed.text.height)
 
 
-def _paint_stubs(axes, placed):
-    for number, y, towards in ((placed.box.hidden[0], placed.top, -1), (placed.box.hidden[1], placed.bottom, 1)):
-        if number:
-            left = placed.right - stub_width(number)
-            axes.plot([left - 4] * 2, [y, y + 11 * towards], color=PALE, linewidth=1.0, linestyle=(0, (2, 2)), zorder=2)
-            write(axes, left, y + 7 * towards, stub_text(number), color=palette.FP32)
-
-
-def _paint_frame(axes, page, framed):
+def _paint_frame(axes, framed):
     size = PAGE - 2 * EDGE, framed.bottom - framed.top
     axes.add_patch(Rectangle((EDGE, framed.top), *size, fc=FRAME, ec=PALE, linewidth=0.8, zorder=0))
-    left, top, width = caption_place(page, framed)
-    axes.add_patch(Rectangle((left, top), width, CAPTION, fc=FRAME, ec="none", zorder=2))
-    write(axes, left + 3, top + CAPTION / 2, framed.caption, weight="bold", zorder=2.5)
-
-
-def caption_place(page, framed):
-    """Where a frame's caption covers the fewest lines, above its boxes or below them: (left, top, width)."""
-    width = measure(framed.caption, bold=True) + 6
-    lefts = np.linspace(MARGIN, PAGE - MARGIN - width, 60)
-    tops = (framed.top + 2, framed.bottom - CAPTION - 2)
-    paths = [route_path(route).to_polygons(closed_only=False)[0] for route in page.routes]
-
-    def covered(place):
-        return sum(_passes(path, *place, place[0] + width, place[1] + CAPTION) for path in paths)
-
-    return *min(((left, top) for top in tops for left in lefts), key=covered), width
-
-
-def _passes(path, left, top, right, bottom):
-    """Whether a line, given as points (x, y), passes through a rectangle."""
-    steps = np.linspace(path[:-1], path[1:], 9).reshape(-1, 2)
-    inside = (steps > (left, top)) & (steps < (right, bottom))
-    return bool(inside.all(axis=1).any())
+    width, top = measure(framed.caption, bold=True) + 6, framed.top + 2
+    axes.add_patch(Rectangle((MARGIN, top), width, CAPTION, fc=FRAME, ec="none", zorder=2))  # over lines
+    write(axes, MARGIN + 3, top + CAPTION / 2, framed.caption, weight="bold", zorder=2.5)
 
 
 def route_path(route):
@@ -223,7 +194,7 @@ def _paint_route(axes, route):
 TALLEST = 1320.0  # pixels below the heading: a figure that still fits a screen or two
 FEW = 12  # boxes that have room for names
 MOST_BOXES = 400  # more never fit a page of this height
-LOOSE, TIGHT = 26.0, 17.0  # pixels between two layers
+STEP = 12  # of a picture that is too tall, which part of its boxes goes at once
 DOES = {
     "integer": "computes on integers",
     "float": "computes on floats",
@@ -268,13 +239,10 @@ def compose_model(wiring, around=None, depth=2, max_nodes=40):
     limit = min(max_nodes, MOST_BOXES)
     while True:
         view = folding.view(limit) if folding else neighbourhood(wiring, around, depth, limit)
-        boxes = len(view.boxes)
-        for down in (LOOSE, TIGHT):
-            page = compose(view, close=around is not None or boxes <= FEW, down=down)
-            if page is not None and (page.height <= TALLEST or limit == 1):
-                return page
-        excess = page.height / TALLEST if page is not None else 1
-        limit = max(1, min(boxes - 1, limit - 1, round(boxes / excess)))
+        page = compose(view, close=around is not None or len(view.boxes) <= FEW)
+        if page is not None and (page.height <= TALLEST or limit == 1):
+            return page
+        limit = max(1, min(len(view.boxes), limit) - max(1, limit // STEP))
 
 
 def _title(page, around, depth):

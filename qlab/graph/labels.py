@@ -174,6 +174,7 @@ class Piece:
     size: float = DETAIL
     bold: bool = False
     about: str = ""
+    faint: bool = False
 
     @property
     def width(self):
@@ -220,7 +221,7 @@ def text_of(box, wiring, *, close):
         return Text([[Piece(fit(_ends(box.ends)))]])
     ops = [part for op in box.ops for part in range(op - wiring.ops[op].folded, op + 1)]
     if len(ops) == 1:
-        return Text(_of_one(box, wiring, close), kinds(wiring, ops))
+        return Text(_of_one(box, wiring, close) + _hidden(box), kinds(wiring, ops))
     holder = wiring.ops[box.ops[0]] if len(box.ops) == 1 else None
     return Text(_of_many([wiring.ops[op] for op in (ops[:-1] if holder else ops)], holder), kinds(wiring, ops))
 
@@ -243,6 +244,12 @@ def _of_one(box, wiring, close):
         else:
             lines.append([piece])
     return lines
+
+
+def _hidden(box):
+    """ "... 2 more above, 1 below": neighbours that are not shown."""
+    sides = [f"{number} {side}" for number, side in zip(box.hidden, ("above", "below"), strict=True) if number]
+    return [[Piece(f"... {', '.join(sides).replace(' ', ' more ', 1)}", faint=True)]] if sides else []
 
 
 def _wrapped(text):

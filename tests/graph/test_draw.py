@@ -33,7 +33,7 @@ def test_around_a_node_lie_those_within_depth_steps_and_the_rest_is_counted():
     source = chain(*["Relu"] * 9)
     assert names_around(source, "Relu_4", 1) == {"Relu_3": (1, 0), "Relu_4": (0, 0), "Relu_5": (0, 1)}
     assert len(names_around(source, "Relu_4", 3)) == 7
-    assert "... 1 more" in texts(graph.draw(source, around="Relu_4", depth=1))
+    assert "... 1 more above" in texts(graph.draw(source, around="Relu_4", depth=1))
     assert title(graph.draw(source, around="Relu_4", depth=1)) == (
         "Relu_4 computes on floats: 3 of 9 nodes within 1 step"
     )
