@@ -155,8 +155,6 @@ def gap(one, two):
     return GAP if isinstance(one, int) and isinstance(two, int) else GAP / 2
 
 
-
-
 def place(layers, sizes, room, headroom):
     """The middle of every box and lane, {key: x}, and where each layer begins and ends, [(top, bottom)].
 
@@ -225,8 +223,6 @@ def _settle(row, wanted, half, room=None):
         low = half[row[0]]
         starts = [min(max(start, low), max(low, room - half[row[-1]] - width)) for start in starts]
     return {key: start + offsets[key] for key, start in zip(row, starts, strict=True)}
-
-
 
 
 @dataclass(frozen=True)
