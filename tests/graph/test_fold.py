@@ -167,3 +167,16 @@ def test_integers_and_floats_stay_apart_while_they_can():
     page = compose_model(wire(source), most=20)
     kinds = [set(box.text.kinds) - {"boundary"} for box in page.boxes if box.box.ops]
     assert all(len(kind) <= 1 for kind in kinds)
+
+
+def test_integer_products_of_the_same_codes_are_one_box_whoever_reads_them():
+    quantized = [node("QuantizeLinear", ["x", "s", "z"], ["q"], "quantize")]
+    for number, op_type in enumerate(("Relu", "Abs", "Neg")):
+        quantized.append(node("QLinearMatMul", ["q", "s", "z", "w", "s", "z", "s", "z"], [f"p{number}"], f"m{number}"))
+        quantized.append(node("DequantizeLinear", [f"p{number}", "s", "z"], [f"f{number}"], f"d{number}"))
+        quantized.append(node(op_type, [f"f{number}"], [f"y{number}"], f"r{number}"))
+    constants = {"s": np.float32(0.1), "z": np.uint8(0), "w": np.ones((8, 8), np.uint8)}
+    source = model(quantized, outputs=["y0", "y1", "y2"], constants=constants)
+    page = compose_model(wire(source), most=9)
+    names = [[page.view.wiring.ops[op].op_type for op in box.ops] for box in page.view.boxes]
+    assert any(name.count("QLinearMatMul") == 3 for name in names)
