@@ -5,13 +5,22 @@ Source: Sugiyama et al. 1981.
 
 from dataclasses import dataclass, field
 from itertools import pairwise
+from statistics import median
 
-from qlab.graph.labels import Text, measure, text_of
+from qlab.graph.labels import Text, text_of
 from qlab.graph.view import Box, View
 
+PAGE = 800.0  # pixels
+MARGIN = 14.0
+DOWN = 18.0  # pixels between two layers
+FRAME_HEAD, FRAME_FOOT = 34.0, 18.0  # pixels around a frame's layers, those of its caption above them included
+PORT = 14.0  # pixels between the lines that enter a box
 GAP = 16.0  # pixels between boxes of a layer
 LANE = 9.0  # pixels that a line takes on its way through a layer
-SWEEPS = 12
+SWEEPS = 6
+ROUNDS = 12
+FIRM = 50  # how much less than a lane a box gives way
+STRENGTH = (2, 1, 8)  # of a line between two boxes, a box and a lane, two lanes
 
 
 @dataclass
@@ -121,29 +130,10 @@ def _reduce_crossings(layers):
             place = {key: number for number, key in enumerate(before)}
             own = {key: number for number, key in enumerate(row)}
             row.sort(key=lambda key: (_mean([place[other] for other in neighbours[key]], own[key]), own[key]))
-        _swap_neighbours(layers, above, below)
         number = crossings(layers)
         if number < fewest:
             best, fewest = [list(row) for row in layers.rows], number
     layers.rows[:] = best
-
-
-def _swap_neighbours(layers, above, below):
-    for number, row in enumerate(layers.rows):
-        places = [
-            {key: place for place, key in enumerate(layers.rows[other])} if 0 <= other < len(layers.rows) else {}
-            for other in (number - 1, number + 1)
-        ]
-        for index in range(len(row) - 1):
-            one, two = row[index : index + 2]
-            now = then = 0
-            for neighbours, place in zip((above, below), places, strict=True):
-                for first in neighbours[one]:
-                    for second in neighbours[two]:
-                        now += place[first] > place[second]
-                        then += place[first] < place[second]
-            if then < now:
-                row[index : index + 2] = two, one
 
 
 def crossings(layers):
@@ -165,25 +155,19 @@ def gap(one, two):
     return GAP if isinstance(one, int) and isinstance(two, int) else GAP / 2
 
 
-ROUNDS = 24
-FIRM = 50  # how much less than a lane a box gives way
-STRENGTH = (2, 1, 8)  # of a line between two boxes, a box and a lane, two lanes
-
-
-def place(layers, sizes, room, headroom, down):
+def place(layers, sizes, room, headroom):
     """The middle of every box and lane, {key: x}, and where each layer begins and ends, [(top, bottom)].
 
     sizes     (width, height) for each box
     room      width that the picture has
     headroom  pixels to leave free above each layer
-    down      pixels between two layers
     """
     bands, y = [], 0.0
     for row, above in zip(layers.rows, headroom, strict=True):
         y += above
         height = max((sizes[key][1] for key in row if isinstance(key, int)), default=0.0)
         bands.append((y, y + height))
-        y += height + down
+        y += height + DOWN
     return _columns(layers, sizes, room), bands
 
 
@@ -197,9 +181,8 @@ def _columns(layers, sizes, room):
         rows = layers.rows if turn % 2 == 0 else layers.rows[::-1]
         sides = above if turn % 2 == 0 else below
         for row in rows:
-            both = turn >= ROUNDS - 4
-            wanted = {key: _pull(key, _towards(key, above, below) if both else sides[key], x) for key in row}
-            x |= _settle(row, wanted, half)
+            near = {key: _towards(key, above, below) if turn >= ROUNDS - 4 else sides[key] for key in row}
+            x |= _settle(row, {key: _pull(key, near[key], x) for key in row}, half)
     left = min(x[key] - half[key] for key in x)
     right = max(x[key] + half[key] for key in x)
     x = {key: place + (room - left - right) / 2 for key, place in x.items()}
@@ -217,17 +200,8 @@ def _towards(key, above, below):
 
 def _pull(key, neighbours, x):
     """Where the lines to its neighbours draw a box: the weighted median keeps chains and long lines straight."""
-    if not neighbours:
-        return x[key]
-    pulls = sorted((x[other], STRENGTH[isinstance(key, tuple) + isinstance(other, tuple)]) for other in neighbours)
-    half, passed = sum(strength for _, strength in pulls) / 2, 0
-    for number, (place, strength) in enumerate(pulls):
-        passed += strength
-        if passed == half:
-            return (place + pulls[number + 1][0]) / 2
-        if passed > half:
-            return place
-    return x[key]
+    kinds = [(other, isinstance(key, tuple) + isinstance(other, tuple)) for other in neighbours]
+    return median([x[other] for other, lanes in kinds for _ in range(STRENGTH[lanes])] or [x[key]])
 
 
 def _settle(row, wanted, half, room=None):
@@ -251,33 +225,19 @@ def _settle(row, wanted, half, room=None):
     return {key: start + offsets[key] for key, start in zip(row, starts, strict=True)}
 
 
-PAGE = 800.0  # pixels
-MARGIN = 14.0
-STUB = 15.0  # pixels above or below a box for a word on what is not shown
-FRAME_HEAD, FRAME_FOOT = 34.0, 26.0  # pixels between a frame's edges and its layers, those of the caption included
-PORT = 14.0  # pixels between the lines that enter a box
-
-
 @dataclass(frozen=True)
 class Placed:
-    """A box on the page: its left upper corner and its size, the room for stubs not included."""
+    """A box on the page, as large as its text: its left upper corner."""
 
     box: Box
     text: Text
     left: float
     top: float
-    width: float
-    height: float
 
     @property
     def bottom(self):
         """The y of its lower edge."""
-        return self.top + self.height
-
-    @property
-    def right(self):
-        """The x of its right edge."""
-        return self.left + self.width
+        return self.top + self.text.height
 
 
 @dataclass(frozen=True)
@@ -308,46 +268,26 @@ class Page:
     height: float
 
 
-def compose(view, *, close, down):
-    """The Page of a View, or None if one of its layers is wider than the page.
-
-    close  whether the boxes bear names
-    down   pixels between two layers
-    """
+def compose(view, *, close):
+    """The Page of a View, or None if one of its layers is wider than the page; `close` for boxes that bear names."""
     texts = [text_of(box, view.wiring, close=close) for box in view.boxes]
-    sizes = [_size(box, text) for box, text in zip(view.boxes, texts, strict=True)]
-    layers = _layers_that_fit([width for width, _ in sizes], view)
+    sizes = [(text.width, text.height) for text in texts]
+    layers = _layers_that_fit([text.width for text in texts], view)
     if layers is None:
         return None
     zones = [next(view.boxes[key].zone for key in row if isinstance(key, int)) for row in layers.rows]
     headroom = [_headroom(before, zone) for before, zone in zip([zones[0] % 2 - 1, *zones], zones, strict=False)]
-    columns, bands = place(layers, sizes, PAGE - 2 * MARGIN, headroom, down)
+    columns, bands = place(layers, sizes, PAGE - 2 * MARGIN, headroom)
     columns = {key: x + MARGIN for key, x in columns.items()}
     bands = [(top + MARGIN, bottom + MARGIN) for top, bottom in bands]
     home = {key: number for number, row in enumerate(layers.rows) for key in row}
     boxes = [
-        _placed(box, text, columns[number], bands[home[number]])
+        Placed(box, text, columns[number] - text.width / 2, (sum(bands[home[number]]) - text.height) / 2)
         for number, (box, text) in enumerate(zip(view.boxes, texts, strict=True))
     ]
     frames = [_frame(frame, zones, bands) for frame in view.frames]
     end = bands[-1][1] + MARGIN + (FRAME_FOOT if zones[-1] % 2 else 0)
     return Page(view, boxes, _routes(view, layers, boxes, columns, bands, home), frames, end)
-
-
-def _size(box, text):
-    stubs = [stub_width(number) for number in box.hidden if number]
-    width = max([text.width, *(stub + 3 * PORT for stub in stubs)])
-    return width, text.height + STUB * len(stubs)
-
-
-def stub_text(number):
-    """What stands for neighbours that are not shown."""
-    return f"... {number} more"
-
-
-def stub_width(number):
-    """Its width in pixels."""
-    return measure(stub_text(number)) + 4
 
 
 def _layers_that_fit(widths, view):
@@ -374,12 +314,6 @@ def _headroom(before, zone):
     return (FRAME_FOOT if before % 2 == 1 and before > 0 else 0.0) + (FRAME_HEAD if zone % 2 else 0.0)
 
 
-def _placed(box, text, middle, band):
-    width, height = _size(box, text)
-    top = (band[0] + band[1] - height) / 2 + (STUB if box.hidden[0] else 0)
-    return Placed(box, text, middle - width / 2, top, width, text.height)
-
-
 def _frame(frame, zones, bands):
     inside = [band for zone, band in zip(zones, bands, strict=True) if zone == frame.zone]
     caption = f"{frame.times} x this block of {frame.size} nodes, each behind the one before"
@@ -390,20 +324,13 @@ def _routes(view, layers, boxes, columns, bands, home):
     ports = _ports(layers, boxes, columns)
     routes = []
     for (one, two), keys in layers.routes.items():
-        start, end = _free(boxes[one], 1)[0], ports[one, two]
+        start, end = columns[one], ports[one, two]
         points = [(start, boxes[one].bottom), (start, bands[home[one]][1])]
         for key in keys[1:-1]:
             points += [(columns[key], bands[home[key]][0]), (columns[key], bands[home[key]][1])]
         points += [(end, bands[home[two]][0]), (end, boxes[two].top)]
         routes.append(Route(points, view.edges[one, two]))
     return routes
-
-
-def _free(placed, side):
-    """Middle and width of the part of a box's upper (0) or lower (1) edge that no stub takes."""
-    hidden = placed.box.hidden[side]
-    width = placed.width - (stub_width(hidden) + 8 if hidden else 0)
-    return placed.left + width / 2, width
 
 
 def _ports(layers, boxes, columns):
@@ -413,8 +340,7 @@ def _ports(layers, boxes, columns):
         entering.setdefault(two, []).append((columns[keys[-2]], one))
     ports = {}
     for two, lines in entering.items():
-        middle, width = _free(boxes[two], 0)
-        step = min(PORT, (width - 12) / max(1, len(lines) - 1))
+        step = min(PORT, (boxes[two].text.width - 12) / max(1, len(lines) - 1))
         for number, (_, one) in enumerate(sorted(lines)):
-            ports[one, two] = middle + (number - (len(lines) - 1) / 2) * step
+            ports[one, two] = columns[two] + (number - (len(lines) - 1) / 2) * step
     return ports

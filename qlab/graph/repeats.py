@@ -1,14 +1,17 @@
 """Find the blocks that a network repeats: the twelve layers of an encoder are one picture, not twelve."""
 
+from collections import Counter
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
+
+from qlab.graph.wiring import depth_first
 
 SMALLEST = 2  # nodes of a block: equal nodes in a row need no frame
 LEAST_SAVED = 8  # nodes that a frame must spare
 MOST = 4  # frames in one picture
 MOST_EDGES = 1_000_000  # looked at in search of a repeat
-CHOICES = 2_000_000  # nodes looked at to find the best of several cuts
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,23 @@ def find_repeats(order, labels, producers):
     producers  for each op, the ops that it reads
     The frames keep the order: all that a block reads from outside can be drawn before the first one.
     """
+    found = _in_order(order, labels, producers)
+    shared = _shared(found, set(order), producers)  # such as a mask, which stands between the ops of the first block
+    if not shared:
+        return found
+    return _in_order([op for op in order if op in shared] + [op for op in order if op not in shared], labels, producers)
+
+
+def _shared(repeats, inside, producers):
+    """What several blocks of a repeat read, and all that it reads."""
+    shared = set()
+    for repeat in repeats:
+        times = Counter(read for block in repeat.blocks for read in {one for op in block for one in producers[op]})
+        shared |= {op for op, number in times.items() if number > 1 and op in inside} - set(chain(*repeat.blocks))
+    return set(depth_first(sorted(shared), [[one for one in read if one in inside] for read in producers]))
+
+
+def _in_order(order, labels, producers):
     found, stretches = [], [list(order)]
     while stretches and len(found) < MOST:
         stretch = stretches.pop(0)
@@ -60,7 +80,7 @@ def _longest(stretch, labels, producers):
             continue
         saved = (length // period) * period
         if length >= period and saved >= LEAST_SAVED and _is_chain(stretch, producers, period, start):
-            return _cut(stretch, labels, producers, period, start, length)
+            return _cut(stretch, producers, period, start, length)
     return None, [], []
 
 
@@ -107,21 +127,18 @@ def _corresponds(stretch, index, position, producers, period, start):
     return True
 
 
-def _cut(stretch, labels, producers, period, start, length):
+def _cut(stretch, producers, period, start, length):
     """Choose where the blocks begin: where the least crosses from one to the next, then where most blocks are whole."""
     last = start + length + period
-    firsts = range(start, min(start + period, last - 2 * period) + 1)
     reach = _last_readers(stretch, producers)
-    crossing = [int((reach[first : first + period] >= first + period).sum()) for first in firsts]
-    choices, least = [], min(crossing)
-    cuts = [first for first, number in zip(firsts, crossing, strict=True) if number == least]
-    for first in cuts[: max(1, CHOICES // len(stretch))]:
-        count = (last - first) // period
-        blocks = [stretch[first + period * number : first + period * (number + 1)] for number in range(count)]
-        earlier, rest = _one_earlier(stretch[:first], blocks, labels, producers)
-        choices.append((-count - (earlier is not None), first, blocks, earlier, rest))
-    _, first, blocks, earlier, rest = min(choices, key=lambda choice: choice[:2])
-    return Repeat([*([earlier] if earlier else []), *blocks]), rest, stretch[first + period * len(blocks) :]
+
+    def disadvantage(first):
+        return int((reach[first : first + period] >= first + period).sum()), -((last - first) // period)
+
+    begin = min(range(start, min(start + period, last - 2 * period) + 1), key=disadvantage)
+    end = last - (last - begin) % period
+    blocks = [stretch[first : first + period] for first in range(begin, end, period)]
+    return Repeat(blocks), stretch[:begin], stretch[end:]
 
 
 def _last_readers(stretch, producers):
@@ -133,33 +150,3 @@ def _last_readers(stretch, producers):
             if source in position:
                 reach[position[source]] = index
     return reach
-
-
-def _one_earlier(before, blocks, labels, producers):
-    """One more block before the first, between whose ops may stand what all blocks share, such as the mask.
-
-    It is followed from what the first block reads, as the second reads the first. Returns its ops and what else stood
-    before; (None, before) if there is no such block.
-    """
-    first, second = blocks[:2]
-    offsets, wanted, known = {op: offset for offset, op in enumerate(first)}, {}, set(before)
-    pairs = list(zip(second, first, strict=True))
-    while pairs:
-        later, op = pairs.pop()
-        for source, earlier in zip(producers[later], producers[op], strict=True):
-            if source not in offsets or offsets[source] in wanted:
-                continue
-            if earlier not in known or labels[earlier] != labels[source]:
-                return None, before
-            if len(producers[earlier]) != len(producers[source]):
-                return None, before
-            wanted[offsets[source]] = earlier
-            pairs.append((source, earlier))
-    block = set(wanted.values())
-    rest, late = [op for op in before if op not in block], set(block)
-    for op in rest:
-        if late.intersection(producers[op]):
-            late.add(op)
-    if len(block) != len(first) or len(late) > len(block):
-        return None, before
-    return [wanted[offset] for offset in range(len(first))], rest

@@ -3,6 +3,7 @@
 import difflib
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from qlab.graph.operators import FLOATS, gives_floats
 from qlab.graph.wiring import ModelInput, Wiring
@@ -10,6 +11,8 @@ from qlab.text import shortened
 
 STRONGEST = ("integer", "float", "boundary", "other")  # kinds: what a part of a model is that does several
 LONGEST = 300  # letters of which some are shown
+MOST_BESIDE = 5  # neighbours on one side of a node: further ones are only counted
+MOST_ENDS = 6  # boxes for inputs, and as many for outputs
 TO_SUMS = {"MatMulInteger", "ConvInteger"}
 
 
@@ -107,69 +110,63 @@ def _is_in(source, inner):
     return isinstance(source, int) and source in inner
 
 
-MOST_BESIDE = 5  # neighbours on one side of a node: further ones are only counted
+def view_of(wiring, boxes, ends, frames=(), is_inner=lambda source, op: False):
+    """The View of `boxes`, and of `ends` as far as nodes in them read or make those, with the edges between them.
+
+    is_inner  of a source and an op that reads it: whether their edge leads to another time of the same block
+    """
+    home = {op: number for number, box in enumerate(boxes) for copy in box.copies for op in copy}
+    flows = {}
+    for op, number in home.items():
+        for source in wiring.ops[op].producers:
+            if home.get(source, number) != number and not is_inner(source, op):
+                flows.setdefault((home[source], number), set()).add(flow(wiring, source, op))
+    boxes = list(boxes)
+    for role, names, ops in ends:
+        touched = sorted({home[op] for op in ops})
+        zone = min(boxes[number].zone for number in touched) if role == "input" else 2 * len(frames)
+        for number in touched:
+            pair = (len(boxes), number) if role == "input" else (number, len(boxes))
+            flows[pair] = {flow_of(wiring, name) for name in names}
+        boxes.append(Box(ends=names, role=role, zone=zone - zone % 2))
+    return View(wiring, boxes, {pair: mixed(what) for pair, what in flows.items()}, list(frames))
+
+
+def ends_of(wiring, shown, most):
+    """The model's inputs and outputs that the ops `shown` read or make: [(role, names, ops)], at most `most` of each.
+
+    More stand together as one.
+    """
+    readers = {}
+    for op in sorted(shown):
+        for source in wiring.ops[op].sources:
+            if isinstance(source, ModelInput) and not source.scope:
+                readers.setdefault(source.name, []).append(op)
+    inputs = [("input", [name], ops) for name, ops in readers.items()]
+    made = zip(wiring.output_names, wiring.outputs, strict=True)
+    outputs = [("output", [name], [source]) for name, source in made if isinstance(source, int) and source in shown]
+    most = min(MOST_ENDS, most)
+    return [end for ends in (inputs, outputs) for end in (ends if len(ends) <= most else _together(ends)[:most])]
+
+
+def _together(ends):
+    roles, names, ops = zip(*ends, strict=True)
+    return [(roles[0], list(chain(*names)), list(chain(*ops)))]
 
 
 def around(wiring, name, depth, limit):
     """The View of what lies within `depth` steps of the node or tensor `name`, the nearest `limit` boxes of it."""
     centre = find(wiring, name)[:limit]
-    sources = [[source for source in op.producers if _is_shown(wiring, source)] for op in wiring.ops]
-    readers = wiring.consumers
-    chosen = _nearest(centre, sources, readers, depth, limit)
-    home = {op: number for number, op in enumerate(chosen)}
-    boxes = [Box([op], [[op]], hidden=_hidden(op, home, sources, readers), is_focus=op in centre) for op in chosen]
-    edges = {
-        (home[source], home[op]): flow(wiring, source, op) for op in chosen for source in sources[op] if source in home
-    }
-    view = View(wiring, boxes, edges)
-    _add_ends(view, home, limit)
-    return view
-
-
-def _is_shown(wiring, op):
-    return wiring.ops[op].op_type != "Constant"
-
-
-def _nearest(centre, sources, readers, depth, limit):
-    """Ops by distance, those straight above and below before those reached over a common neighbour, in graph order."""
-    chosen, waiting = dict.fromkeys(centre), [(op, None) for op in centre]
-    for _ in range(depth):
-        straight, turned = [], []
-        for op, came in waiting:
-            for direction, near in (("up", sources[op]), ("down", readers[op])):
-                found = [other for other in near if other not in chosen][:MOST_BESIDE]
-                (straight if came in (None, direction) else turned).extend((other, direction) for other in found)
-        waiting = []
-        if not straight and not turned:
-            break
-        for op, direction in straight + turned:
-            if op not in chosen and len(chosen) < limit:
-                chosen[op] = None
-                waiting.append((op, direction))
-    return sorted(chosen)
-
-
-def _hidden(op, home, sources, readers):
-    return tuple(sum(other not in home for other in near[op]) for near in (sources, readers))
-
-
-def _add_ends(view, home, limit):
-    """Boxes for the model's inputs and outputs that the nodes shown read and make, while there is room."""
-    wiring = view.wiring
-    ends = {}
-    for op, number in home.items():
-        for source in wiring.ops[op].sources:
-            if isinstance(source, ModelInput) and not source.scope:
-                ends.setdefault(("input", source.name), set()).add(number)
-    for name, source in zip(wiring.output_names, wiring.outputs, strict=True):
-        if isinstance(source, int) and source in home:
-            ends.setdefault(("output", name), set()).add(home[source])
-    for (role, name), numbers in list(ends.items())[: max(0, limit - len(view.boxes))]:
-        view.boxes.append(Box(ends=[name], role=role))
-        last = len(view.boxes) - 1
-        for number in sorted(numbers):
-            pair = (last, number) if role == "input" else (number, last)
-            view.edges[pair] = flow_of(wiring, name)
+    sources = [[source for source in op.producers if wiring.ops[source].op_type != "Constant"] for op in wiring.ops]
+    sides = sources, wiring.consumers
+    chosen, last = dict.fromkeys(centre), centre
+    while depth and last and len(chosen) < limit:
+        sets = [[other for other in side[op] if other not in chosen][:MOST_BESIDE] for op in last for side in sides]
+        last, depth = list(dict.fromkeys(other for found in sets for other in found)), depth - 1
+        chosen |= dict.fromkeys(last[: limit - len(chosen)])
+    hidden = {op: tuple(sum(other not in chosen for other in side[op]) for side in sides) for op in chosen}
+    boxes = [Box([op], [[op]], hidden=hidden[op], is_focus=op in centre) for op in sorted(chosen)]
+    return view_of(wiring, boxes, ends_of(wiring, set(chosen), (limit - len(boxes)) // 2))
 
 
 def find(wiring, name):

@@ -8,8 +8,12 @@ from qlab.graph.draw import route_path
 from qlab.graph.layout import PAGE
 
 
+def right(box):
+    return box.left + box.text.width
+
+
 def overlap(one, two):
-    across = min(one.right, two.right) - max(one.left, two.left)
+    across = min(right(one), right(two)) - max(one.left, two.left)
     down = min(one.bottom, two.bottom) - max(one.top, two.top)
     return across > 0 and down > 0
 
@@ -21,10 +25,9 @@ def check_page(page, most):
         assert not overlap(one, two)
     for box in page.boxes:
         assert box.left >= 0
-        assert box.right <= PAGE
+        assert right(box) <= PAGE
         assert box.top >= 0
         assert box.bottom <= page.height
-        assert box.text.width <= box.width + 0.01
     for route in page.routes:
         assert route.points[0][1] < route.points[-1][1]
         check_line(route, page.boxes)
@@ -35,7 +38,7 @@ def check_line(route, boxes):
     points = route_path(route).to_polygons(closed_only=False)[0]
     points = np.linspace(points[:-1], points[1:], 5).reshape(-1, 2)
     for box in boxes:
-        inside = (points > (box.left + 1, box.top + 1)) & (points < (box.right - 1, box.bottom - 1))
+        inside = (points > (box.left + 1, box.top + 1)) & (points < (right(box) - 1, box.bottom - 1))
         assert not inside.all(axis=1).any()
 
 

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.patches import Rectangle
 
 from qlab import graph, palette
-from qlab.graph.draw import COLOURS, LETTERS, compose_model
+from qlab.graph.draw import KINDS, compose_model
 from qlab.graph.labels import measure, printable
 from qlab.graph.layout import PAGE
 from qlab.graph.wiring import wire
@@ -79,11 +79,11 @@ def test_each_kind_has_a_letter_beside_its_colour_and_the_legend_says_both():
     for kind, meaning in (("integer", "integer"), ("float", "float"), ("boundary", "boundary: Q, DQ, cast")):
         assert any(text.startswith(f"{meaning} (") for text in shown)
         assert getattr(counts, kind).total() > 0
-    assert len(set(LETTERS.values())) == 4
+    assert len({kind.letter for kind in KINDS.values()}) == 4
 
 
 def test_colours_mean_what_they_mean_in_the_course():
-    assert (COLOURS["integer"], COLOURS["float"]) == (palette.INTEGER, palette.FP32)
+    assert (KINDS["integer"].colour, KINDS["float"].colour) == (palette.INTEGER, palette.FP32)
     figure = graph.draw(quantized())
     marks = Counter(
         tuple(patch.get_facecolor()[:3])
