@@ -33,11 +33,12 @@ from qlab.graph.operators import (
 SIGNS = {TensorProto.UINT8: "u8", TensorProto.INT8: "s8"}
 PROFILER_TYPES = {name.lower(): number for name, number in TensorProto.DataType.items()}
 SUFFIX = "_kernel_time"
+WORK = ("macs", "bytes", "input_bytes")  # what is added over the feeds
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NodeTime:
-    """One node of the graph that ran.
+    """One node of the graph that ran; equal to itself alone.
 
     kind       where it computes: "integer", "float", "boundary" or "other", as in `graph.census`
     ms         its own time in one run, milliseconds, without what it ran inside (If, Loop), and without the part by
@@ -47,6 +48,7 @@ class NodeTime:
     sign_pair  "u8s8": signs of the left and the right factor of an integer product (ConvInteger's left one: weights)
     weights    shape of the constant right factor, () where there is none
     depthwise  a convolution in which each channel is by itself
+    inside     whether it stands in the body of an If, Loop or Scan
     """
 
     name: str
@@ -60,7 +62,8 @@ class NodeTime:
     sign_pair: str
     weights: tuple[int, ...]
     depthwise: bool
-    node: NodeProto = field(repr=False, compare=False)
+    node: NodeProto = field(repr=False)
+    inside: bool = False
 
     @property
     def label(self):
@@ -87,10 +90,9 @@ def side_by_side(items, node=lambda item: item, ends=()):
     return Links(items, lambda one: bare[id(one)], ends)
 
 
-def inner(model):
-    """Identities of the nodes of a ModelProto that stand in the body of an If, Loop or Scan."""
-    _, *bodies = graph.graphs(model)
-    return {id(node) for body in bodies for node in body.node}
+def took(nodes):
+    """Milliseconds of these NodeTimes together."""
+    return sum(node.ms for node in nodes)
 
 
 @dataclass(frozen=True)
@@ -264,7 +266,9 @@ def node_times(model, runs, feeds):
     runs   lists of Events, round after round, in each round one for every feed
     Times are medians over the rounds of the mean over the feeds; work and types are those of the first round.
     """
-    nodes = _matched(list(graph.nodes(model)), [event for run in runs for event in run])
+    every, (_, *bodies) = list(graph.nodes(model)), graph.graphs(model)
+    inside = {id(node) for body in bodies for node in body.node}
+    nodes = _matched(every, [event for run in runs for event in run])
     milliseconds, facts = defaultdict(lambda: np.zeros(len(runs))), {}
     for at, run in enumerate(runs):
         for event in run:
@@ -276,13 +280,14 @@ def node_times(model, runs, feeds):
             node = nodes[_key(event)]
             _learn(node, event, tensors)
             facts.setdefault(_key(event), []).append(_facts(node, tensors, codes))
-    for key, node in nodes.items():
-        rounds = milliseconds[key].reshape(-1, len(feeds)).mean(axis=1)
-        yield _node_time(node, key[0], float(np.median(rounds)), facts.get(key, []), len(feeds))
     ran = {id(node) for node in nodes.values()}
-    for node in graph.nodes(model):
-        if id(node) not in ran:
-            yield _node_time(node, node.name, 0.0, [], len(feeds))
+    nodes |= {(node.name, id(node)): node for node in every if id(node) not in ran}
+    for key, node in nodes.items():
+        known = facts.get(key) or [_facts(node, {})]
+        rounds = milliseconds[key].reshape(-1, len(feeds)).mean(axis=1) if key in facts else 0.0
+        whole = known[0] | {what: sum(one[what] for one in known) // len(feeds) for what in WORK}
+        where = {"domain": "" if node.domain == "ai.onnx" else node.domain, "inside": id(node) in inside}
+        yield NodeTime(key[0], op_type=node.op_type, ms=float(np.median(rounds)), node=node, **where, **whole)
 
 
 def _key(event):
@@ -351,10 +356,3 @@ def _facts(node, tensors, codes=CODES):
         "weights": right.shape if right is not None and right.constant else (),
         "depthwise": is_depthwise(node, tensors),
     }
-
-
-def _node_time(node, name, milliseconds, facts, feeds):
-    known = facts[0] if facts else _facts(node, {})
-    known |= {what: sum(one[what] for one in facts) // feeds for what in ("macs", "bytes", "input_bytes")}
-    domain = "" if node.domain == "ai.onnx" else node.domain
-    return NodeTime(name, domain, node.op_type, ms=milliseconds, node=node, **known)

@@ -110,7 +110,8 @@ class Recipes(dict):
 
     def fitting(self, families):
         """The Recipe for a model whose products are of these families: as many of its own, and as few others."""
-        return min(self.values(), key=lambda one: len(one.fits ^ set(families)))
+        families = set(families)
+        return min(self.values(), key=lambda one: len(one.fits ^ families))
 
     def of_ways(self, *ways):
         """The first Recipe whose products get their codes in these ways, or None."""

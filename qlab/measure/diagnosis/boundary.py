@@ -6,6 +6,7 @@ from collections import Counter
 from qlab.graph.operators import Q_AND_DQ, QUANTIZERS
 from qlab.measure.diagnosis.finding import Cause, Finding, Kind
 from qlab.measure.predict import PRODUCT_FAMILIES
+from qlab.measure.trace import took
 from qlab.recipes import RECIPES
 from qlab.recipes.choice import STATIC
 from qlab.recipes.static import DEFAULT_OP_TYPES
@@ -44,7 +45,7 @@ def boundary_overhead(examination, bill):
     counts = Counter(node.op_type for node in nodes)
     seen = (
         f"{', '.join(f'{count} {name}' for name, count in counts.most_common())} take "
-        f"{ms(sum(node.ms for node in nodes))} of {ms(examination.quantized.total_ms)} a run"
+        f"{ms(took(nodes))} of {ms(examination.quantized.total_ms)} a run"
     )
     if not examination.alike.needs_reader:
         if not examination.matters(bill.left(nodes), DYNAMIC_SHARE):
@@ -71,13 +72,10 @@ def _of_a_static_model(examination, bill, seen):
     if examination.matters(bill.left(needless), LEAST_SHARE):
         charged = sum(bill.charge(node) for node in needless)
         count, cost = sum(node.op_type in QUANTIZERS for node in needless), cost + charged
-        own_ms = sum(node.ms for node in around)
-        unfused = (
-            f", or stand around operators that were not fused with them ({_listed(around)}, {ms(own_ms)})"
-            if around
-            else ""
+        unfused = f", or stand around operators that were not fused with them ({_listed(around)}, {ms(took(around))})"
+        told.append(
+            f"{count} of them, {ms(charged)}, make codes that no integer operator reads{unfused * bool(around)}"
         )
-        told.append(f"{count} of them, {ms(charged)}, make codes that no integer operator reads{unfused}")
         concerned += needless
         is_plain = True
     islands = [_Island(*parts, examination, bill) for parts in _islands(examination)]
@@ -122,27 +120,27 @@ def _needless(examination):
     2. Those around an operator that has an integer kernel, and was not fused with them.
     3. The transposes of floats between them: floats have the channels first, integer convolutions last.
     """
-    found, around = {}, []
+    found, around = {}, []  # found: in order
     for node in examination.quantized.nodes:
         readers = examination.ran.behind(node)
         if node.op_type == "QuantizeLinear":
             if readers and all(reader.op_type == "DequantizeLinear" for reader in readers):
-                found |= {id(one): one for one in (node, *readers)}
+                found |= dict.fromkeys((node, *readers))
         elif _is_unfused(examination, node, readers):
             around.append(node)
-            found |= {id(one): one for one in examination.neighbours(node) if one.op_type in QUANTIZERS}
-    transposes = [one for one in examination.quantized.nodes if (one.op_type, one.kind) == ("Transpose", "float")]
-    for node in transposes:
-        if any(id(one) in found for one in examination.neighbours(node)):
-            found[id(node)] = node
-    return list(found.values()), around
+            found |= dict.fromkeys(one for one in examination.neighbours(node) if one.op_type in QUANTIZERS)
+    for node in examination.quantized.nodes:
+        is_transpose = (node.op_type, node.kind) == ("Transpose", "float")
+        if is_transpose and any(one in found for one in examination.neighbours(node)):
+            found[node] = None
+    return list(found), around
 
 
 def _beyond(islands, bill):
     """The float operators next to the islands, in words; that they are named here explains them."""
-    nodes = {id(node): node for island in islands for node in island.beyond if node.family not in PRODUCT_FAMILIES}
-    bill.explain(nodes.values())
-    return f" beside {_listed(nodes.values())}, {ms(sum(node.ms for node in nodes.values()))}" if nodes else ""
+    nodes = dict.fromkeys(node for one in islands for node in one.beyond if node.family not in PRODUCT_FAMILIES)
+    bill.explain(nodes)
+    return f" beside {_listed(nodes)}, {ms(took(nodes))}" if nodes else ""
 
 
 def _listed(nodes):
@@ -194,17 +192,17 @@ def _groups(examination, belongs, at_edges):
     """(nodes, edges) of the nodes that belong, and hand each other tensors; edges: of these types, and beside them."""
     seen = set()
     for start in filter(belongs, examination.quantized.nodes):
-        nodes, edges, todo = {}, {}, [start] * (id(start) not in seen)
+        nodes, edges, todo = [], {}, [start]
         while todo:
             node = todo.pop()
-            if id(node) not in seen:
-                seen.add(id(node))
-                nodes[id(node)] = node
+            if node not in seen:
+                seen.add(node)
+                nodes.append(node)
                 near = examination.neighbours(node)
                 todo += filter(belongs, near)
-                edges |= {id(one): one for one in near if one.op_type in at_edges and not belongs(one)}
+                edges |= dict.fromkeys(one for one in near if one.op_type in at_edges and not belongs(one))
         if nodes:
-            yield list(nodes.values()), list(edges.values())
+            yield nodes, list(edges)
 
 
 def float_between(examination, bill):
@@ -215,13 +213,12 @@ def float_between(examination, bill):
     """
     nodes, edges = {}, {}
     for group, around in _between(examination, bill):
-        nodes |= {id(node): node for node in group}
-        edges |= {id(node): node for node in around}
-    own_ms, edge_ms = sum(node.ms for node in nodes.values()), bill.left(edges.values())
+        nodes, edges = nodes | dict.fromkeys(group), edges | dict.fromkeys(around)
+    own_ms, edge_ms = took(nodes), bill.left(edges)
     if not examination.matters(own_ms + edge_ms, LEAST_SHARE):
         return
-    lacking = _called_listed(examination, (node for node in nodes.values() if node.op_type not in CAN_FUSE))
-    beside = _called_listed(examination, (node for node in nodes.values() if node.op_type in CAN_FUSE))
+    lacking = _called_listed(examination, (node for node in nodes if node.op_type not in CAN_FUSE))
+    beside = _called_listed(examination, (node for node in nodes if node.op_type in CAN_FUSE))
     yield Finding.of(
         BETWEEN,
         examination,
@@ -229,8 +226,8 @@ def float_between(examination, bill):
         f"{ms(own_ms)} a run; {len(edges)} Q/DQ around them take {ms(edge_ms)}",
         why=f"onnxruntime has no integer kernel for {lacking}: codes are turned into floats before them, and results "
         "into codes again. What an integer kernel gains on both sides, each of them takes a part of",
-        cost_ms=sum(bill.charge(edge) for edge in edges.values()),
-        nodes=nodes.values(),
+        cost_ms=sum(map(bill.charge, edges)),
+        nodes=nodes,
     )
 
 

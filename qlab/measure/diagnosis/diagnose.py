@@ -79,28 +79,28 @@ class Bill:
     def __init__(self, nodes):
         self.found, self.least_ms = Findings(), -math.inf
         self.is_used = False
-        self._left = {id(node): node.ms for node in nodes}
+        self._left = {node: node.ms for node in nodes}
         self._explained = set()
 
     def charge(self, node, milliseconds=None):
         """Take so many milliseconds of the node's time, or what is left of it, and return them."""
-        left = self._left[id(node)]
+        left = self._left[node]
         taken = left if milliseconds is None else min(max(milliseconds, 0.0), left)
-        self._left[id(node)] = left - taken
+        self._left[node] = left - taken
         self.is_used |= taken > 0
         return taken
 
     def left(self, nodes):
         """Milliseconds of these nodes that nobody has paid for yet."""
-        return sum(self._left[id(node)] for node in nodes)
+        return sum(self._left[node] for node in nodes)
 
     def explain(self, nodes):
         """Note that a finding says why these products are slow, so that no other gives another reason."""
-        self._explained |= {id(node) for node in nodes}
+        self._explained |= set(nodes)
 
     def is_explained(self, node):
         """Whether a finding says already why this product is slow."""
-        return id(node) in self._explained
+        return node in self._explained
 
 
 def diagnose(

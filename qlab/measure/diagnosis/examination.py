@@ -32,7 +32,7 @@ from qlab.measure.layer_errors import LayerErrors, layer_errors
 from qlab.measure.outputs import answer, output_quality
 from qlab.measure.predict import Yardstick
 from qlab.measure.profile import ROUNDS, Profile, profile_models
-from qlab.measure.trace import inner, side_by_side
+from qlab.measure.trace import side_by_side, took
 from qlab.recipes import RECIPES, Product
 from qlab.recipes.choice import STATIC, Choice, choose, made_by
 from qlab.runtime import Feeds, as_feeds
@@ -198,11 +198,6 @@ class Examination:
         return tensor is not None and len(tensor.dims) > 0 and tensor.data_type != TensorProto.INT32
 
     @cached_property
-    def inside(self):
-        """Identities of the nodes that run in the body of an If, Loop or Scan."""
-        return inner(self.quantized.model)
-
-    @cached_property
     def start_ms(self):
         """What it takes to start an operator, by the time of the cheapest ones."""
         times = [node.ms for node in self.quantized.nodes if node.ms > 0]
@@ -227,9 +222,9 @@ class Examination:
 
         Static quantization does not reach into the bodies of If, Loop and Scan: what is there does not call for it.
         """
-        work, inside = {CONVOLUTION: 0, PRODUCT: 0}, inner(self.fp32.model)
+        work = {CONVOLUTION: 0, PRODUCT: 0}
         for node in self.fp32.nodes:
-            if node.op_type in CONVOLUTIONS and id(node.node) not in inside:
+            if node.op_type in CONVOLUTIONS and not node.inside:
                 work[CONVOLUTION] += node.macs
             elif node.op_type in MATRIX_PRODUCTS - NO_INTEGER_KERNEL and node.weights:
                 work[PRODUCT] += node.macs
@@ -260,10 +255,9 @@ class Examination:
         is_other   the fault itself shows that the model was made with other settings than the recipe's own. Where it
                    does not, the recipe that made the model would make it again
         """
-        whole = sum(node.ms for node in nodes)
         for recipe in (first, self.fitting, *sorted(RECIPES.values(), key=lambda one: -len(one.keeps))):
-            reached = sum(node.ms for node in nodes if self._is_reached(node, recipe))
-            if reached > whole / 2 and (is_other or not self.is_as_made(recipe)):
+            reached = took(node for node in nodes if self._is_reached(node, recipe))
+            if reached > took(nodes) / 2 and (is_other or not self.is_as_made(recipe)):
                 return recipe
         return None
 
@@ -272,11 +266,10 @@ class Examination:
 
         A ConvInteger is mended where the convolution stays in float, too.
         """
-        is_inside = id(node.node) in self.inside
         if node.op_type == "ConvInteger":
-            return CONVOLUTION not in recipe.fits or not is_inside
+            return CONVOLUTION not in recipe.fits or not node.inside
         is_constant = any(self.is_weight(node.node.input[place]) for place in factors(node.node))
-        product = Product(node.op_type, len(node.weights) or 2 * is_constant, node.depthwise, is_inside)
+        product = Product(node.op_type, len(node.weights) or 2 * is_constant, node.depthwise, node.inside)
         return bool(recipe.how(product, **recipe.options(self.original_operators)))
 
     def excluding(self, names, mend=""):
@@ -297,8 +290,7 @@ class Examination:
 
     def is_out_of_reach(self, nodes, recipe):
         """Whether most of the time of `nodes` is spent in bodies of If, Loop and Scan, where the recipe cannot go."""
-        inside = sum(node.ms for node in nodes if id(node.node) in self.inside)
-        return STATIC in recipe.ways and inside > sum(node.ms for node in nodes) / 2
+        return STATIC in recipe.ways and took(node for node in nodes if node.inside) > took(nodes) / 2
 
     @cached_property
     def original_operators(self):

@@ -9,6 +9,7 @@ from qlab.graph.operators import NO_INTEGER_KERNEL, Q_AND_DQ, factors
 from qlab.measure.diagnosis.examination import dtype_name
 from qlab.measure.diagnosis.finding import Cause, Finding, Kind
 from qlab.measure.predict import PRODUCT_FAMILIES
+from qlab.measure.trace import took
 from qlab.recipes import RECIPES
 from qlab.recipes.choice import DYNAMIC, STATIC
 from qlab.text import ms
@@ -108,7 +109,7 @@ def _finding(examination, reason, members, edges, bill):
     details = Counter(detail for _, detail in members if detail)
     shown = "; ".join(f"{count} because {detail}" for detail, count in details.most_common(3))
     more = f" (and {len(details) - 3} reasons more like these)" if len(details) > 3 else ""
-    milliseconds, edge_ms = sum(node.ms for node in nodes), bill.left(edges)
+    milliseconds, edge_ms = took(nodes), bill.left(edges)
     recipe = _recipe(examination, reason, nodes)
     mendable = nodes if recipe else []
     cost = sum(bill.charge(node, _excess_ms(examination, reason, node)) for node in mendable)
@@ -149,7 +150,7 @@ def _reason(examination, node):
         return _not_fused(examination, node)
     if not any(examination.is_weight(node.node.input[place]) for place in factors(node.node)):
         return BOTH_MOVE, ""
-    return (IN_BODY if id(node.node) in examination.inside else LEFT_OUT), ""
+    return (IN_BODY if node.inside else LEFT_OUT), ""
 
 
 def _not_fused(examination, node):
@@ -183,17 +184,14 @@ def _edges(examination, nodes):
     2. The Transpose next to such a Q/DQ: integer convolutions have the channels last, float ones do not.
     3. Where the codes next to them are of a type that no kernel takes, all Q/DQ of that type.
     """
-    found = {}
+    found = {}  # in order
     for node in nodes:
         for edge in (one for one in examination.neighbours(node) if one.op_type in Q_AND_DQ):
-            found[id(edge)] = edge
-            for one in examination.neighbours(edge):
-                if one.op_type == "Transpose" or {one.op_type, edge.op_type} == Q_AND_DQ:
-                    found[id(one)] = one
+            beside = [one for one in examination.neighbours(edge) if one.op_type in {"Transpose"} | Q_AND_DQ]
+            found |= dict.fromkeys([edge, *(one for one in beside if one.op_type != edge.op_type)])
     edges = [one for one in examination.quantized.nodes if one.op_type in Q_AND_DQ]
-    without_kernel = {examination.code_type(one) for one in edges if id(one) in found} - KERNEL_TYPES
-    found |= {id(one): one for one in edges if examination.code_type(one) in without_kernel}
-    return list(found.values())
+    without_kernel = {examination.code_type(one) for one in edges if one in found} - KERNEL_TYPES
+    return list(found | dict.fromkeys(one for one in edges if examination.code_type(one) in without_kernel))
 
 
 def _recipe(examination, reason, nodes):

@@ -75,7 +75,7 @@ def saturation(examination, bill):
         return
     exact = None
     # The option that makes sums exact does not reach into the bodies of If, Loop and Scan.
-    if examination.saturates_here and not any(id(node.node) in examination.inside for node in risky):
+    if examination.saturates_here and not any(node.inside for node in risky):
         exact = examination.exact_sums(examination.original, examination.file, examination.feeds)
     seen = (
         f"{len(risky)} of {products} u8 x s8 products have neighbouring weights whose sum is beyond 128, "
