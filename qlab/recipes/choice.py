@@ -1,6 +1,7 @@
 """What is decided before anything is quantized: which recipe, which dtypes, and which nodes stay in float."""
 
 import difflib
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +97,7 @@ class Recipe:
         reader  the name of the variable that holds the feeds;   card, that of a machine card, "" for this machine's own
         """
         output = Path(model).with_name(f"{Path(model).stem}.{self.name}.onnx") if output is None else output
-        arguments = [repr(str(model)), repr(str(output)), *[reader] * self.needs_reader]
+        arguments = [repr(os.fspath(model)), repr(os.fspath(output)), *[reader] * self.needs_reader]
         arguments += [f"{name}={value!r}" for name, value in options.items()]
         arguments += [f"card=machine.card({card!r})"] * bool(card)
         return f"recipes.{self.name}({', '.join(arguments)})"
