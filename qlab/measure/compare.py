@@ -156,7 +156,8 @@ def compare(
     nothing.
     Raises ValueError where models, feed or `agree` do not fit together, FileNotFoundError for a path that is not there.
     """
-    _check_models(models)
+    if not isinstance(models, Mapping) or len(models) < 2:
+        raise ValueError(f"models is {models!r}; expected {{name: path}}, at least two, the reference first")
     rounds = rounds_here(rounds)
     if agree is not None:
         check_agree(agree)
@@ -191,11 +192,6 @@ def open_model(path, *, fp32=None, **options):
         if (told := explained(error, path, fp32)) is not None:
             raise told from error
         raise
-
-
-def _check_models(models):
-    if not isinstance(models, Mapping) or len(models) < 2:
-        raise ValueError(f"models is {models!r}; expected {{name: path}}, at least two, the reference first")
 
 
 def _over_a_stream(sessions, stream, model, agree):

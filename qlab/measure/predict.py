@@ -18,7 +18,6 @@ from qlab.recipes import RECIPES, Product
 from qlab.recipes.choice import DYNAMIC, STATIC, choose
 from qlab.runtime import Feeds
 
-PRODUCT_FAMILIES = ("convolution", "matrix product", "other product")
 FULL_DEPTH = 64
 FLOATS = 8  # bytes a number that an operator reads and writes as a float, or that Q and DQ around it do
 
@@ -35,7 +34,7 @@ class Yardstick:
         self.speed = speed
         alike, rates = defaultdict(list), defaultdict(lambda: [0.0, 0])
         for node in fp32.nodes:
-            if node.family in PRODUCT_FAMILIES and node.macs:
+            if node.multiplies and node.macs:
                 alike[_work(node)].append(node.ms)
                 rate = rates[_kind(node)]
                 rate[0] += node.ms
@@ -183,7 +182,7 @@ def on_integers(before, recipe):
     """(NodeTime, how) of the products of the fp32 Profile `before` that the Recipe puts on integers."""
     for node in before.nodes:
         product = Product(node.op_type, len(node.weights), node.depthwise, node.inside)
-        if node.family in PRODUCT_FAMILIES and (way := recipe.how(product)):
+        if node.multiplies and (way := recipe.how(product)):
             yield node, way
 
 

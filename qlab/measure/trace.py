@@ -33,6 +33,7 @@ from qlab.graph.operators import (
 SIGNS = {TensorProto.UINT8: "u8", TensorProto.INT8: "s8"}
 PROFILER_TYPES = {name.lower(): number for name, number in TensorProto.DataType.items()}
 SUFFIX = "_kernel_time"
+PRODUCT_FAMILIES = {"convolution": CONVOLUTIONS, "matrix product": MATRIX_PRODUCTS, "other product": PRODUCTS}
 WORK = ("macs", "bytes", "input_bytes")  # what is added over the feeds
 
 
@@ -73,13 +74,13 @@ class NodeTime:
     @property
     def family(self):
         """What it is for: "convolution", "matrix product", "other product", "boundary", or "the rest"."""
-        if self.op_type in CONVOLUTIONS:
-            return "convolution"
-        if self.op_type in MATRIX_PRODUCTS:
-            return "matrix product"
-        if self.op_type in PRODUCTS:
-            return "other product"
-        return "boundary" if self.kind == "boundary" else "the rest"
+        of_others = "boundary" if self.kind == "boundary" else "the rest"
+        return next((family for family, operators in PRODUCT_FAMILIES.items() if self.op_type in operators), of_others)
+
+    @property
+    def multiplies(self):
+        """Whether its family is one of products."""
+        return self.op_type in PRODUCTS
 
 
 def side_by_side(items, node=lambda item: item, ends=()):
@@ -109,9 +110,14 @@ class Tensor:
         return math.ceil(math.prod(self.shape) * bits(self.dtype) / 8)
 
 
+def type_name(number):
+    """ "int8" for TensorProto.INT8."""
+    return TensorProto.DataType.Name(number).lower()
+
+
 def bits(dtype):
     """Bits of one element of the type; 0 for text, which has no fixed size."""
-    name = TensorProto.DataType.Name(dtype).lower()
+    name = type_name(dtype)
     if name in ("uint4", "int4", "float4e2m1", "uint2", "int2"):
         return 2 if name.endswith("2") else 4
     if name in ("undefined", "string"):

@@ -378,8 +378,3 @@ def profiled_again(examination, *, rounds=ROUNDS // 2, threads=1, profiler=profi
     """The Examination with its two profiles taken anew: the machine may have been busy."""
     models = {"fp32": examination.original, "quantized": examination.file}
     return replace(examination, **profiler(models, examination.feeds, rounds=rounds, threads=threads))
-
-
-def dtype_name(number):
-    """ "int8" for TensorProto.INT8."""
-    return TensorProto.DataType.Name(number).lower()

@@ -11,7 +11,6 @@ from collections import Counter
 from qlab import graph
 from qlab.graph.operators import CONVOLUTION, FUSED_ACTIVATIONS, QUANTIZERS, STATIC
 from qlab.measure.diagnosis.finding import NEITHER, Cause, Finding, Kind
-from qlab.measure.predict import PRODUCT_FAMILIES
 from qlab.measure.trace import side_by_side, took
 from qlab.recipes import RECIPES, choice
 from qlab.recipes.static import DEFAULT_OP_TYPES
@@ -105,7 +104,7 @@ def too_small(examination, bill):
 
 def _is_able(node):
     """Whether integers could take it over; for products without a kernel there is a finding of their own."""
-    return node.family in PRODUCT_FAMILIES or node.op_type in DEFAULT_OP_TYPES
+    return node.multiplies or node.op_type in DEFAULT_OP_TYPES
 
 
 def slow_sign_pairs(examination, bill):
