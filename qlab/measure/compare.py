@@ -210,7 +210,8 @@ def _qualities(sessions, stream, model, agree):
     """
     quality, notes, parts, told, reference_name = {}, {}, {}, {}, next(iter(sessions))
     counted, heads = counted_by(model.network), heads_of(model.proto)
-    answers_of = {name: partial(_answer, session, name=name) for name, session in sessions.items()}
+    says = "model {!r} does not run on this feed".format
+    answers_of = {name: partial(answer, session, says=says(name)) for name, session in sessions.items()}
     reference = stream.answers(answers_of[reference_name])
     # Whether it is padding is tried by runs without a state, which those of a stream are not.
     first = stream.judged(reference)
@@ -249,10 +250,6 @@ def _kept(reference, answers, heads, places):
 def _is_answered(one):
     """Whether answers tell what an output keeps: a class that is never likely may be lost without a loss."""
     return one is not None and one.answers is not None and one.answers.tell
-
-
-def _answer(session, feed, name):
-    return answer(session, feed, f"model {name!r} does not run on this feed")
 
 
 def _row(name, model, seconds, quality, notes, told):

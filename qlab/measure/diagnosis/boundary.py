@@ -129,7 +129,7 @@ def _needless(examination):
 def _beyond(islands, bill):
     """The float operators next to the islands, in words; that they are named here explains them."""
     nodes = dict.fromkeys(node for one in islands for node in one.beyond if not node.multiplies)
-    bill.explain(nodes)
+    bill.explained.update(nodes)
     return f" beside {_listed(nodes)}, {ms(took(nodes))}" if nodes else ""
 
 
@@ -226,7 +226,7 @@ def _between(examination, bill):
         gives_codes = any(edge.op_type == "QuantizeLinear" for edge in edges)
         is_between = gives_codes and any(map(examination.reads_codes, group))
         can_fuse = all(node.op_type in CAN_FUSE for node in group)
-        if is_between and not can_fuse and not any(map(bill.is_explained, group)):
+        if is_between and not can_fuse and bill.explained.isdisjoint(group):
             yield group, edges
 
 

@@ -73,6 +73,7 @@ class Bill:
     """The times of the quantized model's nodes, of which findings take their parts, root causes first.
 
     found     the Findings so far;   is_used, whether any of them has taken its part yet
+    explained  the nodes of which a Finding says already why they are slow, so that no other gives another reason
     least_ms  what a finding of time must cost to be told, where an earlier one leaves others little to say
     """
 
@@ -80,7 +81,7 @@ class Bill:
         self.found, self.least_ms = Findings(), -math.inf
         self.is_used = False
         self._left = {node: node.ms for node in nodes}
-        self._explained = set()
+        self.explained = set()
 
     def charge(self, node, milliseconds=None):
         """Take so many milliseconds of the node's time, or what is left of it, and return them."""
@@ -93,14 +94,6 @@ class Bill:
     def left(self, nodes):
         """Milliseconds of these nodes that nobody has paid for yet."""
         return sum(self._left[node] for node in nodes)
-
-    def explain(self, nodes):
-        """Note that a finding says why these products are slow, so that no other gives another reason."""
-        self._explained |= set(nodes)
-
-    def is_explained(self, node):
-        """Whether a finding says already why this product is slow."""
-        return node in self._explained
 
 
 def diagnose(

@@ -36,10 +36,12 @@ from qlab.measure.trace import side_by_side, took
 from qlab.recipes import RECIPES, Product
 from qlab.recipes.choice import STATIC, Choice, choose, made_by
 from qlab.runtime import Feeds, as_feeds
+from qlab.text import decibels
 
 SMALL_SHARE = 0.05  # of all multiply-adds: a kind of product below does not decide which recipe fits
 STEPS = 4  # from a fused node's last operator back to its product
 OPTION = "session.x64quantprecision"  # onnxruntime then makes int8 weights uint8, whose products do not saturate
+HARMLESS_DB = 0.2  # that exact sums would mend
 LUCK_DB = 1.5  # of an output of few numbers: rounding may fall either way
 DEAREST_START_MS = 0.005  # a larger tensor's time is work
 LAYER_FEEDS = 2  # on which the errors of layers are measured: three runs each, every tensor looked at
@@ -94,6 +96,17 @@ class ExactSums:
     running_db: float
     exact_db: float
     has_option: bool
+
+    @property
+    def is_harmless(self):
+        """Whether these feeds lose nothing by sums that saturate."""
+        return self.exact_db - self.running_db < HARMLESS_DB
+
+    def __str__(self):
+        now, then = decibels(self.running_db), decibels(self.exact_db)
+        if self.is_harmless:
+            return f". On these feeds that does no harm: output {self.output!r} keeps {now} dB, with exact sums {then}"
+        return f". On these feeds output {self.output!r} keeps {now} dB, and would keep {then} with exact sums"
 
 
 def with_exact_sums(fp32, quantized, feeds):
@@ -161,11 +174,6 @@ class Examination:
     def watched(self):
         """A WatchedModel of the fp32 file: that with which the layers were measured, unless somebody has had it."""
         return self._known.pop(WatchedModel, None) or WatchedModel(self.original)
-
-    @property
-    def path(self):
-        """The quantized model's file."""
-        return self.file.path
 
     @cached_property
     def yardstick(self):

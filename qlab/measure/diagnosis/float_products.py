@@ -82,7 +82,7 @@ def float_products(examination, bill):
     """A Finding for each reason why products multiply floats: they, and the Q/DQ at their edges, against integers."""
     groups = {}
     for node in examination.quantized.nodes:
-        if node.multiplies and node.kind == "float" and not bill.is_explained(node):
+        if node.multiplies and node.kind == "float" and node not in bill.explained:
             reason, detail = _reason(examination, node)
             groups.setdefault(reason, []).append((node, detail))
     for reason, members in groups.items():

@@ -21,7 +21,6 @@ from qlab.numerics.saturation import can_saturate
 from qlab.runtime import run
 from qlab.text import decibels, plural
 
-HARMLESS_DB = 0.2
 MOST_FEEDS = 4  # that are stacked
 LOST_TO_THE_BATCH_DB = 10.0  # three times the error; rows that are alike differ by less
 GOOD_DB = 30.0  # a row that keeps so much beside the others is good enough
@@ -83,7 +82,7 @@ def saturation(examination, bill):
     )
     if examination.card.saturates:
         yield _risk(examination, seen, exact, risky)
-    elif not _is_harmless(exact):
+    elif not (exact and exact.is_harmless):
         yield _only_here(examination, seen, exact, risky)
 
 
@@ -122,22 +121,21 @@ def _at_risk(examination):
 
 
 def _risk(examination, seen, exact, risky):
-    kind = examination.alike
-    recipe = examination.mending(risky, kind, is_other=True) or kind
+    recipe = examination.mending(risky, examination.alike, is_other=True) or examination.alike
     option = f"keep this model and open it with the session option {OPTION} = 1, at the speed of u8 x u8"
-    otherwise = option if exact is not None and exact.has_option else ""
+    otherwise = option if exact and exact.has_option else ""
     elsewhere = "" if examination.saturates_here else ". The CPU at hand adds exactly: no loss measured here is of this"
     return Finding.of(
         RISK,
         examination,
-        f"{seen}{_on_these_feeds(exact)}{elsewhere}",
+        f"{seen}{exact or ''}{elsewhere}",
         why=f"on {examination.card.name} two products are added in 16 bits, and 255 * 129 = 32,895 becomes 32,767: "
         "a wrong answer, without a warning",
         nodes=risky,
         recipe=recipe,
         mend=f"{RISK.mend}; or {otherwise}" if otherwise else "",
         otherwise=otherwise,
-        is_harmless=_is_harmless(exact),
+        is_harmless=bool(exact and exact.is_harmless),
     )
 
 
@@ -147,27 +145,12 @@ def _only_here(examination, seen, exact, risky):
     return Finding.of(
         HERE,
         examination,
-        f"{seen}{_on_these_feeds(exact)}",
+        f"{seen}{exact or ''}",
         why=f"the CPU at hand adds two products in 16 bits, and 255 * 129 = 32,895 becomes 32,767; {there} adds "
         "exactly. What that loses is in every SQNR measured here, and will not be there",
-        remedy=f"nothing, for {there}" + (option if exact is not None and exact.has_option else ": measure it there"),
+        remedy=f"nothing, for {there}" + (option if exact and exact.has_option else ": measure it there"),
         nodes=risky,
     )
-
-
-def _is_harmless(exact):
-    """Whether an ExactSums shows that these feeds lose nothing by sums that saturate."""
-    return exact is not None and exact.exact_db - exact.running_db < HARMLESS_DB
-
-
-def _on_these_feeds(exact):
-    """What an ExactSums says, in words."""
-    if exact is None:
-        return ""
-    now, then = decibels(exact.running_db), decibels(exact.exact_db)
-    if _is_harmless(exact):
-        return f". On these feeds that does no harm: output {exact.output!r} keeps {now} dB, with exact sums {then}"
-    return f". On these feeds output {exact.output!r} keeps {now} dB, and would keep {then} with exact sums"
 
 
 def _matrix(node, codes):
@@ -211,8 +194,7 @@ def _has_codes(examination, node):
     if not is_product(node.node):
         return False
     before = examination.ran.maker(node, factors(node.node)[1])
-    from_codes = before is not None and examination.has_constant_codes(before)
-    return node.kind == "integer" or from_codes
+    return node.kind == "integer" or (before is not None and examination.has_constant_codes(before))
 
 
 def _rounded_db(weights):
@@ -250,21 +232,15 @@ def _batch_axes(model, feed):
         for one in model.graph.input
         if isinstance(feed.get(one.name), np.ndarray) and len(one.type.tensor_type.shape.dim) == feed[one.name].ndim
     }
-    open_axes = [(name, axis) for name, shape in shapes.items() for axis, one in enumerate(shape) if _is_open(one)]
-    called = [place for place in open_axes if "batch" in str(shapes[place[0]][place[1]]).lower()]
-    places = called or [place for place in open_axes if place[1] == 0]
-    if not places:
-        return {}
-    name, axis = places[0]
-    symbol, size, axes = shapes[name][axis], feed[name].shape[axis], {}
-    for name, axis in sorted(open_axes, key=lambda place: shapes[place[0]][place[1]] != symbol):
-        if feed[name].shape[axis] == size and name not in axes:
-            axes[name] = axis
+    places = [(size, name, axis) for name, shape in shapes.items() for axis, size in enumerate(shape)]
+    places = [place for place in places if isinstance(place[0], str)]  # open: a symbol, or "" for one without a name
+    called = [place for place in places if "batch" in place[0].lower()]
+    axes = {}
+    for symbol, first, at in (called or [place for place in places if place[2] == 0])[:1]:
+        for _, name, axis in sorted(places, key=lambda place: place[0] != symbol):
+            if feed[name].shape[axis] == feed[first].shape[at]:
+                axes.setdefault(name, axis)
     return axes
-
-
-def _is_open(size):
-    return not isinstance(size, int)
 
 
 def _stacked(feeds, axes):

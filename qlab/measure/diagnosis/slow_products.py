@@ -280,7 +280,7 @@ def _folded(examination, bill):
 
 
 def _weights_as_codes(examination, bill, evidence, dequantizers, products):
-    bill.explain(products)
+    bill.explained.update(products)
     cost = sum(bill.charge(node) for node in dequantizers)
     cost += sum(bill.charge(node, examination.yardstick.excess_ms([node])) for node in products)
     recipe, more = examination.alike, {"cost_ms": examination.cost(cost), "nodes": dequantizers or products}
@@ -325,7 +325,7 @@ def _norms(examination, bill, kind, found):
     edges = list(dict.fromkeys(near))
     if not examination.matters(bill.left([*nodes, *edges]), LEAST_SHARE_OF_NORMS):
         return
-    bill.explain(nodes)
+    bill.explained.update(nodes)
     behind, recipe = listed(Counter(where for _, where in found)), None
     told = f"these {NORM} stand behind {behind}, so that no convolution before them can take them"
     if kind is UNFOLDED:
