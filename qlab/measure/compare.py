@@ -328,7 +328,7 @@ class Stream:
 
 def stream_of(model, feeds):
     """The Stream that the ModelProto `model` is judged over. What may be a state, but need not, is only noted."""
-    inputs, outputs = _values(model.graph.input), _values(model.graph.output)
+    inputs, outputs = declared(model.graph.input), declared(model.graph.output)
     inputs = {name: one for name, one in inputs.items() if name in feeds[0]}
     pairs = {
         name: output
@@ -348,14 +348,14 @@ def stream_of(model, feeds):
     return Stream(feeds, {}, note)
 
 
-def _values(declared):
-    """{name: (element type, sizes)} of tensors."""
+def declared(values):
+    """{name: (element type, sizes)} of inputs or outputs that are tensors; a size is a number, or a symbol or ""."""
     return {
         one.name: (
             one.type.tensor_type.elem_type,
             tuple(dim.dim_value or dim.dim_param for dim in one.type.tensor_type.shape.dim),
         )
-        for one in declared
+        for one in values
         if one.type.HasField("tensor_type")
     }
 

@@ -147,7 +147,8 @@ class Comparison(Tabular):
         axes.xaxis.set_major_locator(FixedLocator(_TICKS))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}x"))
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_xlabel(_axis_label(self.rows))
+        label = f"speed-up over {reference.name} (times, log scale; bars: 95 % interval)"
+        axes.set_xlabel(f"{label}\n{RANDOM_WEIGHTS}" if any(RANDOM_WEIGHTS in row.note for row in self.rows) else label)
         axes.set_title(_finding(reference, others))
         return figure
 
@@ -166,11 +167,6 @@ def _finding(reference, others):
         return f"Whether anything is faster than {reference.name}: cannot tell"
     row = max(told, key=lambda row: abs(math.log(row.speedup)))
     return f"{row.name} is {row.verdict} than {reference.name}: {ratio(row.speedup)}x ({row.interval})"
-
-
-def _axis_label(rows):
-    label = f"speed-up over {rows[0].name} (times, log scale; bars: 95 % interval)"
-    return f"{label}\n{RANDOM_WEIGHTS}" if any(RANDOM_WEIGHTS in row.note for row in rows) else label
 
 
 def _limits(rows):

@@ -208,15 +208,9 @@ class Event:
     self_us: int
     details: dict
 
-    @property
-    def inputs(self):
-        """[(type, shape)] as onnxruntime names them ("float", "uint8"), without weights that were packed at load."""
-        return _tensors(self.details["input_type_shape"])
-
-    @property
-    def outputs(self):
-        """The same of the outputs."""
-        return _tensors(self.details["output_type_shape"])
+    def tensors(self, side):
+        """[(type, shape)] of "input" or "output", named as onnxruntime does ("float"); none that was packed at load."""
+        return [next(iter(entry.items()), ("", [])) for entry in self.details[f"{side}_type_shape"]]
 
 
 def read_runs(path):
@@ -231,7 +225,9 @@ def read_runs(path):
             done = []
         elif entry.get("cat") == "Node" and entry["name"].endswith(SUFFIX):
             start, end = entry["ts"], entry["ts"] + entry["dur"]
-            done.append((start, end, _event(entry, _inside(done, start))))
+            own = max(0, entry["dur"] - _inside(done, start))
+            name, details = entry["name"].removesuffix(SUFFIX), entry["args"]
+            done.append((start, end, Event(name, details["op_name"], int(details["node_index"]), own, details)))
     return runs
 
 
@@ -249,21 +245,6 @@ def _inside(done, start):
             total += last - first
             covered_from = first
     return total
-
-
-def _event(entry, inside_us):
-    details = entry["args"]
-    return Event(
-        name=entry["name"].removesuffix(SUFFIX),
-        op_type=details["op_name"],
-        index=int(details["node_index"]),
-        self_us=max(0, entry["dur"] - inside_us),
-        details=details,
-    )
-
-
-def _tensors(entries):
-    return [next(iter(entry.items()), ("", [])) for entry in entries]
 
 
 def node_times(model, runs, feeds):
@@ -330,14 +311,14 @@ def _learn(node, event, tensors):
     """Note the shapes that an event shows: of its outputs, and of inputs that came into a body from outside."""
     unknown = any(name and name not in tensors for name in node.input)
     seen = list(_inputs(node, event, tensors)) if unknown else []
-    seen += zip([name for name in node.output if name], event.outputs, strict=False)
+    seen += zip([name for name in node.output if name], event.tensors("output"), strict=False)
     for name, (kind, shape) in seen:
         tensors[name] = Tensor(PROFILER_TYPES.get(kind, TensorProto.UNDEFINED), tuple(shape))
 
 
 def _inputs(node, event, tensors):
     """(name, what the event shows of it) of the inputs that move; constants that were packed at load are not shown."""
-    shown = iter(event.inputs)
+    shown = iter(event.tensors("input"))
     following = next(shown, None)
     for name in filter(None, node.input):
         known = tensors.get(name)

@@ -12,6 +12,7 @@ from onnx import TensorProto
 
 from qlab import graph
 from qlab.graph.operators import CONVOLUTIONS, DYNAMIC, STATIC, factors, is_product
+from qlab.measure.compare import declared
 from qlab.measure.diagnosis.examination import OPTION
 from qlab.measure.diagnosis.finding import ACCURACY, LAST, Cause, Finding, Kind
 from qlab.measure.outputs import PooledError, answer
@@ -227,13 +228,11 @@ def ranges_that_move(examination, bill):
 
 def _batch_axes(model, feed):
     """{input: the axis along which feeds are stacked}; {} where none is open: one called "batch", or the first."""
-    shapes = {
-        one.name: [dim.dim_value or dim.dim_param for dim in one.type.tensor_type.shape.dim]
-        for one in model.graph.input
-        if isinstance(feed.get(one.name), np.ndarray) and len(one.type.tensor_type.shape.dim) == feed[one.name].ndim
-    }
-    places = [(size, name, axis) for name, shape in shapes.items() for axis, size in enumerate(shape)]
-    places = [place for place in places if isinstance(place[0], str)]  # open: a symbol, or "" for one without a name
+    dimensions = {name: x.ndim for name, x in feed.items() if isinstance(x, np.ndarray)}
+    shapes = ((name, sizes) for name, (_, sizes) in declared(model.graph.input).items())
+    fitting = [(name, sizes) for name, sizes in shapes if len(sizes) == dimensions.get(name)]
+    places = [(size, name, axis) for name, sizes in fitting for axis, size in enumerate(sizes)]
+    places = [place for place in places if isinstance(place[0], str)]  # open
     called = [place for place in places if "batch" in place[0].lower()]
     axes = {}
     for symbol, first, at in (called or [place for place in places if place[2] == 0])[:1]:
