@@ -55,19 +55,15 @@ def draw(rows, worst, note=""):
     bar.set_label("SQNR (dB)\nwhite: above, or exact" + ("\ngrey: NaN" if np.isnan(values).any() else ""), size=9)
     centres, room = np.arange(len(rows)) + 0.5, 0.35 * (high - low)
     marker = 3 if len(rows) > COLUMNS else 6
-    dots = [
-        below.plot(centres, np.where(values[place] <= high, values[place], np.nan), ".", **look)[0]
-        for place, look in (
-            (0, {"color": palette.ERROR, "label": "alone", "markersize": marker + 3}),
-            (1, {"color": palette.INTEGER, "label": "accumulated", "markersize": marker}),
-        )
-    ]
+    looks = ("alone", palette.ERROR, marker + 3), ("accumulated", palette.INTEGER, marker)
+    for shown, (label, colour, markersize) in zip(np.where(values <= high, values, np.nan), looks, strict=True):
+        below.plot(centres, shown, ".", color=colour, label=label, markersize=markersize)
     below.set_ylim(low - room, high + 2)
     below.set_xlim(0, len(rows))
     below.set_ylabel("SQNR (dB)")
     below.xaxis.set_major_locator(MaxNLocator(integer=True))
     below.set_yticks(np.arange(low, high + 1, 10))
-    below.legend(handles=dots, loc="lower right", bbox_to_anchor=(1, 0.98), ncols=2, borderaxespad=0)
+    below.legend(loc="lower right", bbox_to_anchor=(1, 0.98), ncols=2, borderaxespad=0)
     _call_by_name(below, rows, worst, low, room)
     text = "layers in graph order" + (f" (a column above: the lowest of {size})" if size > 1 else "")
     below.set_xlabel(f"{text}\n{note}" if note else text)

@@ -32,24 +32,20 @@ class Yardstick:
 
     def __init__(self, fp32, speed):
         self.speed = speed
-        alike, rates = defaultdict(list), defaultdict(lambda: [0.0, 0])
+        self._products = defaultdict(list)  # by their work, and by their kind
         for node in fp32.nodes:
             if node.multiplies and node.macs:
-                alike[_work(node)].append(node.ms)
-                rate = rates[_kind(node)]
-                rate[0] += node.ms
-                rate[1] += node.macs
+                self._products[_work(node)].append(node)
+                self._products[_kind(node)].append(node)
         self._layout_ms = took(node for node in fp32.nodes if node.op_type in LAYOUT)
         self._convolutions_ms = fp32.ms_of(family="convolution")
-        self._alike = {work: sum(times) / len(times) for work, times in alike.items()}
-        self._rates = {kind: ms / macs for kind, (ms, macs) in rates.items()}
 
     def float_ms(self, node):
         """Milliseconds of the same product in the fp32 model, or None if it has nothing of the kind."""
-        if _work(node) in self._alike:
-            return self._alike[_work(node)]
-        rate = self._rates.get(_kind(node))
-        return None if rate is None else rate * node.macs
+        alike, kind = (self._products.get(key) for key in (_work(node), _kind(node)))
+        if alike:
+            return took(alike) / len(alike)
+        return took(kind) / sum(one.macs for one in kind) * node.macs if kind else None
 
     def layout_ms(self, node):
         """Milliseconds that the fp32 model needs besides, to bring this convolution's tensors into blocks and back."""

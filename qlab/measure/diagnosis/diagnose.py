@@ -131,8 +131,7 @@ def findings_of(examination: Examination) -> Findings:
         for one in cause.look(examination, bill) if cause.when(examination) else ():
             if kinds[one.code].costs != TIME or (one.cost_ms or 0.0) > bill.least_ms:
                 bill.found.append(one)
-    renamed = _in_the_files_names(examination)
-    found = [renamed(one) for one in _beside_fp32(bill.found, kinds, examination)]
+    found = _beside_fp32(bill.found, kinds, examination)
     return Findings(sorted(found, key=lambda one: _weight(one, kinds[one.code])))
 
 
@@ -151,14 +150,3 @@ def _beside_fp32(found, kinds, examination):
     note = f"{STILL_SLOWER}{ms(left)} a run would be left, and fp32 takes {ms(fp32.total_ms)}: stay with it"
     is_of_time = (bool(one.recipe) and kinds[one.code].costs == TIME for one in found)
     return [replace(one, remedy=one.remedy + note * is_it) for one, is_it in zip(found, is_of_time, strict=True)]
-
-
-def _in_the_files_names(examination):
-    """A function from a Finding to the same with nodes that a reader finds in their files."""
-    ran = {time.name: time.node for time in examination.quantized.nodes}
-
-    def renamed(finding):
-        names = (examination.names.in_files(ran[name]) if name in ran else name for name in finding.nodes)
-        return replace(finding, nodes=tuple(dict.fromkeys(names)))
-
-    return renamed

@@ -99,11 +99,10 @@ def saturated_layers(examination, bill):
 
     Between Q and DQ a layer's error is measured on float kernels, which do not saturate.
     """
-    nodes = {time.name: time for time in examination.quantized.nodes}
-    found = [nodes[name] for one in harms(examination, bill) for name in one.nodes]
-    written = examination.file.operators
-    on_integers = [time.node for time in found if time.op_type not in STATIC or time.op_type in written]
-    return {examination.names.in_files(node) for node in on_integers}
+    told, written = {name for one in harms(examination, bill) for name in one.nodes}, examination.file.operators
+    products = [one for one in examination.quantized.nodes if one.sign_pair]
+    on_integers = [one.node for one in products if one.op_type not in STATIC or one.op_type in written]
+    return told.intersection(map(examination.names.in_files, on_integers))
 
 
 def _at_risk(examination):
