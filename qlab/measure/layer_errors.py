@@ -1,6 +1,7 @@
 """The error of every layer of a quantized model, its own and what has come together up to there, and its picture."""
 
 import math
+from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
@@ -158,7 +159,8 @@ class LayerErrors(Tabular):
         """The `n` layers with the lowest local SQNR, the worst first; layers without an error of their own never."""
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
             raise ValueError(f"n is {n!r}; expected a whole number of layers from 1 up")
-        return sorted((row for row in self.rows if row.local_db != math.inf), key=_badness)[:n]
+        lossy = (row for row in self.rows if row.local_db != math.inf)
+        return sorted(lossy, key=lambda row: -math.inf if math.isnan(row.local_db) else row.local_db)[:n]
 
     def plot(self):
         """A figure: SQNR of every layer as a heat map in graph order, local and accumulated, and the same as curves."""
@@ -182,10 +184,6 @@ class LayerErrors(Tabular):
         if self.skipped:
             yield f"{plural(len(self.skipped), 'tensor')} could not be compared: .skipped says why"
         yield from filter(None, (self.note, self.draws))
-
-
-def _badness(row):
-    return -math.inf if math.isnan(row.local_db) else row.local_db
 
 
 def _cells(row):
@@ -232,7 +230,7 @@ def layer_errors(
     feeds = as_feeds(feed)
     fp32, quantized = graph.opened(fp32), graph.opened(quantized)
     reference, other = _pair(fp32, quantized, watched)
-    errors = {}
+    errors = defaultdict(lambda: PooledError(parts=False))
     with bar(description="layer errors", total=3 * len(feeds), unit="run") as progress:
         for one in feeds:
             _measure(reference, other, one, errors, progress)
@@ -276,15 +274,11 @@ def _measure(reference, other, feed, errors, progress):
         if name in expected and array.shape != expected[name].shape:
             other.skip(name, f"has shape {list(array.shape)}, in the fp32 model {list(expected.pop(name).shape)}")
         elif name in expected:
-            _add(errors, (name, place, ACCUMULATED), expected[name], array)
+            errors[name, place, ACCUMULATED].add(expected[name], array, masks=True)
     progress.update()
     for name, place, array in other.run_cut(feed, expected):
-        _add(errors, (name, place, LOCAL), expected[name], array)
+        errors[name, place, LOCAL].add(expected[name], array, masks=True)
     progress.update()
-
-
-def _add(errors, key, expected, array):
-    errors.setdefault(key, PooledError(parts=False)).add(expected, array, masks=True)
 
 
 def _rows(errors, reference, other, network):

@@ -6,7 +6,7 @@ from onnx import TensorProto
 
 from qlab import graph
 from qlab.graph.operators import QUANTIZERS
-from qlab.measure.trace import type_name
+from qlab.measure.trace import stored, type_name
 from qlab.recipes import RECIPES
 from qlab.recipes.choice import DYNAMIC
 
@@ -47,16 +47,16 @@ def _cause(model):
     versions = {"" if one.domain == "ai.onnx" else one.domain: one.version for one in model.opset_import}
     opset = versions.get("", PER_CHANNEL_SINCE)
     quantizers = [one for one in graph.nodes(model) if one.op_type in QUANTIZERS and one.domain in ("", "ai.onnx")]
-    stored = {tensor.name: tensor for one in graph.graphs(model) for tensor in one.initializer}
+    weights = stored(model)
     for node in quantizers:
-        scales = [stored[name] for name in node.input[1:2] if name in stored]
+        scales = [weights[name] for name in node.input[1:2] if name in weights]
         if opset < PER_CHANNEL_SINCE and any(list(one.dims) not in ([], [1]) for one in scales):
             return (
                 f"{node.name!r} has scales per channel, for which opset {PER_CHANNEL_SINCE} is needed, and the file is "
                 f"of opset {opset}: quantize with one scale a tensor, or export with opset {PER_CHANNEL_SINCE} or later"
             )
     for node in quantizers:
-        for dtype in {stored[name].data_type for name in node.input if name in stored} & SINCE.keys():
+        for dtype in {weights[name].data_type for name in node.input if name in weights} & SINCE.keys():
             if opset < SINCE[dtype]:
                 needed = f"codes of {type_name(dtype)}, for which opset {SINCE[dtype]} is needed"
                 return f"{node.name!r} has {needed}, and it has {opset}"

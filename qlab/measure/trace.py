@@ -110,6 +110,11 @@ class Tensor:
         return math.ceil(math.prod(self.shape) * bits(self.dtype) / 8)
 
 
+def stored(model):
+    """{name: TensorProto} of the weights of a ModelProto, those of bodies included."""
+    return {tensor.name: tensor for one in graph.graphs(model) for tensor in one.initializer}
+
+
 def type_name(number):
     """ "int8" for TensorProto.INT8."""
     return TensorProto.DataType.Name(number).lower()
@@ -295,11 +300,8 @@ def _matched(nodes, events):
 
 
 def _known_tensors(model, feed):
-    tensors = {
-        tensor.name: Tensor(tensor.data_type, tuple(tensor.dims), constant=True)
-        for one in graph.graphs(model)
-        for tensor in one.initializer
-    }
+    weights = stored(model).items()
+    tensors = {name: Tensor(one.data_type, tuple(one.dims), constant=True) for name, one in weights}
     for name, value in feed.items():
         value = np.asarray(value)
         if value.dtype.kind not in "OUS":

@@ -32,7 +32,7 @@ from qlab.measure.layer_errors import LayerErrors, layer_errors
 from qlab.measure.outputs import answer, output_quality
 from qlab.measure.predict import Yardstick
 from qlab.measure.profile import ROUNDS, Profile, profile_models
-from qlab.measure.trace import side_by_side, took
+from qlab.measure.trace import side_by_side, stored, took
 from qlab.recipes import RECIPES, Product
 from qlab.recipes.choice import STATIC, Choice, choose, made_by
 from qlab.runtime import Feeds, as_feeds
@@ -193,7 +193,7 @@ class Examination:
     @cached_property
     def initializers(self):
         """{name: TensorProto} of the constants of the graph that ran, bodies included; large ones without values."""
-        return {tensor.name: tensor for one in graph.graphs(self.quantized.model) for tensor in one.initializer}
+        return stored(self.quantized.model)
 
     def is_weight(self, name):
         """Whether `name` is a constant in the graph that ran, or one turned into floats by a DequantizeLinear."""

@@ -10,12 +10,12 @@ import math
 import numpy as np
 from onnx import TensorProto
 
-from qlab import graph
 from qlab.graph.operators import CONVOLUTIONS, DYNAMIC, STATIC, factors, is_product
 from qlab.measure.compare import declared
 from qlab.measure.diagnosis.examination import OPTION
 from qlab.measure.diagnosis.finding import ACCURACY, LAST, Cause, Finding, Kind
 from qlab.measure.outputs import PooledError, answer
+from qlab.measure.trace import stored
 from qlab.numerics.affine import choose_qparams, fake_quantize
 from qlab.numerics.metrics import sqnr_db
 from qlab.numerics.saturation import can_saturate
@@ -107,14 +107,14 @@ def saturated_layers(examination, bill):
 
 def _at_risk(examination):
     """(how many u8 x s8 products there are, those that some input makes saturate, in which share of their channels)."""
-    stored = {tensor.name: tensor for one in graph.graphs(examination.file.proto) for tensor in one.initializer}
+    weights = stored(examination.file.proto)
     products, risky, columns, at_risk = 0, [], 0, 0
     for node in examination.quantized.nodes:
         name = node.node.input[factors(node.node)[1]] if node.sign_pair == "u8s8" else None
-        if name not in stored:
+        if name not in weights:
             continue
         products += 1
-        found = can_saturate(_matrix(node, examination.file.array(stored[name])))
+        found = can_saturate(_matrix(node, examination.file.array(weights[name])))
         columns, at_risk = columns + found.size, at_risk + int(found.sum())
         risky += [node] if found.any() else []
     return products, risky, at_risk / max(columns, 1)
@@ -165,12 +165,11 @@ def quantized_at_load(examination, bill):
 
     How much the weights lose is worked out as onnxruntime rounds them: int8, one scale for all channels.
     """
-    graph_of_file = examination.file.proto.graph
-    stored = {tensor.name: tensor for tensor in graph_of_file.initializer}
+    network = examination.file.network
     floats = {
-        node.name: stored[node.input[factors(node)[1]]]
-        for node in graph_of_file.node
-        if node.name and is_product(node) and node.input[factors(node)[1]] in stored
+        node.name: network.constants[node.input[factors(node)[1]]]
+        for node in network.items
+        if node.name and is_product(node) and node.input[factors(node)[1]] in network.constants
     }
     found = {}
     for node in examination.quantized.nodes:
