@@ -335,16 +335,13 @@ def _agreement(agree, expected, got, place):
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
     is_number = isinstance(value, int | float | np.bool_ | np.integer | np.floating)
-    if is_number and not all(map(_is_finite, got.values())) and not math.isfinite(value):
+    floats = (x for x in got.values() if isinstance(x, np.ndarray) and x.dtype.kind == "f")
+    if is_number and not all(np.isfinite(x).all() for x in floats) and not math.isfinite(value):
         return -math.inf
     if not is_number or not -math.inf < value <= 1 + FULL:
         shown = repr(value) if is_number or value is None else f"a {type(value).__name__}"
         raise ValueError(f"agree returned {shown} on {place}; expected a finite number, 1 for full agreement, no more")
     return float(value)
-
-
-def _is_finite(values):
-    return not isinstance(values, np.ndarray) or values.dtype.kind != "f" or np.isfinite(values).all()
 
 
 def random_draws(model, feed):

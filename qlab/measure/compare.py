@@ -156,7 +156,8 @@ def compare(
     nothing.
     Raises ValueError where models, feed or `agree` do not fit together, FileNotFoundError for a path that is not there.
     """
-    _check_models(models)
+    if not isinstance(models, Mapping) or len(models) < 2:
+        raise ValueError(f"models is {models!r}; expected {{name: path}}, at least two, the reference first")
     rounds = rounds_here(rounds)
     if agree is not None:
         check_agree(agree)
@@ -193,11 +194,6 @@ def open_model(path, *, fp32=None, **options):
         raise
 
 
-def _check_models(models):
-    if not isinstance(models, Mapping) or len(models) < 2:
-        raise ValueError(f"models is {models!r}; expected {{name: path}}, at least two, the reference first")
-
-
 def _over_a_stream(sessions, stream, model, agree):
     try:
         return _qualities(sessions, stream, model, agree)
@@ -214,7 +210,8 @@ def _qualities(sessions, stream, model, agree):
     """
     quality, notes, parts, told, reference_name = {}, {}, {}, {}, next(iter(sessions))
     counted, heads = counted_by(model.network), heads_of(model.proto)
-    answers_of = {name: partial(_answer, session, name=name) for name, session in sessions.items()}
+    says = "model {!r} does not run on this feed".format
+    answers_of = {name: partial(answer, session, says=says(name)) for name, session in sessions.items()}
     reference = stream.answers(answers_of[reference_name])
     # Whether it is padding is tried by runs without a state, which those of a stream are not.
     first = stream.judged(reference)
@@ -253,10 +250,6 @@ def _kept(reference, answers, heads, places):
 def _is_answered(one):
     """Whether answers tell what an output keeps: a class that is never likely may be lost without a loss."""
     return one is not None and one.answers is not None and one.answers.tell
-
-
-def _answer(session, feed, name):
-    return answer(session, feed, f"model {name!r} does not run on this feed")
 
 
 def _row(name, model, seconds, quality, notes, told):
@@ -335,7 +328,7 @@ class Stream:
 
 def stream_of(model, feeds):
     """The Stream that the ModelProto `model` is judged over. What may be a state, but need not, is only noted."""
-    inputs, outputs = _values(model.graph.input), _values(model.graph.output)
+    inputs, outputs = declared(model.graph.input), declared(model.graph.output)
     inputs = {name: one for name, one in inputs.items() if name in feeds[0]}
     pairs = {
         name: output
@@ -355,14 +348,14 @@ def stream_of(model, feeds):
     return Stream(feeds, {}, note)
 
 
-def _values(declared):
-    """{name: (element type, sizes)} of tensors."""
+def declared(values):
+    """{name: (element type, sizes)} of inputs or outputs that are tensors; a size is a number, or a symbol or ""."""
     return {
         one.name: (
             one.type.tensor_type.elem_type,
             tuple(dim.dim_value or dim.dim_param for dim in one.type.tensor_type.shape.dim),
         )
-        for one in declared
+        for one in values
         if one.type.HasField("tensor_type")
     }
 

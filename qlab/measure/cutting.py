@@ -16,11 +16,7 @@ from qlab.runtime import check_feed, run
 
 TO_CODES, TO_FLOATS = "QuantizeLinear", "DequantizeLinear"
 CUT = "/fp32"  # ends the names of what carries the fp32 model's values
-FLOATS = {
-    "tensor(float)": (TensorProto.FLOAT, np.float32),
-    "tensor(float16)": (TensorProto.FLOAT16, np.float16),
-    "tensor(double)": (TensorProto.DOUBLE, np.float64),
-}
+FLOATS = {f"tensor({name})": getattr(TensorProto, name.upper()) for name in ("float", "float16", "double")}
 
 
 @dataclass(frozen=True)
@@ -248,10 +244,12 @@ class CutModel:
     def run_cut(self, feed, reference):
         """The same for the tensors in `reference`, {name: array}: whoever reads one of them is given that array."""
         if self._cut_at != set(reference):  # nearly always once: which tensors compare seldom depends on the feed
-            types = {name: FLOATS[self._type(name)][0] for name in reference}
-            model = cut(self._model, {name: (self.kept[name], kind) for name, kind in types.items()})
+            readers = {name: (self.kept[name], FLOATS[self._type(name)]) for name in reference}
+            model = cut(self._model, readers)
             self._cut_session, self._cut_at = self._open(model), set(reference)
-        given = {f"{name}{CUT}": self._as_here(name, array) for name, array in reference.items()}
+        here = {name: helper.tensor_dtype_to_np_dtype(FLOATS[self._type(name)]) for name in reference}
+        with np.errstate(over="ignore"):  # float16 has no room for float32's largest
+            given = {f"{name}{CUT}": array.astype(here[name], copy=False) for name, array in reference.items()}
         yield from self._run(self._cut_session, dict(feed) | given, reference)
 
     def skip(self, name, reason):
@@ -261,10 +259,6 @@ class CutModel:
 
     def _type(self, name):
         return self._types[self.kept[name].seen[0]]
-
-    def _as_here(self, name, array):
-        with np.errstate(over="ignore"):  # float16 has no room for float32's largest
-            return array.astype(FLOATS[self._type(name)][1], copy=False)
 
     def _run(self, session, feed, names):
         places = [(name, place) for name in names for place in self.kept[name].seen]

@@ -1,6 +1,7 @@
 """The error of every layer of a quantized model, its own and what has come together up to there, and its picture."""
 
 import math
+from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,19 +56,15 @@ def draw(rows, worst, note=""):
     bar.set_label("SQNR (dB)\nwhite: above, or exact" + ("\ngrey: NaN" if np.isnan(values).any() else ""), size=9)
     centres, room = np.arange(len(rows)) + 0.5, 0.35 * (high - low)
     marker = 3 if len(rows) > COLUMNS else 6
-    dots = [
-        below.plot(centres, np.where(values[place] <= high, values[place], np.nan), ".", **look)[0]
-        for place, look in (
-            (0, {"color": palette.ERROR, "label": "alone", "markersize": marker + 3}),
-            (1, {"color": palette.INTEGER, "label": "accumulated", "markersize": marker}),
-        )
-    ]
+    looks = ("alone", palette.ERROR, marker + 3), ("accumulated", palette.INTEGER, marker)
+    for shown, (label, colour, markersize) in zip(np.where(values <= high, values, np.nan), looks, strict=True):
+        below.plot(centres, shown, ".", color=colour, label=label, markersize=markersize)
     below.set_ylim(low - room, high + 2)
     below.set_xlim(0, len(rows))
     below.set_ylabel("SQNR (dB)")
     below.xaxis.set_major_locator(MaxNLocator(integer=True))
     below.set_yticks(np.arange(low, high + 1, 10))
-    below.legend(handles=dots, loc="lower right", bbox_to_anchor=(1, 0.98), ncols=2, borderaxespad=0)
+    below.legend(loc="lower right", bbox_to_anchor=(1, 0.98), ncols=2, borderaxespad=0)
     _call_by_name(below, rows, worst, low, room)
     text = "layers in graph order" + (f" (a column above: the lowest of {size})" if size > 1 else "")
     below.set_xlabel(f"{text}\n{note}" if note else text)
@@ -162,7 +159,8 @@ class LayerErrors(Tabular):
         """The `n` layers with the lowest local SQNR, the worst first; layers without an error of their own never."""
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
             raise ValueError(f"n is {n!r}; expected a whole number of layers from 1 up")
-        return sorted((row for row in self.rows if row.local_db != math.inf), key=_badness)[:n]
+        lossy = (row for row in self.rows if row.local_db != math.inf)
+        return sorted(lossy, key=lambda row: -math.inf if math.isnan(row.local_db) else row.local_db)[:n]
 
     def plot(self):
         """A figure: SQNR of every layer as a heat map in graph order, local and accumulated, and the same as curves."""
@@ -186,10 +184,6 @@ class LayerErrors(Tabular):
         if self.skipped:
             yield f"{plural(len(self.skipped), 'tensor')} could not be compared: .skipped says why"
         yield from filter(None, (self.note, self.draws))
-
-
-def _badness(row):
-    return -math.inf if math.isnan(row.local_db) else row.local_db
 
 
 def _cells(row):
@@ -236,7 +230,7 @@ def layer_errors(
     feeds = as_feeds(feed)
     fp32, quantized = graph.opened(fp32), graph.opened(quantized)
     reference, other = _pair(fp32, quantized, watched)
-    errors = {}
+    errors = defaultdict(lambda: PooledError(parts=False))
     with bar(description="layer errors", total=3 * len(feeds), unit="run") as progress:
         for one in feeds:
             _measure(reference, other, one, errors, progress)
@@ -280,15 +274,11 @@ def _measure(reference, other, feed, errors, progress):
         if name in expected and array.shape != expected[name].shape:
             other.skip(name, f"has shape {list(array.shape)}, in the fp32 model {list(expected.pop(name).shape)}")
         elif name in expected:
-            _add(errors, (name, place, ACCUMULATED), expected[name], array)
+            errors[name, place, ACCUMULATED].add(expected[name], array, masks=True)
     progress.update()
     for name, place, array in other.run_cut(feed, expected):
-        _add(errors, (name, place, LOCAL), expected[name], array)
+        errors[name, place, LOCAL].add(expected[name], array, masks=True)
     progress.update()
-
-
-def _add(errors, key, expected, array):
-    errors.setdefault(key, PooledError(parts=False)).add(expected, array, masks=True)
 
 
 def _rows(errors, reference, other, network):

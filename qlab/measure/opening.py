@@ -6,6 +6,7 @@ from onnx import TensorProto
 
 from qlab import graph
 from qlab.graph.operators import QUANTIZERS
+from qlab.measure.trace import stored, type_name
 from qlab.recipes import RECIPES
 from qlab.recipes.choice import DYNAMIC
 
@@ -46,47 +47,39 @@ def _cause(model):
     versions = {"" if one.domain == "ai.onnx" else one.domain: one.version for one in model.opset_import}
     opset = versions.get("", PER_CHANNEL_SINCE)
     quantizers = [one for one in graph.nodes(model) if one.op_type in QUANTIZERS and one.domain in ("", "ai.onnx")]
-    types = {tensor.name: tensor.data_type for one in graph.graphs(model) for tensor in one.initializer}
-    sizes = {tensor.name: tensor.dims for one in graph.graphs(model) for tensor in one.initializer}
+    weights = stored(model)
     for node in quantizers:
-        if opset < PER_CHANNEL_SINCE and len(node.input) > 1 and list(sizes.get(node.input[1], [])) not in ([], [1]):
+        scales = [weights[name] for name in node.input[1:2] if name in weights]
+        if opset < PER_CHANNEL_SINCE and any(list(one.dims) not in ([], [1]) for one in scales):
             return (
                 f"{node.name!r} has scales per channel, for which opset {PER_CHANNEL_SINCE} is needed, and the file is "
                 f"of opset {opset}: quantize with one scale a tensor, or export with opset {PER_CHANNEL_SINCE} or later"
             )
     for node in quantizers:
-        for dtype in {types.get(name) for name in node.input} & SINCE.keys():
+        for dtype in {weights[name].data_type for name in node.input if name in weights} & SINCE.keys():
             if opset < SINCE[dtype]:
-                name = TensorProto.DataType.Name(dtype).lower()
-                return (
-                    f"{node.name!r} has codes of {name}, for which opset {SINCE[dtype]} is needed, and it has {opset}"
-                )
-    if unseen := _unseen(model.graph, set()):
-        node, name = unseen
+                needed = f"codes of {type_name(dtype)}, for which opset {SINCE[dtype]} is needed"
+                return f"{node.name!r} has {needed}, and it has {opset}"
+    for node, name in _unseen(model.graph, set()):
         return f"{node.name!r} ({node.op_type}) reads {name!r}, which is nothing that it can see in the file"
     lacking = sorted({node.domain for node in graph.nodes(model)} - {"", "ai.onnx"} - versions.keys())
     return f"it uses operators of {lacking[0]!r}, which it does not import" if lacking else ""
 
 
 def _unseen(one, outer):
-    """(node, tensor) of the first tensor that a node of the GraphProto reads and nothing makes, or None."""
+    """(node, tensor) of every tensor that a node of the GraphProto reads and nothing makes."""
     seen = outer | {value.name for value in (*one.input, *one.initializer)}
     seen |= {tensor.values.name for tensor in one.sparse_initializer}
     seen |= {name for node in one.node for name in node.output}  # in any order: onnxruntime sorts them
     for node in one.node:
-        for name in node.input:
-            if name and name not in seen:
-                return node, name
+        yield from ((node, name) for name in node.input if name and name not in seen)
         for body in graph.bodies(node):
-            if found := _unseen(body, seen):
-                return found
-    return None
+            yield from _unseen(body, seen)
 
 
 def _kind(model):
     """The recipe that quantizes as the ModelProto is quantized; in bodies of If, Loop and Scan only dynamic can."""
     _, *bodies = graph.graphs(model)
-    dynamic = RECIPES.of_ways(DYNAMIC)
-    if any(node.op_type in QUANTIZERS for body in bodies for node in body.node):
-        return dynamic.name
-    return (RECIPES.like({node.op_type for node in graph.nodes(model)}) or dynamic).name
+    is_inside = any(node.op_type in QUANTIZERS for body in bodies for node in body.node)
+    like = None if is_inside else RECIPES.like({node.op_type for node in graph.nodes(model)})
+    return (like or RECIPES.of_ways(DYNAMIC)).name

@@ -75,7 +75,8 @@ class PooledError:
 
     def __init__(self, *, parts=True):
         self._with_parts = parts
-        self.size, self._compared, self._signal, self._noise, self._misplaced = 0, 0, 0.0, 0.0, False
+        self.size, self._misplaced = 0, False
+        self._sums = np.zeros(3)  # how many numbers were compared, energies of their signal and noise
         self._parts = {}  # {(axis, dimensions): energies of each part's signal and noise, or None}
         self._numbers = Counter()  # {(axis, dimensions): how many numbers each of these parts has}
 
@@ -88,7 +89,7 @@ class PooledError:
         if counted is True and not self._with_parts and not (masks and reference.min(initial=0) <= MASK):
             signal, noise = _energies(reference.ravel(), approximation.ravel())
             if math.isfinite(signal + noise):  # so every number is finite, and counts
-                self._count(reference.size, signal, noise)
+                self._sums += (reference.size, signal, noise)
                 return
         reference, approximation = reference.astype(np.float64), approximation.astype(np.float64)
         finite = np.isfinite(reference)
@@ -102,13 +103,7 @@ class PooledError:
             self._add_parts(np.where(counted, reference, 0), error)
         reference, approximation = reference[counted], approximation[counted]
         self._misplaced |= not np.isfinite(approximation).all()
-        self._count(reference.size, *_energies(reference, approximation))
-
-    def _count(self, size, signal, noise):
-        if not self._misplaced:
-            self._compared += size
-            self._signal += signal
-            self._noise += noise
+        self._sums += (reference.size, *_energies(reference, approximation))
 
     def _add_parts(self, signal, error):
         for axis in {1, signal.ndim - 1} if signal.ndim > 1 else ():
@@ -140,12 +135,12 @@ class PooledError:
     def remark(self):
         if self._misplaced:
             return MISPLACED
-        return "" if self._compared else NOTHING_FINITE
+        return "" if self._sums[0] else NOTHING_FINITE
 
     @property
     def db(self):
         """SQNR in dB: inf where nothing differs, -inf for an error on a reference of zeros, NaN where `remark` is."""
-        return math.nan if self.remark else sqnr(self._signal, self._noise)
+        return math.nan if self.remark else sqnr(*self._sums[1:])
 
 
 def sqnr(signal, noise):

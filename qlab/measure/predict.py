@@ -13,12 +13,11 @@ from qlab.graph import Model
 from qlab.graph.operators import CLIPS, LAYOUT
 from qlab.machine.card import Card
 from qlab.measure.profile import ROUNDS, Ledger, by_family, ledger_of, profile
-from qlab.measure.trace import inner, side_by_side
+from qlab.measure.trace import side_by_side, took
 from qlab.recipes import RECIPES, Product
 from qlab.recipes.choice import DYNAMIC, STATIC, choose
 from qlab.runtime import Feeds
 
-PRODUCT_FAMILIES = ("convolution", "matrix product", "other product")
 FULL_DEPTH = 64
 FLOATS = 8  # bytes a number that an operator reads and writes as a float, or that Q and DQ around it do
 
@@ -33,24 +32,20 @@ class Yardstick:
 
     def __init__(self, fp32, speed):
         self.speed = speed
-        alike, rates = defaultdict(list), defaultdict(lambda: [0.0, 0])
+        self._products = defaultdict(list)  # by their work, and by their kind
         for node in fp32.nodes:
-            if node.family in PRODUCT_FAMILIES and node.macs:
-                alike[_work(node)].append(node.ms)
-                rate = rates[_kind(node)]
-                rate[0] += node.ms
-                rate[1] += node.macs
-        self._layout_ms = sum(node.ms for node in fp32.nodes if node.op_type in LAYOUT)
-        self._convolutions_ms = sum(node.ms for node in fp32.nodes if node.family == "convolution")
-        self._alike = {work: sum(times) / len(times) for work, times in alike.items()}
-        self._rates = {kind: ms / macs for kind, (ms, macs) in rates.items()}
+            if node.multiplies and node.macs:
+                self._products[_work(node)].append(node)
+                self._products[_kind(node)].append(node)
+        self._layout_ms = took(node for node in fp32.nodes if node.op_type in LAYOUT)
+        self._convolutions_ms = fp32.ms_of(family="convolution")
 
     def float_ms(self, node):
         """Milliseconds of the same product in the fp32 model, or None if it has nothing of the kind."""
-        if _work(node) in self._alike:
-            return self._alike[_work(node)]
-        rate = self._rates.get(_kind(node))
-        return None if rate is None else rate * node.macs
+        alike, kind = (self._products.get(key) for key in (_work(node), _kind(node)))
+        if alike:
+            return took(alike) / len(alike)
+        return took(kind) / sum(one.macs for one in kind) * node.macs if kind else None
 
     def layout_ms(self, node):
         """Milliseconds that the fp32 model needs besides, to bring this convolution's tensors into blocks and back."""
@@ -162,35 +157,33 @@ def predict(
         before = _on(card, before)
     recipe = RECIPES[recipe]
     speed = card.speed[choose(card, activations=recipe.activations).pair]
-    ways = {id(node.node): way for node, way in on_integers(before, recipe)}
-    after = [replace(node, ms=_after(node, ways, card, speed)) for node in before.nodes]
-    saved = before.kernel_ms - sum(node.ms for node in after)
-    predicted = replace(before, nodes=tuple(after), total_ms=before.total_ms - saved)
-    edges, activations = _activations_ms(before.nodes, ways, recipe, card)
+    ways = dict(on_integers(before, recipe))
+    after = {node: replace(node, ms=_after(node, ways, card, speed)) for node in before.nodes}
+    saved = before.kernel_ms - took(after.values())
+    predicted = replace(before, nodes=tuple(after.values()), total_ms=before.total_ms - saved)
+    edges, activations = _activations_ms(ways, recipe, card)
     edges += _quantizing_ms(before.nodes, ways, recipe, card) if ways else 0.0  # else nothing is changed
     added = {"boundary": edges, "the rest": activations}
     more = sum(added.values())
     entries = [(family, (now, then + added.get(family, 0.0))) for family, (now, then) in by_family(before, predicted)]
-    taken = sum(node.ms for node in after if id(node.node) in ways)
+    taken = took(after[node] for node in ways)
     least, most = (before.total_ms - saved / 2 + 2 * more), (predicted.total_ms - taken / 3 + more)
     whole = before.total_ms
-    rest = whole - sum(node.ms for node in before.nodes if id(node.node) in ways)
+    rest = whole - took(ways)
     limit = whole / rest if rest > 0 else float("inf")
     return Prediction(recipe.name, card.name, measured, ledger_of(entries), whole / least, whole / most, limit)
 
 
 def on_integers(before, recipe):
     """(NodeTime, how) of the products of the fp32 Profile `before` that the Recipe puts on integers."""
-    inside = inner(before.model)
     for node in before.nodes:
-        if node.family in PRODUCT_FAMILIES:
-            product = Product(node.op_type, len(node.weights), node.depthwise, id(node.node) in inside)
-            if way := recipe.how(product):
-                yield node, way
+        product = Product(node.op_type, len(node.weights), node.depthwise, node.inside)
+        if node.multiplies and (way := recipe.how(product)):
+            yield node, way
 
 
 def _after(node, ways, card, speed):
-    if id(node.node) not in ways:
+    if node not in ways:
         return node.ms
     # What lies in a cache moves faster than the card copies; but a quarter of the bytes takes a quarter of the time.
     moving = min(_moving_ms(node.bytes / 4, card), node.ms / 4)
@@ -201,15 +194,15 @@ def _quantizing_ms(nodes, ways, recipe, card):
     """What it costs to make codes of the products' inputs, or of what float operators read and give among integers."""
     milliseconds, near = 0.0, _beside_static_products(nodes, ways)
     for node in nodes:
-        if id(node.node) in ways:
-            milliseconds += _moving_ms(2 * node.input_bytes, card) if ways[id(node.node)] == DYNAMIC else 0.0
+        if node in ways:
+            milliseconds += _moving_ms(2 * node.input_bytes, card) if ways[node] == DYNAMIC else 0.0
         elif node.kind == "float" and node.op_type not in LAYOUT | recipe.keeps:
-            is_between = bool(recipe.keeps) and (recipe.spreads or id(node) in near)
+            is_between = bool(recipe.keeps) and (recipe.spreads or node in near)
             milliseconds += _moving_ms(node.bytes, card) if is_between else 0.0
     return milliseconds
 
 
-def _activations_ms(nodes, ways, recipe, card):
+def _activations_ms(products, recipe, card):
     """(Q and DQ around them, they themselves): activations that the quantized convolutions can no longer have in them.
 
     Relu and Clip fold into the codes' range. recipes.static has a table for those with an integer kernel, which reads
@@ -217,9 +210,9 @@ def _activations_ms(nodes, ways, recipe, card):
     model.
     """
     edges, own = 0.0, 0.0
-    for node in nodes:
+    for node in products:
         activation = next((one.s.decode() for one in node.node.attribute if one.name == "activation"), "")
-        if id(node.node) not in ways or activation in ("", *CLIPS):
+        if activation in ("", *CLIPS):
             continue
         results = node.macs / math.prod(node.weights[1:])
         if activation in recipe.keeps:
@@ -232,15 +225,12 @@ def _activations_ms(nodes, ways, recipe, card):
 
 
 def _beside_static_products(nodes, ways):
-    """Identities of the nodes that read what a static product gives, or give what one reads, in any layout."""
-    links = side_by_side(nodes, lambda time: time.node)
-    near, static = set(), {id(node) for node in nodes if ways.get(id(node.node)) == STATIC}
+    """The nodes that read what a static product gives, or give what one reads, in any layout."""
+    links, near = side_by_side(nodes, lambda time: time.node), set()
     for node in nodes:
         for source in links.makers(node):
             source = links.maker(source) if source.op_type in LAYOUT else source
-            for one, other in ((source, node), (node, source)):
-                if other is not None and id(one) in static:
-                    near.add(id(other))
+            near |= {other for one, other in ((source, node), (node, source)) if ways.get(one) == STATIC}
     return near
 
 
@@ -255,4 +245,4 @@ def _on(card, before):
         return max(2 * node.macs / (card.float32_gflops * 1e6), _moving_ms(node.bytes, card))
 
     nodes = tuple(replace(node, ms=milliseconds(node) if node.kind != "other" else 0.0) for node in before.nodes)
-    return replace(before, nodes=nodes, total_ms=sum(node.ms for node in nodes), profiler_ms=0.0)
+    return replace(before, nodes=nodes, total_ms=took(nodes), profiler_ms=0.0)

@@ -14,7 +14,7 @@ from qlab.graph.census import operator_label
 from qlab.graph.model import keep_optimized, kept
 from qlab.measure.compare import one_pass, open_model, repeats_here, rounds_here
 from qlab.measure.outputs import answer
-from qlab.measure.trace import NodeTime, node_times, read_runs
+from qlab.measure.trace import NodeTime, node_times, read_runs, took
 from qlab.runtime import Feeds, as_feeds, check_feed, interleave, open_session
 from qlab.text import Table, Tabular, figures, ms
 
@@ -79,7 +79,7 @@ class Profile(Tabular):
     @property
     def kernel_ms(self):
         """Sum of all nodes' times."""
-        return sum(node.ms for node in self.nodes)
+        return took(self.nodes)
 
     @cached_property
     def rows(self):
@@ -93,7 +93,7 @@ class Profile(Tabular):
 
     def ms_of(self, **wanted):
         """Milliseconds of the nodes whose attributes are as given: `profile.ms_of(kind="boundary")`."""
-        return sum(n.ms for n in self.nodes if all(getattr(n, name) == value for name, value in wanted.items()))
+        return took(n for n in self.nodes if all(getattr(n, name) == value for name, value in wanted.items()))
 
     def _table(self):
         tones = {(place, 1): "good" for place, row in enumerate(self.rows[:SHOWN], 1) if row.kind == "integer"}
@@ -301,7 +301,7 @@ class _Profiled:
         """The Profile of what has run so far, the first pass over the feeds left out as a warm-up."""
         runs = read_runs(self.session.end_profiling())[len(feeds) :]
         nodes = list(node_times(self.model, runs, feeds))
-        kernels_ms = sum(node.ms for node in nodes)
+        kernels_ms = took(nodes)
         # The profiler asks for memory statistics at each node: kernels come out up to a tenth too slow.
         factor = min(1.0, total_ms / kernels_ms) if kernels_ms else 1.0
         return Profile(

@@ -77,9 +77,12 @@ class Comparison(Tabular):
     worst_part: dict[str, Part | None] = field(default_factory=dict)
 
     def _table(self):
+        table, notes = self.table, [row.note for row in self.rows]
         judged = ((place, row) for place, row in enumerate(self.rows, 1) if not row.is_reference)
-        tones = {(place, self.table[0].index("verdict")): _TONES[row.verdict] for place, row in judged}
-        return Table(self._noted(), self.text_columns, tones, below=[self.method])
+        tones = {(place, table[0].index("verdict")): _TONES[row.verdict] for place, row in judged}
+        if any(notes):
+            table = [[*cells, note] for cells, note in zip(table, ["note", *notes], strict=True)]
+        return Table(table, self.text_columns, tones, below=[self.method])
 
     def joined(self, other):
         """This Comparison with the rows of another that it does not have, which was made later with the same reference.
@@ -96,13 +99,6 @@ class Comparison(Tabular):
         parts = ("sqnr_by_output", "times_ms", "worst_part")
         merged = {name: getattr(other, name) | getattr(self, name) for name in parts}
         return replace(self, rows=[*self.rows, *rows], **merged)
-
-    def _noted(self):
-        """The table, with the notes if there are any."""
-        if not any(row.note for row in self.rows):
-            return self.table
-        notes = ["note", *(row.note for row in self.rows)]
-        return [[*cells, note] for cells, note in zip(self.table, notes, strict=True)]
 
     @property
     def table(self):
@@ -151,7 +147,8 @@ class Comparison(Tabular):
         axes.xaxis.set_major_locator(FixedLocator(_TICKS))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}x"))
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_xlabel(_axis_label(self.rows))
+        label = f"speed-up over {reference.name} (times, log scale; bars: 95 % interval)"
+        axes.set_xlabel(f"{label}\n{RANDOM_WEIGHTS}" if any(RANDOM_WEIGHTS in row.note for row in self.rows) else label)
         axes.set_title(_finding(reference, others))
         return figure
 
@@ -170,11 +167,6 @@ def _finding(reference, others):
         return f"Whether anything is faster than {reference.name}: cannot tell"
     row = max(told, key=lambda row: abs(math.log(row.speedup)))
     return f"{row.name} is {row.verdict} than {reference.name}: {ratio(row.speedup)}x ({row.interval})"
-
-
-def _axis_label(rows):
-    label = f"speed-up over {rows[0].name} (times, log scale; bars: 95 % interval)"
-    return f"{label}\n{RANDOM_WEIGHTS}" if any(RANDOM_WEIGHTS in row.note for row in rows) else label
 
 
 def _limits(rows):

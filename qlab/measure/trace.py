@@ -33,11 +33,13 @@ from qlab.graph.operators import (
 SIGNS = {TensorProto.UINT8: "u8", TensorProto.INT8: "s8"}
 PROFILER_TYPES = {name.lower(): number for name, number in TensorProto.DataType.items()}
 SUFFIX = "_kernel_time"
+PRODUCT_FAMILIES = {"convolution": CONVOLUTIONS, "matrix product": MATRIX_PRODUCTS, "other product": PRODUCTS}
+WORK = ("macs", "bytes", "input_bytes")  # what is added over the feeds
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NodeTime:
-    """One node of the graph that ran.
+    """One node of the graph that ran; equal to itself alone.
 
     kind       where it computes: "integer", "float", "boundary" or "other", as in `graph.census`
     ms         its own time in one run, milliseconds, without what it ran inside (If, Loop), and without the part by
@@ -47,6 +49,7 @@ class NodeTime:
     sign_pair  "u8s8": signs of the left and the right factor of an integer product (ConvInteger's left one: weights)
     weights    shape of the constant right factor, () where there is none
     depthwise  a convolution in which each channel is by itself
+    inside     whether it stands in the body of an If, Loop or Scan
     """
 
     name: str
@@ -60,7 +63,8 @@ class NodeTime:
     sign_pair: str
     weights: tuple[int, ...]
     depthwise: bool
-    node: NodeProto = field(repr=False, compare=False)
+    node: NodeProto = field(repr=False)
+    inside: bool = False
 
     @property
     def label(self):
@@ -70,13 +74,13 @@ class NodeTime:
     @property
     def family(self):
         """What it is for: "convolution", "matrix product", "other product", "boundary", or "the rest"."""
-        if self.op_type in CONVOLUTIONS:
-            return "convolution"
-        if self.op_type in MATRIX_PRODUCTS:
-            return "matrix product"
-        if self.op_type in PRODUCTS:
-            return "other product"
-        return "boundary" if self.kind == "boundary" else "the rest"
+        of_others = "boundary" if self.kind == "boundary" else "the rest"
+        return next((family for family, operators in PRODUCT_FAMILIES.items() if self.op_type in operators), of_others)
+
+    @property
+    def multiplies(self):
+        """Whether its family is one of products."""
+        return self.op_type in PRODUCTS
 
 
 def side_by_side(items, node=lambda item: item, ends=()):
@@ -87,10 +91,9 @@ def side_by_side(items, node=lambda item: item, ends=()):
     return Links(items, lambda one: bare[id(one)], ends)
 
 
-def inner(model):
-    """Identities of the nodes of a ModelProto that stand in the body of an If, Loop or Scan."""
-    _, *bodies = graph.graphs(model)
-    return {id(node) for body in bodies for node in body.node}
+def took(nodes):
+    """Milliseconds of these NodeTimes together."""
+    return sum(node.ms for node in nodes)
 
 
 @dataclass(frozen=True)
@@ -107,9 +110,19 @@ class Tensor:
         return math.ceil(math.prod(self.shape) * bits(self.dtype) / 8)
 
 
+def stored(model):
+    """{name: TensorProto} of the weights of a ModelProto, those of bodies included."""
+    return {tensor.name: tensor for one in graph.graphs(model) for tensor in one.initializer}
+
+
+def type_name(number):
+    """ "int8" for TensorProto.INT8."""
+    return TensorProto.DataType.Name(number).lower()
+
+
 def bits(dtype):
     """Bits of one element of the type; 0 for text, which has no fixed size."""
-    name = TensorProto.DataType.Name(dtype).lower()
+    name = type_name(dtype)
     if name in ("uint4", "int4", "float4e2m1", "uint2", "int2"):
         return 2 if name.endswith("2") else 4
     if name in ("undefined", "string"):
@@ -200,15 +213,9 @@ class Event:
     self_us: int
     details: dict
 
-    @property
-    def inputs(self):
-        """[(type, shape)] as onnxruntime names them ("float", "uint8"), without weights that were packed at load."""
-        return _tensors(self.details["input_type_shape"])
-
-    @property
-    def outputs(self):
-        """The same of the outputs."""
-        return _tensors(self.details["output_type_shape"])
+    def tensors(self, side):
+        """[(type, shape)] of "input" or "output", named as onnxruntime does ("float"); none that was packed at load."""
+        return [next(iter(entry.items()), ("", [])) for entry in self.details[f"{side}_type_shape"]]
 
 
 def read_runs(path):
@@ -223,7 +230,9 @@ def read_runs(path):
             done = []
         elif entry.get("cat") == "Node" and entry["name"].endswith(SUFFIX):
             start, end = entry["ts"], entry["ts"] + entry["dur"]
-            done.append((start, end, _event(entry, _inside(done, start))))
+            own = max(0, entry["dur"] - _inside(done, start))
+            name, details = entry["name"].removesuffix(SUFFIX), entry["args"]
+            done.append((start, end, Event(name, details["op_name"], int(details["node_index"]), own, details)))
     return runs
 
 
@@ -243,28 +252,15 @@ def _inside(done, start):
     return total
 
 
-def _event(entry, inside_us):
-    details = entry["args"]
-    return Event(
-        name=entry["name"].removesuffix(SUFFIX),
-        op_type=details["op_name"],
-        index=int(details["node_index"]),
-        self_us=max(0, entry["dur"] - inside_us),
-        details=details,
-    )
-
-
-def _tensors(entries):
-    return [next(iter(entry.items()), ("", [])) for entry in entries]
-
-
 def node_times(model, runs, feeds):
     """The NodeTimes of the optimized ModelProto `model`, in order of execution; nodes that never ran come last.
 
     runs   lists of Events, round after round, in each round one for every feed
     Times are medians over the rounds of the mean over the feeds; work and types are those of the first round.
     """
-    nodes = _matched(list(graph.nodes(model)), [event for run in runs for event in run])
+    every, (_, *bodies) = list(graph.nodes(model)), graph.graphs(model)
+    inside = {id(node) for body in bodies for node in body.node}
+    nodes = _matched(every, [event for run in runs for event in run])
     milliseconds, facts = defaultdict(lambda: np.zeros(len(runs))), {}
     for at, run in enumerate(runs):
         for event in run:
@@ -276,13 +272,14 @@ def node_times(model, runs, feeds):
             node = nodes[_key(event)]
             _learn(node, event, tensors)
             facts.setdefault(_key(event), []).append(_facts(node, tensors, codes))
-    for key, node in nodes.items():
-        rounds = milliseconds[key].reshape(-1, len(feeds)).mean(axis=1)
-        yield _node_time(node, key[0], float(np.median(rounds)), facts.get(key, []), len(feeds))
     ran = {id(node) for node in nodes.values()}
-    for node in graph.nodes(model):
-        if id(node) not in ran:
-            yield _node_time(node, node.name, 0.0, [], len(feeds))
+    nodes |= {(node.name, id(node)): node for node in every if id(node) not in ran}
+    for key, node in nodes.items():
+        known = facts.get(key) or [_facts(node, {})]
+        rounds = milliseconds[key].reshape(-1, len(feeds)).mean(axis=1) if key in facts else 0.0
+        whole = known[0] | {what: sum(one[what] for one in known) // len(feeds) for what in WORK}
+        where = {"domain": "" if node.domain == "ai.onnx" else node.domain, "inside": id(node) in inside}
+        yield NodeTime(key[0], op_type=node.op_type, ms=float(np.median(rounds)), node=node, **where, **whole)
 
 
 def _key(event):
@@ -303,11 +300,8 @@ def _matched(nodes, events):
 
 
 def _known_tensors(model, feed):
-    tensors = {
-        tensor.name: Tensor(tensor.data_type, tuple(tensor.dims), constant=True)
-        for one in graph.graphs(model)
-        for tensor in one.initializer
-    }
+    weights = stored(model).items()
+    tensors = {name: Tensor(one.data_type, tuple(one.dims), constant=True) for name, one in weights}
     for name, value in feed.items():
         value = np.asarray(value)
         if value.dtype.kind not in "OUS":
@@ -319,14 +313,14 @@ def _learn(node, event, tensors):
     """Note the shapes that an event shows: of its outputs, and of inputs that came into a body from outside."""
     unknown = any(name and name not in tensors for name in node.input)
     seen = list(_inputs(node, event, tensors)) if unknown else []
-    seen += zip([name for name in node.output if name], event.outputs, strict=False)
+    seen += zip([name for name in node.output if name], event.tensors("output"), strict=False)
     for name, (kind, shape) in seen:
         tensors[name] = Tensor(PROFILER_TYPES.get(kind, TensorProto.UNDEFINED), tuple(shape))
 
 
 def _inputs(node, event, tensors):
     """(name, what the event shows of it) of the inputs that move; constants that were packed at load are not shown."""
-    shown = iter(event.inputs)
+    shown = iter(event.tensors("input"))
     following = next(shown, None)
     for name in filter(None, node.input):
         known = tensors.get(name)
@@ -351,10 +345,3 @@ def _facts(node, tensors, codes=CODES):
         "weights": right.shape if right is not None and right.constant else (),
         "depthwise": is_depthwise(node, tensors),
     }
-
-
-def _node_time(node, name, milliseconds, facts, feeds):
-    known = facts[0] if facts else _facts(node, {})
-    known |= {what: sum(one[what] for one in facts) // feeds for what in ("macs", "bytes", "input_bytes")}
-    domain = "" if node.domain == "ai.onnx" else node.domain
-    return NodeTime(name, domain, node.op_type, ms=milliseconds, node=node, **known)

@@ -99,7 +99,7 @@ def measured(monkeypatch):
             return Comparison([REFERENCE, *found], {}, times, threads, len(feed))
 
         def findings_of(examination):
-            made = examination.path.parent.name
+            made = examination.file.path.parent.name
             known = made in ("dynamic", "static", "hybrid") or made.startswith("mend")
             return Findings((findings or {}).get(made if known else "int8", []))
 

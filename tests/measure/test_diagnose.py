@@ -432,7 +432,7 @@ def test_products_in_the_branches_of_an_if_are_said_to_be_there(tmp_path, card):
     kind, _ = _reason(examined, node)
     assert kind.code == "float-in-body"
     entered = graph.census(recipes.dynamic(model, tmp_path / "entered.onnx", card=card))
-    assert entered.integer.total() > graph.census(examined.path).integer.total()
+    assert entered.integer.total() > graph.census(examined.file.path).integer.total()
 
 
 def test_the_negatives_that_a_folded_relu_removes_are_not_clipped(tmp_path, card):

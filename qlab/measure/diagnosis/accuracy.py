@@ -4,14 +4,13 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from onnx import TensorProto
 
 from qlab.graph.operators import CLIPS
 from qlab.measure.cutting import find
 from qlab.measure.diagnosis.finding import ACCURACY, FIRST, Cause, Finding, Kind
 from qlab.measure.diagnosis.saturation import harms, saturated_layers
 from qlab.measure.outputs import energy, sqnr
-from qlab.measure.trace import side_by_side
+from qlab.measure.trace import side_by_side, type_name
 from qlab.numerics.dtypes import code_range
 from qlab.recipes import RECIPES
 from qlab.text import decibels, plural
@@ -198,7 +197,7 @@ def stored_ranges(examination, names):
             scale, zero_point = (None if tensor is None else file.array(tensor) for tensor in stored)
             if scale is None or scale.size != 1:
                 continue
-            dtype = "uint8" if zero_point is None else TensorProto.DataType.Name(stored[1].data_type).lower()
+            dtype = "uint8" if zero_point is None else type_name(stored[1].data_type)
             first, last = code_range(dtype)
             middle = 0 if zero_point is None else int(zero_point.item())
             step = float(scale.item())

@@ -5,7 +5,7 @@ from collections import Counter
 
 from qlab.graph.operators import Q_AND_DQ, QUANTIZERS
 from qlab.measure.diagnosis.finding import Cause, Finding, Kind
-from qlab.measure.predict import PRODUCT_FAMILIES
+from qlab.measure.trace import took
 from qlab.recipes import RECIPES
 from qlab.recipes.choice import STATIC
 from qlab.recipes.static import DEFAULT_OP_TYPES
@@ -41,15 +41,11 @@ def boundary_overhead(examination, bill):
        else is better left in float; where none does, the edges are worth their time.
     """
     nodes = [node for node in examination.quantized.nodes if node.op_type in QUANTIZERS]
-    counts = Counter(node.op_type for node in nodes)
-    seen = (
-        f"{', '.join(f'{count} {name}' for name, count in counts.most_common())} take "
-        f"{ms(sum(node.ms for node in nodes))} of {ms(examination.quantized.total_ms)} a run"
-    )
+    seen = f"{_listed(nodes, None)} take {ms(took(nodes))} of {ms(examination.quantized.total_ms)} a run"
     if not examination.alike.needs_reader:
         if not examination.matters(bill.left(nodes), DYNAMIC_SHARE):
             return
-        cost, static = sum(bill.charge(node) for node in nodes), RECIPES.of_ways(STATIC)
+        cost, static = sum(map(bill.charge, nodes)), RECIPES.of_ways(STATIC)
         mend = {"recipe": static, "mend": "with fixed ranges codes stay codes between integer operators"}
         if examination.is_out_of_reach(nodes, static):
             mend = {}
@@ -69,18 +65,13 @@ def _of_a_static_model(examination, bill, seen):
     is_plain = bill.is_used  # the edges will be others once the rest is mended
     needless, around = _needless(examination)
     if examination.matters(bill.left(needless), LEAST_SHARE):
-        charged = sum(bill.charge(node) for node in needless)
-        count, cost = sum(node.op_type in QUANTIZERS for node in needless), cost + charged
-        own_ms = sum(node.ms for node in around)
-        unfused = (
-            f", or stand around operators that were not fused with them ({_listed(around)}, {ms(own_ms)})"
-            if around
-            else ""
-        )
-        told.append(f"{count} of them, {ms(charged)}, make codes that no integer operator reads{unfused}")
+        count, cost = sum(node.op_type in QUANTIZERS for node in needless), sum(map(bill.charge, needless))
+        unfused = f", or stand around operators that were not fused with them ({_listed(around)}, {ms(took(around))})"
+        told.append(f"{count} of them, {ms(cost)}, make codes that no integer operator reads{unfused * bool(around)}")
         concerned += needless
         is_plain = True
-    islands = [_Island(*parts, examination, bill) for parts in _islands(examination)]
+    integers = _groups(examination, lambda node: node.kind == "integer", QUANTIZERS)
+    islands = [_Island(*group, examination, bill) for group in integers]
     islands = [island for island in islands if island.products and island.loss_ms > 0]
     if examination.matters(sum(island.loss_ms for island in islands), LEAST_SHARE):
         cost += sum(bill.charge(edge, island.share(edge)) for island in islands for edge in island.edges)
@@ -106,13 +97,10 @@ def _mend(examination, is_plain, concerned, exclude):
         return {}
     if is_plain and not examination.is_as_made(recipe):
         return {"recipe": recipe, "mend": "quantizes what onnxruntime fuses, all of it and nothing else"}
-    if exclude and any(_is_integer_product(node) and node not in concerned for node in examination.quantized.nodes):
+    others = (node for node in examination.quantized.nodes if node not in concerned)
+    if exclude and any(node.kind == "integer" and node.multiplies for node in others):
         return examination.excluding(exclude, "leaves these products in float")
     return {"remedy": "stay with fp32 for speed: not one of its products gains"} if exclude else {}
-
-
-def _is_integer_product(node):
-    return node.kind == "integer" and node.family in PRODUCT_FAMILIES
 
 
 def _needless(examination):
@@ -122,36 +110,36 @@ def _needless(examination):
     2. Those around an operator that has an integer kernel, and was not fused with them.
     3. The transposes of floats between them: floats have the channels first, integer convolutions last.
     """
-    found, around = {}, []
+    found, around = {}, []  # found: in order
     for node in examination.quantized.nodes:
         readers = examination.ran.behind(node)
         if node.op_type == "QuantizeLinear":
             if readers and all(reader.op_type == "DequantizeLinear" for reader in readers):
-                found |= {id(one): one for one in (node, *readers)}
+                found |= dict.fromkeys((node, *readers))
         elif _is_unfused(examination, node, readers):
             around.append(node)
-            found |= {id(one): one for one in examination.neighbours(node) if one.op_type in QUANTIZERS}
-    transposes = [one for one in examination.quantized.nodes if (one.op_type, one.kind) == ("Transpose", "float")]
-    for node in transposes:
-        if any(id(one) in found for one in examination.neighbours(node)):
-            found[id(node)] = node
-    return list(found.values()), around
+            found |= dict.fromkeys(one for one in examination.neighbours(node) if one.op_type in QUANTIZERS)
+    for node in examination.quantized.nodes:
+        is_transpose = (node.op_type, node.kind) == ("Transpose", "float")
+        if is_transpose and any(one in found for one in examination.neighbours(node)):
+            found[node] = None
+    return list(found), around
 
 
 def _beyond(islands, bill):
     """The float operators next to the islands, in words; that they are named here explains them."""
-    nodes = {id(node): node for island in islands for node in island.beyond if node.family not in PRODUCT_FAMILIES}
-    bill.explain(nodes.values())
-    return f" beside {_listed(nodes.values())}, {ms(sum(node.ms for node in nodes.values()))}" if nodes else ""
+    nodes = dict.fromkeys(node for one in islands for node in one.beyond if not node.multiplies)
+    bill.explained.update(nodes)
+    return f" beside {_listed(nodes)}, {ms(took(nodes))}" if nodes else ""
 
 
-def _listed(nodes):
-    return listed(Counter(node.op_type for node in nodes))
+def _listed(nodes, most=5):
+    return listed(Counter(node.op_type for node in nodes), most)
 
 
 def _is_unfused(examination, node, readers):
     """Whether `node`, no product, has an integer kernel and computes on floats that were codes and will be again."""
-    if node.kind != "float" or node.family in PRODUCT_FAMILIES or node.op_type not in CAN_FUSE:
+    if node.kind != "float" or node.multiplies or node.op_type not in CAN_FUSE:
         return False
     return examination.reads_codes(node) and all(reader.op_type == "QuantizeLinear" for reader in readers)
 
@@ -166,7 +154,7 @@ class _Island:
     """
 
     def __init__(self, nodes, edges, examination, bill):
-        self.products = [node for node in nodes if node.family in PRODUCT_FAMILIES]
+        self.products = [node for node in nodes if node.multiplies]
         self.edges = edges + [node for node in nodes if node.op_type == "Transpose"]
         self.edge_ms = bill.left(self.edges)
         self.beyond = [one for edge in edges for one in examination.neighbours(edge) if one.kind == "float"]
@@ -185,26 +173,21 @@ class _Island:
         return edge.ms * self.loss_ms / self.edge_ms
 
 
-def _islands(examination):
-    """(nodes, edges) of each group of integer nodes between which there are no floats."""
-    return _groups(examination, lambda node: node.kind == "integer", QUANTIZERS)
-
-
 def _groups(examination, belongs, at_edges):
     """(nodes, edges) of the nodes that belong, and hand each other tensors; edges: of these types, and beside them."""
     seen = set()
     for start in filter(belongs, examination.quantized.nodes):
-        nodes, edges, todo = {}, {}, [start] * (id(start) not in seen)
+        nodes, edges, todo = [], {}, [start]
         while todo:
             node = todo.pop()
-            if id(node) not in seen:
-                seen.add(id(node))
-                nodes[id(node)] = node
+            if node not in seen:
+                seen.add(node)
+                nodes.append(node)
                 near = examination.neighbours(node)
                 todo += filter(belongs, near)
-                edges |= {id(one): one for one in near if one.op_type in at_edges and not belongs(one)}
+                edges |= dict.fromkeys(one for one in near if one.op_type in at_edges and not belongs(one))
         if nodes:
-            yield list(nodes.values()), list(edges.values())
+            yield nodes, list(edges)
 
 
 def float_between(examination, bill):
@@ -215,13 +198,12 @@ def float_between(examination, bill):
     """
     nodes, edges = {}, {}
     for group, around in _between(examination, bill):
-        nodes |= {id(node): node for node in group}
-        edges |= {id(node): node for node in around}
-    own_ms, edge_ms = sum(node.ms for node in nodes.values()), bill.left(edges.values())
+        nodes, edges = nodes | dict.fromkeys(group), edges | dict.fromkeys(around)
+    own_ms, edge_ms = took(nodes), bill.left(edges)
     if not examination.matters(own_ms + edge_ms, LEAST_SHARE):
         return
-    lacking = _called_listed(examination, (node for node in nodes.values() if node.op_type not in CAN_FUSE))
-    beside = _called_listed(examination, (node for node in nodes.values() if node.op_type in CAN_FUSE))
+    lacking = _called_listed(examination, (node for node in nodes if node.op_type not in CAN_FUSE))
+    beside = _called_listed(examination, (node for node in nodes if node.op_type in CAN_FUSE))
     yield Finding.of(
         BETWEEN,
         examination,
@@ -229,8 +211,8 @@ def float_between(examination, bill):
         f"{ms(own_ms)} a run; {len(edges)} Q/DQ around them take {ms(edge_ms)}",
         why=f"onnxruntime has no integer kernel for {lacking}: codes are turned into floats before them, and results "
         "into codes again. What an integer kernel gains on both sides, each of them takes a part of",
-        cost_ms=sum(bill.charge(edge) for edge in edges.values()),
-        nodes=nodes.values(),
+        cost_ms=sum(map(bill.charge, edges)),
+        nodes=nodes,
     )
 
 
@@ -240,17 +222,12 @@ def _called_listed(examination, nodes):
 
 def _between(examination, bill):
     """(float operators that hand floats to each other, Q and DQ around them) where integers stand on both sides."""
-    for group, edges in _groups(examination, _is_float_operator, Q_AND_DQ):
-        is_between = any(map(examination.reads_codes, group)) and any(
-            edge.op_type == "QuantizeLinear" for edge in edges
-        )
+    for group, edges in _groups(examination, lambda node: node.kind == "float" and not node.multiplies, Q_AND_DQ):
+        gives_codes = any(edge.op_type == "QuantizeLinear" for edge in edges)
+        is_between = gives_codes and any(map(examination.reads_codes, group))
         can_fuse = all(node.op_type in CAN_FUSE for node in group)
-        if is_between and not can_fuse and not any(map(bill.is_explained, group)):
+        if is_between and not can_fuse and bill.explained.isdisjoint(group):
             yield group, edges
-
-
-def _is_float_operator(node):
-    return node.kind == "float" and node.family not in PRODUCT_FAMILIES
 
 
 def _called(examination, node):

@@ -73,34 +73,27 @@ class Bill:
     """The times of the quantized model's nodes, of which findings take their parts, root causes first.
 
     found     the Findings so far;   is_used, whether any of them has taken its part yet
+    explained  the nodes of which a Finding says already why they are slow, so that no other gives another reason
     least_ms  what a finding of time must cost to be told, where an earlier one leaves others little to say
     """
 
     def __init__(self, nodes):
         self.found, self.least_ms = Findings(), -math.inf
         self.is_used = False
-        self._left = {id(node): node.ms for node in nodes}
-        self._explained = set()
+        self._left = {node: node.ms for node in nodes}
+        self.explained = set()
 
     def charge(self, node, milliseconds=None):
         """Take so many milliseconds of the node's time, or what is left of it, and return them."""
-        left = self._left[id(node)]
+        left = self._left[node]
         taken = left if milliseconds is None else min(max(milliseconds, 0.0), left)
-        self._left[id(node)] = left - taken
+        self._left[node] = left - taken
         self.is_used |= taken > 0
         return taken
 
     def left(self, nodes):
         """Milliseconds of these nodes that nobody has paid for yet."""
-        return sum(self._left[id(node)] for node in nodes)
-
-    def explain(self, nodes):
-        """Note that a finding says why these products are slow, so that no other gives another reason."""
-        self._explained |= {id(node) for node in nodes}
-
-    def is_explained(self, node):
-        """Whether a finding says already why this product is slow."""
-        return id(node) in self._explained
+        return sum(self._left[node] for node in nodes)
 
 
 def diagnose(
@@ -138,8 +131,7 @@ def findings_of(examination: Examination) -> Findings:
         for one in cause.look(examination, bill) if cause.when(examination) else ():
             if kinds[one.code].costs != TIME or (one.cost_ms or 0.0) > bill.least_ms:
                 bill.found.append(one)
-    renamed = _in_the_files_names(examination)
-    found = [renamed(one) for one in _beside_fp32(bill.found, kinds, examination)]
+    found = _beside_fp32(bill.found, kinds, examination)
     return Findings(sorted(found, key=lambda one: _weight(one, kinds[one.code])))
 
 
@@ -158,14 +150,3 @@ def _beside_fp32(found, kinds, examination):
     note = f"{STILL_SLOWER}{ms(left)} a run would be left, and fp32 takes {ms(fp32.total_ms)}: stay with it"
     is_of_time = (bool(one.recipe) and kinds[one.code].costs == TIME for one in found)
     return [replace(one, remedy=one.remedy + note * is_it) for one, is_it in zip(found, is_of_time, strict=True)]
-
-
-def _in_the_files_names(examination):
-    """A function from a Finding to the same with nodes that a reader finds in their files."""
-    ran = {time.name: time.node for time in examination.quantized.nodes}
-
-    def renamed(finding):
-        names = (examination.names.in_files(ran[name]) if name in ran else name for name in finding.nodes)
-        return replace(finding, nodes=tuple(dict.fromkeys(names)))
-
-    return renamed

@@ -32,14 +32,16 @@ from qlab.measure.layer_errors import LayerErrors, layer_errors
 from qlab.measure.outputs import answer, output_quality
 from qlab.measure.predict import Yardstick
 from qlab.measure.profile import ROUNDS, Profile, profile_models
-from qlab.measure.trace import inner, side_by_side
+from qlab.measure.trace import side_by_side, stored, took
 from qlab.recipes import RECIPES, Product
 from qlab.recipes.choice import STATIC, Choice, choose, made_by
 from qlab.runtime import Feeds, as_feeds
+from qlab.text import decibels
 
 SMALL_SHARE = 0.05  # of all multiply-adds: a kind of product below does not decide which recipe fits
 STEPS = 4  # from a fused node's last operator back to its product
 OPTION = "session.x64quantprecision"  # onnxruntime then makes int8 weights uint8, whose products do not saturate
+HARMLESS_DB = 0.2  # that exact sums would mend
 LUCK_DB = 1.5  # of an output of few numbers: rounding may fall either way
 DEAREST_START_MS = 0.005  # a larger tensor's time is work
 LAYER_FEEDS = 2  # on which the errors of layers are measured: three runs each, every tensor looked at
@@ -94,6 +96,17 @@ class ExactSums:
     running_db: float
     exact_db: float
     has_option: bool
+
+    @property
+    def is_harmless(self):
+        """Whether these feeds lose nothing by sums that saturate."""
+        return self.exact_db - self.running_db < HARMLESS_DB
+
+    def __str__(self):
+        now, then = decibels(self.running_db), decibels(self.exact_db)
+        if self.is_harmless:
+            return f". On these feeds that does no harm: output {self.output!r} keeps {now} dB, with exact sums {then}"
+        return f". On these feeds output {self.output!r} keeps {now} dB, and would keep {then} with exact sums"
 
 
 def with_exact_sums(fp32, quantized, feeds):
@@ -162,11 +175,6 @@ class Examination:
         """A WatchedModel of the fp32 file: that with which the layers were measured, unless somebody has had it."""
         return self._known.pop(WatchedModel, None) or WatchedModel(self.original)
 
-    @property
-    def path(self):
-        """The quantized model's file."""
-        return self.file.path
-
     @cached_property
     def yardstick(self):
         """What each product would take in fp32, and on healthy integers."""
@@ -185,7 +193,7 @@ class Examination:
     @cached_property
     def initializers(self):
         """{name: TensorProto} of the constants of the graph that ran, bodies included; large ones without values."""
-        return {tensor.name: tensor for one in graph.graphs(self.quantized.model) for tensor in one.initializer}
+        return stored(self.quantized.model)
 
     def is_weight(self, name):
         """Whether `name` is a constant in the graph that ran, or one turned into floats by a DequantizeLinear."""
@@ -196,11 +204,6 @@ class Examination:
         """Whether `node` is a DequantizeLinear of a constant of more than a few numbers."""
         tensor = self.initializers.get(node.node.input[0]) if node.op_type == "DequantizeLinear" else None
         return tensor is not None and len(tensor.dims) > 0 and tensor.data_type != TensorProto.INT32
-
-    @cached_property
-    def inside(self):
-        """Identities of the nodes that run in the body of an If, Loop or Scan."""
-        return inner(self.quantized.model)
 
     @cached_property
     def start_ms(self):
@@ -227,9 +230,9 @@ class Examination:
 
         Static quantization does not reach into the bodies of If, Loop and Scan: what is there does not call for it.
         """
-        work, inside = {CONVOLUTION: 0, PRODUCT: 0}, inner(self.fp32.model)
+        work = {CONVOLUTION: 0, PRODUCT: 0}
         for node in self.fp32.nodes:
-            if node.op_type in CONVOLUTIONS and id(node.node) not in inside:
+            if node.op_type in CONVOLUTIONS and not node.inside:
                 work[CONVOLUTION] += node.macs
             elif node.op_type in MATRIX_PRODUCTS - NO_INTEGER_KERNEL and node.weights:
                 work[PRODUCT] += node.macs
@@ -260,10 +263,9 @@ class Examination:
         is_other   the fault itself shows that the model was made with other settings than the recipe's own. Where it
                    does not, the recipe that made the model would make it again
         """
-        whole = sum(node.ms for node in nodes)
         for recipe in (first, self.fitting, *sorted(RECIPES.values(), key=lambda one: -len(one.keeps))):
-            reached = sum(node.ms for node in nodes if self._is_reached(node, recipe))
-            if reached > whole / 2 and (is_other or not self.is_as_made(recipe)):
+            reached = took(node for node in nodes if self._is_reached(node, recipe))
+            if reached > took(nodes) / 2 and (is_other or not self.is_as_made(recipe)):
                 return recipe
         return None
 
@@ -272,11 +274,10 @@ class Examination:
 
         A ConvInteger is mended where the convolution stays in float, too.
         """
-        is_inside = id(node.node) in self.inside
         if node.op_type == "ConvInteger":
-            return CONVOLUTION not in recipe.fits or not is_inside
+            return CONVOLUTION not in recipe.fits or not node.inside
         is_constant = any(self.is_weight(node.node.input[place]) for place in factors(node.node))
-        product = Product(node.op_type, len(node.weights) or 2 * is_constant, node.depthwise, is_inside)
+        product = Product(node.op_type, len(node.weights) or 2 * is_constant, node.depthwise, node.inside)
         return bool(recipe.how(product, **recipe.options(self.original_operators)))
 
     def excluding(self, names, mend=""):
@@ -297,8 +298,7 @@ class Examination:
 
     def is_out_of_reach(self, nodes, recipe):
         """Whether most of the time of `nodes` is spent in bodies of If, Loop and Scan, where the recipe cannot go."""
-        inside = sum(node.ms for node in nodes if id(node.node) in self.inside)
-        return STATIC in recipe.ways and inside > sum(node.ms for node in nodes) / 2
+        return STATIC in recipe.ways and took(node for node in nodes if node.inside) > took(nodes) / 2
 
     @cached_property
     def original_operators(self):
@@ -386,8 +386,3 @@ def profiled_again(examination, *, rounds=ROUNDS // 2, threads=1, profiler=profi
     """The Examination with its two profiles taken anew: the machine may have been busy."""
     models = {"fp32": examination.original, "quantized": examination.file}
     return replace(examination, **profiler(models, examination.feeds, rounds=rounds, threads=threads))
-
-
-def dtype_name(number):
-    """ "int8" for TensorProto.INT8."""
-    return TensorProto.DataType.Name(number).lower()

@@ -103,9 +103,9 @@ class Finding:
             remedy = f"{examination.call(recipe, **options)}{'' if mend.startswith(' ') else ': '}{mend}"
         else:
             remedy = kind.mend if kind.is_beyond_recipes else examination.stay
-        names = tuple(one if isinstance(one, str) else one.name for one in nodes)
+        names = (one if isinstance(one, str) else examination.names.in_files(one.node) for one in nodes)
         told = {"why": kind.why, "remedy": remedy, "recipe": recipe.name if recipe is not None else ""} | more
-        return cls(kind.code, evidence, cost_ms=cost_ms, nodes=names, options=options, **told)
+        return cls(kind.code, evidence, cost_ms=cost_ms, nodes=tuple(dict.fromkeys(names)), options=options, **told)
 
     @property
     def title(self):

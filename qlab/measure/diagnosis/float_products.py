@@ -6,12 +6,11 @@ from collections import Counter
 from onnx import TensorProto
 
 from qlab.graph.operators import NO_INTEGER_KERNEL, Q_AND_DQ, factors
-from qlab.measure.diagnosis.examination import dtype_name
 from qlab.measure.diagnosis.finding import Cause, Finding, Kind
-from qlab.measure.predict import PRODUCT_FAMILIES
+from qlab.measure.trace import took, type_name
 from qlab.recipes import RECIPES
 from qlab.recipes.choice import DYNAMIC, STATIC
-from qlab.text import ms
+from qlab.text import listed, ms
 
 LEAST_SHARE = 0.04
 EDGE_BYTES = 5 / 4  # read or written by Q or DQ for each byte of floats
@@ -83,15 +82,15 @@ def float_products(examination, bill):
     """A Finding for each reason why products multiply floats: they, and the Q/DQ at their edges, against integers."""
     groups = {}
     for node in examination.quantized.nodes:
-        if node.family in PRODUCT_FAMILIES and node.kind == "float" and not bill.is_explained(node):
+        if node.multiplies and node.kind == "float" and node not in bill.explained:
             reason, detail = _reason(examination, node)
             groups.setdefault(reason, []).append((node, detail))
     for reason, members in groups.items():
-        nodes = [node for node, _ in members]
+        nodes, details = zip(*members, strict=True)
         excess = sum(min(_excess_ms(examination, reason, node), bill.left([node])) for node in nodes)
         edges = _edges(examination, nodes)
         if examination.matters(excess + bill.left(edges), LEAST_SHARE):
-            yield _finding(examination, reason, members, edges, bill)
+            yield _finding(examination, reason, nodes, Counter(filter(None, details)), edges, bill)
 
 
 def _excess_ms(examination, reason, node):
@@ -103,19 +102,15 @@ def _excess_ms(examination, reason, node):
     return max(0.0, excess - EDGE_BYTES * floats / (examination.card.copy_gb_per_s * 1e6))
 
 
-def _finding(examination, reason, members, edges, bill):
-    nodes = [node for node, _ in members]
-    details = Counter(detail for _, detail in members if detail)
+def _finding(examination, reason, nodes, details, edges, bill):
     shown = "; ".join(f"{count} because {detail}" for detail, count in details.most_common(3))
     more = f" (and {len(details) - 3} reasons more like these)" if len(details) > 3 else ""
-    milliseconds, edge_ms = sum(node.ms for node in nodes), bill.left(edges)
-    recipe = _recipe(examination, reason, nodes)
-    mendable = nodes if recipe else []
-    cost = sum(bill.charge(node, _excess_ms(examination, reason, node)) for node in mendable)
-    cost += sum(bill.charge(edge) for edge in edges)
+    edge_ms, recipe = bill.left(edges), _recipe(examination, reason, nodes)
+    cost = sum(bill.charge(node, _excess_ms(examination, reason, node)) for node in nodes if recipe)
+    cost += sum(map(bill.charge, edges))
     float_ms = sum(examination.yardstick.float_ms(node) or 0.0 for node in nodes)
     evidence = (
-        f"{_counted(examination, nodes)} in float, {ms(milliseconds)} a run "
+        f"{_counted(examination, nodes)} in float, {ms(took(nodes))} a run "
         f"({ms(float_ms)} in the fp32 model)"
         + (f", {len(edges)} Q/DQ and transposes at their edges {ms(edge_ms)}" if edges else "")
         + (f". {shown}{more}" if shown else "")
@@ -125,13 +120,10 @@ def _finding(examination, reason, members, edges, bill):
 
 def _counted(examination, nodes):
     """ "2 of 3 convolutions (2 ConvTranspose)", of all kinds of products among `nodes`."""
-    parts = []
+    parts, totals = [], Counter(node.family for node in examination.quantized.nodes)
     for family, what in FAMILIES.items():
-        counts = Counter(node.op_type for node in nodes if node.family == family)
-        if counts:
-            total = sum(node.family == family for node in examination.quantized.nodes)
-            shown = ", ".join(f"{count} {operator}" for operator, count in counts.most_common())
-            parts.append(f"{counts.total()} of {total} {what} ({shown})")
+        if counts := Counter(node.op_type for node in nodes if node.family == family):
+            parts.append(f"{counts.total()} of {totals[family]} {what} ({listed(counts, None)})")
     return " and ".join(parts)
 
 
@@ -149,7 +141,7 @@ def _reason(examination, node):
         return _not_fused(examination, node)
     if not any(examination.is_weight(node.node.input[place]) for place in factors(node.node)):
         return BOTH_MOVE, ""
-    return (IN_BODY if id(node.node) in examination.inside else LEFT_OUT), ""
+    return (IN_BODY if node.inside else LEFT_OUT), ""
 
 
 def _not_fused(examination, node):
@@ -167,7 +159,7 @@ def _not_fused(examination, node):
         others = sorted({reader.op_type for reader in readers if reader.op_type != "QuantizeLinear"})
         return RESULT_READ, f"its result goes to {' and '.join(others) or 'an output'} as a float"
     types = {where: examination.code_type(edge) for where, _, edge in sides}
-    shown = " and ".join(f"{dtype_name(one)} {where}" for where, one in types.items())
+    shown = " and ".join(f"{type_name(one)} {where}" for where, one in types.items())
     if set(types.values()) <= KERNEL_TYPES:
         return NOT_FUSED, (
             f"there is a kernel for {shown} the product, but onnxruntime did not take it: one scale may not fit the "
@@ -183,17 +175,14 @@ def _edges(examination, nodes):
     2. The Transpose next to such a Q/DQ: integer convolutions have the channels last, float ones do not.
     3. Where the codes next to them are of a type that no kernel takes, all Q/DQ of that type.
     """
-    found = {}
+    found = {}  # in order
     for node in nodes:
         for edge in (one for one in examination.neighbours(node) if one.op_type in Q_AND_DQ):
-            found[id(edge)] = edge
-            for one in examination.neighbours(edge):
-                if one.op_type == "Transpose" or {one.op_type, edge.op_type} == Q_AND_DQ:
-                    found[id(one)] = one
+            beside = [one for one in examination.neighbours(edge) if one.op_type in {"Transpose"} | Q_AND_DQ]
+            found |= dict.fromkeys([edge, *(one for one in beside if one.op_type != edge.op_type)])
     edges = [one for one in examination.quantized.nodes if one.op_type in Q_AND_DQ]
-    without_kernel = {examination.code_type(one) for one in edges if id(one) in found} - KERNEL_TYPES
-    found |= {id(one): one for one in edges if examination.code_type(one) in without_kernel}
-    return list(found.values())
+    without_kernel = {examination.code_type(one) for one in edges if one in found} - KERNEL_TYPES
+    return list(found | dict.fromkeys(one for one in edges if examination.code_type(one) in without_kernel))
 
 
 def _recipe(examination, reason, nodes):

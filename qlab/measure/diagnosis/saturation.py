@@ -10,18 +10,18 @@ import math
 import numpy as np
 from onnx import TensorProto
 
-from qlab import graph
 from qlab.graph.operators import CONVOLUTIONS, DYNAMIC, STATIC, factors, is_product
+from qlab.measure.compare import declared
 from qlab.measure.diagnosis.examination import OPTION
 from qlab.measure.diagnosis.finding import ACCURACY, LAST, Cause, Finding, Kind
 from qlab.measure.outputs import PooledError, answer
+from qlab.measure.trace import stored
 from qlab.numerics.affine import choose_qparams, fake_quantize
 from qlab.numerics.metrics import sqnr_db
 from qlab.numerics.saturation import can_saturate
 from qlab.runtime import run
 from qlab.text import decibels, plural
 
-HARMLESS_DB = 0.2
 MOST_FEEDS = 4  # that are stacked
 LOST_TO_THE_BATCH_DB = 10.0  # three times the error; rows that are alike differ by less
 GOOD_DB = 30.0  # a row that keeps so much beside the others is good enough
@@ -75,7 +75,7 @@ def saturation(examination, bill):
         return
     exact = None
     # The option that makes sums exact does not reach into the bodies of If, Loop and Scan.
-    if examination.saturates_here and not any(id(node.node) in examination.inside for node in risky):
+    if examination.saturates_here and not any(node.inside for node in risky):
         exact = examination.exact_sums(examination.original, examination.file, examination.feeds)
     seen = (
         f"{len(risky)} of {products} u8 x s8 products have neighbouring weights whose sum is beyond 128, "
@@ -83,7 +83,7 @@ def saturation(examination, bill):
     )
     if examination.card.saturates:
         yield _risk(examination, seen, exact, risky)
-    elif not _is_harmless(exact):
+    elif not (exact and exact.is_harmless):
         yield _only_here(examination, seen, exact, risky)
 
 
@@ -99,45 +99,43 @@ def saturated_layers(examination, bill):
 
     Between Q and DQ a layer's error is measured on float kernels, which do not saturate.
     """
-    nodes = {time.name: time for time in examination.quantized.nodes}
-    found = [nodes[name] for one in harms(examination, bill) for name in one.nodes]
-    written = examination.file.operators
-    on_integers = [time.node for time in found if time.op_type not in STATIC or time.op_type in written]
-    return {examination.names.in_files(node) for node in on_integers}
+    told, written = {name for one in harms(examination, bill) for name in one.nodes}, examination.file.operators
+    products = [one for one in examination.quantized.nodes if one.sign_pair]
+    on_integers = [one.node for one in products if one.op_type not in STATIC or one.op_type in written]
+    return told.intersection(map(examination.names.in_files, on_integers))
 
 
 def _at_risk(examination):
     """(how many u8 x s8 products there are, those that some input makes saturate, in which share of their channels)."""
-    stored = {tensor.name: tensor for one in graph.graphs(examination.file.proto) for tensor in one.initializer}
+    weights = stored(examination.file.proto)
     products, risky, columns, at_risk = 0, [], 0, 0
     for node in examination.quantized.nodes:
         name = node.node.input[factors(node.node)[1]] if node.sign_pair == "u8s8" else None
-        if name not in stored:
+        if name not in weights:
             continue
         products += 1
-        found = can_saturate(_matrix(node, examination.file.array(stored[name])))
+        found = can_saturate(_matrix(node, examination.file.array(weights[name])))
         columns, at_risk = columns + found.size, at_risk + int(found.sum())
         risky += [node] if found.any() else []
     return products, risky, at_risk / max(columns, 1)
 
 
 def _risk(examination, seen, exact, risky):
-    kind = examination.alike
-    recipe = examination.mending(risky, kind, is_other=True) or kind
+    recipe = examination.mending(risky, examination.alike, is_other=True) or examination.alike
     option = f"keep this model and open it with the session option {OPTION} = 1, at the speed of u8 x u8"
-    otherwise = option if exact is not None and exact.has_option else ""
+    otherwise = option if exact and exact.has_option else ""
     elsewhere = "" if examination.saturates_here else ". The CPU at hand adds exactly: no loss measured here is of this"
     return Finding.of(
         RISK,
         examination,
-        f"{seen}{_on_these_feeds(exact)}{elsewhere}",
+        f"{seen}{exact or ''}{elsewhere}",
         why=f"on {examination.card.name} two products are added in 16 bits, and 255 * 129 = 32,895 becomes 32,767: "
         "a wrong answer, without a warning",
         nodes=risky,
         recipe=recipe,
         mend=f"{RISK.mend}; or {otherwise}" if otherwise else "",
         otherwise=otherwise,
-        is_harmless=_is_harmless(exact),
+        is_harmless=bool(exact and exact.is_harmless),
     )
 
 
@@ -147,27 +145,12 @@ def _only_here(examination, seen, exact, risky):
     return Finding.of(
         HERE,
         examination,
-        f"{seen}{_on_these_feeds(exact)}",
+        f"{seen}{exact or ''}",
         why=f"the CPU at hand adds two products in 16 bits, and 255 * 129 = 32,895 becomes 32,767; {there} adds "
         "exactly. What that loses is in every SQNR measured here, and will not be there",
-        remedy=f"nothing, for {there}" + (option if exact is not None and exact.has_option else ": measure it there"),
+        remedy=f"nothing, for {there}" + (option if exact and exact.has_option else ": measure it there"),
         nodes=risky,
     )
-
-
-def _is_harmless(exact):
-    """Whether an ExactSums shows that these feeds lose nothing by sums that saturate."""
-    return exact is not None and exact.exact_db - exact.running_db < HARMLESS_DB
-
-
-def _on_these_feeds(exact):
-    """What an ExactSums says, in words."""
-    if exact is None:
-        return ""
-    now, then = decibels(exact.running_db), decibels(exact.exact_db)
-    if _is_harmless(exact):
-        return f". On these feeds that does no harm: output {exact.output!r} keeps {now} dB, with exact sums {then}"
-    return f". On these feeds output {exact.output!r} keeps {now} dB, and would keep {then} with exact sums"
 
 
 def _matrix(node, codes):
@@ -182,12 +165,11 @@ def quantized_at_load(examination, bill):
 
     How much the weights lose is worked out as onnxruntime rounds them: int8, one scale for all channels.
     """
-    graph_of_file = examination.file.proto.graph
-    stored = {tensor.name: tensor for tensor in graph_of_file.initializer}
+    network = examination.file.network
     floats = {
-        node.name: stored[node.input[factors(node)[1]]]
-        for node in graph_of_file.node
-        if node.name and is_product(node) and node.input[factors(node)[1]] in stored
+        node.name: network.constants[node.input[factors(node)[1]]]
+        for node in network.items
+        if node.name and is_product(node) and node.input[factors(node)[1]] in network.constants
     }
     found = {}
     for node in examination.quantized.nodes:
@@ -211,8 +193,7 @@ def _has_codes(examination, node):
     if not is_product(node.node):
         return False
     before = examination.ran.maker(node, factors(node.node)[1])
-    from_codes = before is not None and examination.has_constant_codes(before)
-    return node.kind == "integer" or from_codes
+    return node.kind == "integer" or (before is not None and examination.has_constant_codes(before))
 
 
 def _rounded_db(weights):
@@ -245,26 +226,18 @@ def ranges_that_move(examination, bill):
 
 def _batch_axes(model, feed):
     """{input: the axis along which feeds are stacked}; {} where none is open: one called "batch", or the first."""
-    shapes = {
-        one.name: [dim.dim_value or dim.dim_param for dim in one.type.tensor_type.shape.dim]
-        for one in model.graph.input
-        if isinstance(feed.get(one.name), np.ndarray) and len(one.type.tensor_type.shape.dim) == feed[one.name].ndim
-    }
-    open_axes = [(name, axis) for name, shape in shapes.items() for axis, one in enumerate(shape) if _is_open(one)]
-    called = [place for place in open_axes if "batch" in str(shapes[place[0]][place[1]]).lower()]
-    places = called or [place for place in open_axes if place[1] == 0]
-    if not places:
-        return {}
-    name, axis = places[0]
-    symbol, size, axes = shapes[name][axis], feed[name].shape[axis], {}
-    for name, axis in sorted(open_axes, key=lambda place: shapes[place[0]][place[1]] != symbol):
-        if feed[name].shape[axis] == size and name not in axes:
-            axes[name] = axis
+    dimensions = {name: x.ndim for name, x in feed.items() if isinstance(x, np.ndarray)}
+    shapes = ((name, sizes) for name, (_, sizes) in declared(model.graph.input).items())
+    fitting = [(name, sizes) for name, sizes in shapes if len(sizes) == dimensions.get(name)]
+    places = [(size, name, axis) for name, sizes in fitting for axis, size in enumerate(sizes)]
+    places = [place for place in places if isinstance(place[0], str)]  # open
+    called = [place for place in places if "batch" in place[0].lower()]
+    axes = {}
+    for symbol, first, at in (called or [place for place in places if place[2] == 0])[:1]:
+        for _, name, axis in sorted(places, key=lambda place: place[0] != symbol):
+            if feed[name].shape[axis] == feed[first].shape[at]:
+                axes.setdefault(name, axis)
     return axes
-
-
-def _is_open(size):
-    return not isinstance(size, int)
 
 
 def _stacked(feeds, axes):

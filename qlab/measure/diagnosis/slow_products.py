@@ -11,8 +11,7 @@ from collections import Counter
 from qlab import graph
 from qlab.graph.operators import CONVOLUTION, FUSED_ACTIVATIONS, QUANTIZERS, STATIC
 from qlab.measure.diagnosis.finding import NEITHER, Cause, Finding, Kind
-from qlab.measure.predict import PRODUCT_FAMILIES
-from qlab.measure.trace import side_by_side
+from qlab.measure.trace import side_by_side, took
 from qlab.recipes import RECIPES, choice
 from qlab.recipes.static import DEFAULT_OP_TYPES
 from qlab.text import listed, ms, plural
@@ -105,7 +104,7 @@ def too_small(examination, bill):
 
 def _is_able(node):
     """Whether integers could take it over; for products without a kernel there is a finding of their own."""
-    return node.family in PRODUCT_FAMILIES or node.op_type in DEFAULT_OP_TYPES
+    return node.multiplies or node.op_type in DEFAULT_OP_TYPES
 
 
 def slow_sign_pairs(examination, bill):
@@ -118,9 +117,9 @@ def slow_sign_pairs(examination, bill):
             groups.setdefault((node.sign_pair, better), []).append(node)
     for (pair, better), nodes in groups.items():
         slower = 1 - card.speed[pair] / card.speed[better]
-        saving = {id(node): max(0.0, node.ms - examination.start_ms) * slower for node in nodes}
+        saving = {node: max(0.0, node.ms - examination.start_ms) * slower for node in nodes}
         if examination.matters(sum(saving.values()), LEAST_SHARE_OF_PAIRS):
-            cost = sum(bill.charge(node, saving[id(node)]) for node in nodes)
+            cost = sum(bill.charge(*one) for one in saving.items())
             yield _slow_pair(examination, pair, better, nodes, cost)
 
 
@@ -143,11 +142,10 @@ def _better_pair(node, examination):
 def _slow_pair(examination, pair, better, nodes, cost):
     card = examination.card
     recipe = examination.mending(nodes, examination.alike, is_other=True)
-    milliseconds = sum(node.ms for node in nodes)
     operators = {node.op_type for node in nodes}
     evidence = (
         f"{plural(len(nodes), 'product')} ({', '.join(sorted(operators))}) multiply {_spoken(pair)} and take "
-        f"{ms(milliseconds)} a run; {card.name} does that at {card.speed[pair]:.2f} times float32's speed, "
+        f"{ms(took(nodes))} a run; {card.name} does that at {card.speed[pair]:.2f} times float32's speed, "
         f"{_spoken(better)} at {card.speed[better]:.2f}"
     )
     reduced = ", with 7-bit weights so that it does not saturate" if examination.choice.reduce_range else ""
@@ -180,8 +178,8 @@ def conv_integer(examination, bill):
         how += ": they are in the body of an If, Loop or Scan, where static quantization does not reach"
     pairs = sorted({_spoken(node.sign_pair) for node in nodes if node.sign_pair})
     evidence = (
-        f"{len(nodes)} ConvInteger take {ms(sum(node.ms for node in nodes))} a run as {', '.join(pairs)} "
-        f"products, {len(around)} nodes around them {ms(sum(node.ms for node in around))} more; in fp32 these "
+        f"{len(nodes)} ConvInteger take {ms(took(nodes))} a run as {', '.join(pairs)} "
+        f"products, {len(around)} nodes around them {ms(took(around))} more; in fp32 these "
         f"convolutions take {ms(sum(examination.yardstick.float_ms(node) or 0.0 for node in nodes))}"
     )
     cost_ms = examination.cost(cost)
@@ -190,21 +188,15 @@ def conv_integer(examination, bill):
 
 def _around(examination, nodes):
     """The nodes that only serve ConvInteger: the quantizer of its input, and what turns its result into floats."""
-    mine = {id(node) for node in nodes}
-    found = {}
+    ran, found = examination.ran, {}  # in order
     for node in nodes:
-        quantizer = examination.ran.maker(node)
-        if quantizer is not None and quantizer.op_type == "DynamicQuantizeLinear":
-            readers = examination.ran.readers.get(quantizer.node.output[0], [])
-            if all(id(reader) in mine for reader in readers):
-                found[id(quantizer)] = quantizer
+        quantizers = [one for one in ran.makers(node) if one.op_type == "DynamicQuantizeLinear"]
+        found |= dict.fromkeys(one for one in quantizers if set(ran.readers[one.node.output[0]]) <= set(nodes))
         for following in _chain(examination, node):
-            found[id(following)] = following
-            for name in following.node.input:  # the product of the two scales
-                scale = examination.ran.producers.get(name)
-                if scale is not None and scale.op_type == "Mul" and scale.macs == 0 and scale.bytes <= SCALAR_BYTES:
-                    found[id(scale)] = scale
-    return [node for key, node in found.items() if key not in mine]
+            products = [one for one in ran.makers(following) if one.op_type == "Mul" and one.macs == 0]
+            scales = [one for one in products if one.bytes <= SCALAR_BYTES]  # the product of the two scales
+            found |= dict.fromkeys([following, *scales])
+    return [node for node in found if node not in nodes]
 
 
 def _chain(examination, node):
@@ -241,9 +233,8 @@ def _dequantized(examination, bill):
         readers = examination.ran.readers.get(node.node.output[0], [])
         if readers and not any(examination.reads_codes(reader) for reader in readers):
             dequantizers.append(node)
-            products |= {id(reader): reader for reader in readers if reader.macs and reader.kind == "float"}
-    milliseconds = sum(node.ms for node in dequantizers)
-    excess = examination.yardstick.excess_ms(products.values())
+            products |= dict.fromkeys(reader for reader in readers if reader.macs and reader.kind == "float")
+    milliseconds, excess = took(dequantizers), examination.yardstick.excess_ms(products)
     if not examination.matters(milliseconds + excess, LEAST_SHARE_OF_WEIGHTS):
         return
     shown = (
@@ -252,12 +243,12 @@ def _dequantized(examination, bill):
         else "; no product reads them (an embedding, a table)"
     )
     evidence = f"{len(dequantizers)} DequantizeLinear of constant weights in every run, {ms(milliseconds)}{shown}"
-    yield _weights_as_codes(examination, bill, evidence, dequantizers, list(products.values()))
+    yield _weights_as_codes(examination, bill, evidence, dequantizers, list(products))
 
 
 def _fused(examination, bill):
     nodes, yardstick = [node for node in examination.quantized.nodes if node.op_type == FUSED], examination.yardstick
-    milliseconds, in_float = sum(node.ms for node in nodes), sum(yardstick.float_ms(node) or node.ms for node in nodes)
+    milliseconds, in_float = took(nodes), sum(yardstick.float_ms(node) or node.ms for node in nodes)
     excess = yardstick.excess_ms(nodes)
     if milliseconds < SLOWER * in_float or not examination.matters(excess, LEAST_SHARE_OF_WEIGHTS):
         return
@@ -289,7 +280,7 @@ def _folded(examination, bill):
 
 
 def _weights_as_codes(examination, bill, evidence, dequantizers, products):
-    bill.explain(products)
+    bill.explained.update(products)
     cost = sum(bill.charge(node) for node in dequantizers)
     cost += sum(bill.charge(node, examination.yardstick.excess_ms([node])) for node in products)
     recipe, more = examination.alike, {"cost_ms": examination.cost(cost), "nodes": dequantizers or products}
@@ -330,11 +321,11 @@ def _behind(norm, links):
 def _norms(examination, bill, kind, found):
     """The Finding of that Kind on (batch normalization that ran, what it stands behind), if they matter."""
     nodes = [node for node, _ in found]
-    near = [one for node in nodes for one in examination.neighbours(node) if one.op_type in QUANTIZERS]
-    edges = list({id(one): one for one in near}.values())
+    near = (one for node in nodes for one in examination.neighbours(node) if one.op_type in QUANTIZERS)
+    edges = list(dict.fromkeys(near))
     if not examination.matters(bill.left([*nodes, *edges]), LEAST_SHARE_OF_NORMS):
         return
-    bill.explain(nodes)
+    bill.explained.update(nodes)
     behind, recipe = listed(Counter(where for _, where in found)), None
     told = f"these {NORM} stand behind {behind}, so that no convolution before them can take them"
     if kind is UNFOLDED:
@@ -346,9 +337,8 @@ def _norms(examination, bill, kind, found):
 
 
 def _seen(nodes, edges):
-    milliseconds, edge_ms = (sum(node.ms for node in some) for some in (nodes, edges))
-    quantizers = f", {plural(len(edges), 'quantizer')} at their edges {ms(edge_ms)}" if edges else ""
-    return f"{len(nodes)} {NORM} take {ms(milliseconds)} a run as float operators of their own{quantizers}"
+    quantizers = f", {plural(len(edges), 'quantizer')} at their edges {ms(took(edges))}" if edges else ""
+    return f"{len(nodes)} {NORM} take {ms(took(nodes))} a run as float operators of their own{quantizers}"
 
 
 TOO_SMALL = Cause((SMALL,), too_small)
