@@ -190,9 +190,7 @@ def _cells(row):
     return [row.name, row.op_type, row.node, decibels(row.local_db), decibels(row.accumulated_db)]
 
 
-def layer_errors(
-    fp32: ModelPath | Model, quantized: ModelPath | Model, feed: Feeds, *, watched: WatchedModel | None = None
-) -> LayerErrors:
+def layer_errors(fp32: ModelPath | Model, quantized: ModelPath | Model, feed: Feeds) -> LayerErrors:
     """SQNR of every float tensor that two versions of a model share, in graph order: local and accumulated.
 
     >>> measure.layer_errors("model.onnx", "model.int8.onnx", {"x": x})  # doctest: +SKIP
@@ -206,7 +204,6 @@ def layer_errors(
     fp32, quantized  paths of ONNX files, or Models, the second made from the first by whatever quantizer keeps the
                      tensors' names
     feed             {input name: array}, or several of them, as in `compare`: errors are pooled over all
-    watched          the WatchedModel of fp32, where one is open
 
     local        the layer's own error: all that it reads is given as the fp32 model has it. A layer is what computes a
                  tensor from other tensors in the table, with the rounding of its weights, of its inputs where that
@@ -229,7 +226,7 @@ def layer_errors(
     """
     feeds = as_feeds(feed)
     fp32, quantized = graph.opened(fp32), graph.opened(quantized)
-    reference, other = _pair(fp32, quantized, watched)
+    reference, other = _pair(fp32, quantized)
     errors = defaultdict(lambda: PooledError(parts=False))
     with bar(description="layer errors", total=3 * len(feeds), unit="run") as progress:
         for one in feeds:
@@ -246,14 +243,14 @@ def layer_errors(
     return LayerErrors(rows, skipped, tuple(fp32.network.outputs), len(feeds), note, draws)
 
 
-def _pair(fp32, quantized, watched):
+def _pair(fp32, quantized):
     """The fp32 Model, watched, and the quantized one, to be cut."""
     if found := graph.quantized_by(fp32.proto):
         raise ValueError(
             f"{fp32.path} is quantized already: it has {', '.join(found)} nodes. Give the fp32 model first, then the "
             "quantized model that was made from it"
         )
-    network, reference = fp32.network, watched or WatchedModel(fp32)
+    network, reference = fp32.network, WatchedModel(fp32)
     moving = network.moving(network.inputs)
     other = CutModel(quantized, [name for name in reference.tensors if name in moving], network)
     for what in ("inputs", "outputs"):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from qlab.calibration.collect import WatchedModel
 from qlab.graph.operators import CLIPS
 from qlab.measure.cutting import find
 from qlab.measure.diagnosis.finding import ACCURACY, FIRST, Cause, Finding, Kind
@@ -169,7 +170,7 @@ def calibration_ranges(examination, bill):
 
 def _watched(examination):
     """{tensor: _Seen} of all fixed ranges, and the Joins of the fp32 model, after a run on the feeds."""
-    watched = examination.watched()
+    watched = WatchedModel(examination.original)
     # Tensors whose range the operator sets, whatever was calibrated: onnxruntime gives Softmax 0 to 1.
     bounded = {node.output[0] for node in examination.original.nodes if node.op_type in ("Softmax", "Sigmoid")}
     bounded |= examination.once(folded_clips)

@@ -9,7 +9,6 @@ import numpy as np
 from onnx import TensorProto
 
 from qlab import graph, machine
-from qlab.calibration.collect import WatchedModel
 from qlab.files import ModelPath
 from qlab.graph import Model
 from qlab.graph.operators import (
@@ -170,10 +169,6 @@ class Examination:
         if find not in self._known:
             self._known[find] = find(self)
         return self._known[find]
-
-    def watched(self):
-        """A WatchedModel of the fp32 file: that with which the layers were measured, unless somebody has had it."""
-        return self._known.pop(WatchedModel, None) or WatchedModel(self.original)
 
     @cached_property
     def yardstick(self):
@@ -355,12 +350,11 @@ def examine(
     profiler  takes the profiles: measure.profile.profile_models, or what is called as it is
     """
     feeds, own, card = as_feeds(feed), machine.card(), machine.card(card)
-    file, known = graph.opened(quantized), {}
+    file = graph.opened(quantized)
     try:
         original = graph.opened(fp32)
         if layers:
-            known[WatchedModel] = WatchedModel(original)
-            errors = layer_errors(original, file, feeds[:LAYER_FEEDS], watched=known[WatchedModel])
+            errors = layer_errors(original, file, feeds[:LAYER_FEEDS])
         else:
             errors = LayerErrors([], {}, (), feeds=0, draws=random_draws(original, feeds[0]))
         profiles = profiler({"fp32": original, "quantized": file}, feeds, rounds=rounds, threads=threads)
@@ -378,7 +372,6 @@ def examine(
         choice=choose(card),
         is_own_card=card.name == own.name,
         saturates_here=(card if card.name == own.name else own).saturates,
-        _known=known,
     )
 
 
