@@ -53,7 +53,7 @@ def question(text, *options):
 
 
 def quiz(notebook, questions=None):
-    """Show the quiz of a notebook. Without `questions`: those kept for it in lessons/quizzes.toml.
+    """Show the quiz of a notebook. Without `questions`: those kept beside its lesson, in lessons/nNN.toml.
 
     -> list of what was shown, one a question
     """
@@ -64,7 +64,7 @@ def quiz(notebook, questions=None):
 
 
 def _kept(entry):
-    """A question as lessons/quizzes.toml holds it."""
+    """A question as lessons/nNN.toml holds it."""
     options = [(right if "right" in option else wrong, option) for option in entry["options"]]
     return question(entry["asked"], *(make(option[make.__name__], option["why"]) for make, option in options))
 

@@ -1,4 +1,4 @@
-"""The lessons: one module a notebook, each check registered under its id; their prose is data (*.toml).
+"""The lessons: one module a notebook, each check registered under its id; their prose is data, beside it (n04.toml).
 
     @exercise("04.2", "block-wise quantization")
     def _(answer):
@@ -130,9 +130,13 @@ def with_place(name):
     return next((found for found in _REGISTRY.values() if name in found.places), None)
 
 
-def questions(notebook):
-    """The quiz of a notebook, [{"asked": text, "options": [{"right" or "wrong": text, "why": text}, ...]}, ...]."""
-    return _data("quizzes.toml").get(notebook, [])
+def questions(quiz):
+    """A notebook's quiz ("04"), or what follows its prediction ("04.why").
+
+    -> [{"asked": text, "options": [{"right" or "wrong": text, "why": text}, ...]}, ...], options as they are shown
+    """
+    notebook, _, which = quiz.partition(".")
+    return _prose(notebook).get(which or "quiz", [])
 
 
 def folder(notebook):
@@ -147,12 +151,13 @@ def _scratch(notebook):
 
 def words(notebook, name):
     """A word list of a lesson, {word: {...}}, which its checks and its notebook share."""
-    return _data("words.toml")[notebook][name]
+    return _prose(notebook)["words"][name]
 
 
 @cache
-def _data(file):
-    return tomllib.loads((Path(__file__).parent / file).read_text(encoding="utf-8"))
+def _prose(notebook):
+    file = Path(__file__).parent / f"n{notebook}.toml"
+    return tomllib.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
 
 def _notebooks():
