@@ -28,6 +28,8 @@ TYPED_OPSET = 21  # QuantizeLinear may name the type of its codes since then
 TYPES = {"uint8": QuantType.QUInt8, "int8": QuantType.QInt8}
 PLAIN = {"alpha": 1.0, "beta": 1.0, "transA": 0}  # of a Gemm
 FOLDED_AHEAD = {"Pad"}
+NORMALIZING = {"LayerNormalization", "ReduceMean"}  # ReduceMean: a norm that is written out
+SUMS_BROADCAST = 8  # the opset since which
 SILENT, USUAL = 4, 2  # onnxruntime's levels: fatal errors only, and warnings, its default (which it does not tell)
 
 
@@ -165,6 +167,22 @@ def keep_signed(model):
     _put_sums(main, ahead, behind)
 
 
+def keep_norms(model):
+    """Make a Sum of each Add of floats whose result is normalized over its last axis, in place.
+
+    onnxruntime would fuse both into one SkipLayerNormalization, whose CPU kernel takes several times as long as the
+    two apart; the numbers are those of an Add either way. Before opset 8 a Sum does not broadcast.
+    """
+    if opset_of(model) < SUMS_BROADCAST:
+        return
+    links, stored = _links(model.graph), {tensor.name for tensor in model.graph.initializer}
+    for node in (one for one in model.graph.node if one.op_type == "Add"):
+        is_normalized = any(one.op_type in NORMALIZING for one in links.readers.get(node.output[0], ()))
+        makers = {links.producers[name].op_type for name in node.input if name in links.producers}
+        if is_normalized and "DequantizeLinear" not in makers and not stored.intersection(node.input):
+            node.op_type = "Sum"
+
+
 def _put_sums(main, ahead, behind=()):
     """Put a Sum ahead of some nodes, one for all that read the same, and behind others."""
     ahead, behind = ({node.output[0] for node in nodes} for nodes in (ahead, behind))
@@ -295,6 +313,7 @@ def _ready(model):
 def _quantized_by(quantizer):
     quantizer.quantize_model()
     quantizer.model.topological_sort()
+    keep_norms(quantizer.model.model)
     return quantizer.model.model
 
 

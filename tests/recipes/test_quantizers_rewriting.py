@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from qlab import recipes
+from qlab import graph, recipes
 from tests.builders import blocks
 from tests.builders.blocks import FLOAT, node, noise, save, value, weights
 from tests.builders.making import RECIPES, fates, made, padded
@@ -109,3 +109,21 @@ def test_a_division_whose_reciprocal_is_no_ordinary_number_stays_one(divisor, tm
     model = save(tmp_path / "m.onnx", nodes, [value("x", FLOAT, ["n", 24])], [value("y", FLOAT, ["n", 16])], w)
     prepared = onnx.load(recipes.prepare(model, tmp_path / "prepared.onnx"))
     assert [one.op_type for one in prepared.graph.node] == ["MatMul", "Div"]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_residual_ahead_of_a_norm_is_not_fused_into_the_slow_kernel(recipe, tmp_path, card, quality):
+    w = {"w": weights(16, 16), "v": weights(16, 16, seed=1), "scale": np.ones(16, np.float32), "bias": noise(16)}
+    nodes = [
+        node("MatMul", ["x", "w"], ["h"], "product"),
+        node("Add", ["x", "h"], ["sum"], "residual"),
+        node("LayerNormalization", ["sum", "scale", "bias"], ["n"], "norm"),
+        node("MatMul", ["n", "v"], ["y"], "behind"),
+    ]
+    model = save(tmp_path / "m.onnx", nodes, [value("x", FLOAT, [1, 6, 16])], [value("y", FLOAT, None)], w)
+    feeds = [{"x": noise(1, 6, 16, seed=seed)} for seed in range(16)]
+    assert graph.census(model).float["com.microsoft", "SkipLayerNormalization"] == 1
+    quantized = made(recipe, model, feeds, card)
+    assert quantized.census.float["com.microsoft", "SkipLayerNormalization"] == 0
+    assert quantized.census.float["", "LayerNormalization"] == 1
+    assert quality(model, quantized.path, feeds[0]) > 29
