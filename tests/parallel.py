@@ -9,6 +9,13 @@ _ONE_NOTEBOOK = re.compile(r"(tests/notebooks/test_notebooks\.py)::\w+\[(\w+)")
 _LONGEST = ("tests/browser", "tests/notebooks", "tests/test_telemetry.py", "tests/models", "tests/measure")
 
 
+def workers():
+    """One more than there are cores: who drives a browser or a kernel mostly waits for it."""
+    from qlab.runtime import usable_cores  # here, since tests/conftest.py sets what qlab reads when it is imported
+
+    return usable_cores() + 1
+
+
 def room(nodeid):
     """Tests of one room run on one worker: one browser, one kernel of a notebook, one file with its fixtures."""
     if nodeid.startswith("tests/browser/"):
