@@ -483,8 +483,10 @@ def test_a_time_limit_that_is_none_is_refused(limit, tmp_path, monkeypatch):
 def test_an_interrupt_ends_a_run_at_once_and_the_model_stops(tmp_path):
     """In a process of its own: a runner of tests may have other plans for the signal."""
     path = endless(tmp_path / "endless.onnx")
-    code = f"""import numpy as np
+    code = f"""import signal
+import numpy as np
 from qlab.runtime import open_session, run
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
 session = open_session({str(path)!r})
 print("running", flush=True)
 run(session, {{"x": np.ones(4, np.float32)}})"""
