@@ -9,8 +9,9 @@ from onnx import NodeProto, TensorProto, helper
 from qlab import graph
 from qlab.graph.editing import Weights
 from qlab.graph.network import Network
-from qlab.graph.operators import CONVOLUTION, PRODUCTS, of
+from qlab.graph.operators import CONVOLUTION, PRODUCTS, attribute, of
 from qlab.numerics.affine import choose_qparams, quantize
+from qlab.numerics.kernels import dequantize_linear
 
 CORRECTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 LIMITS = np.iinfo(np.int32)
@@ -71,26 +72,13 @@ class Biases:
         name = layer.product.input[2] if len(layer.product.input) > 2 else ""
         if name in self.weights:  # a bias in float
             return self._to_float(layer.product, 2, difference)
-        if name:
-            made_by = self.network.producers[name]
-            codes, scale = (self.weights[one].astype(np.float64) for one in made_by.input[:2])
-        else:
-            scale = self._scale(layer.product.input[0]) * self._scale(layer.product.input[1])
-            scale = scale.astype(np.float32).astype(np.float64)
-            codes = np.zeros(len(difference))
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            changed = np.rint(codes + difference / scale)
-        if not np.all((changed >= LIMITS.min) & (changed <= LIMITS.max)):
-            return None
-        if np.array_equal(changed, codes):
-            return np.zeros(len(difference))
-        self._dequantized(layer.product, changed.astype(np.int32), scale.astype(np.float32))
-        return (changed - codes) * scale
+        return self._to_int32(layer, difference)
 
     def finish(self):
         """The ModelProto, without the biases, now replaced, that nobody reads any more."""
-        for node in [self.network.producers[name] for name in self._replaced if name in self.network.producers]:
-            if not self.network.behind(node):
+        network = Network(self.model)
+        for node in {name: network.producers[name] for name in self._replaced if name}.values():
+            if not network.behind(node):
                 self.model.graph.node.remove(node)
         read = {name for node in graph.nodes(self.model) for name in node.input}
         read |= {value.name for value in self.model.graph.output}
@@ -125,9 +113,9 @@ class Biases:
             reader = self.network.sole_reader(reader.output[0])
         if reader is None or reader.op_type != "Add":
             return None
-        sizes = [value.shape for value in map(self._real, reader.input) if value is not None]
-        return reader if sizes in ([self._real(node.input[1]).shape[-1:]], [(1, *self._real(node.input[1]).shape[-1:])]
-                                   ) else None  # fmt: skip
+        width = self._real(node.input[1]).shape[-1]
+        summands = [value for value in map(self._real, reader.input) if value is not None]
+        return reader if [one.shape for one in summands] == [(width,)] else None
 
     def _real(self, name):
         """The float64 numbers of a constant, or of one behind a DequantizeLinear; None of what is computed."""
@@ -136,40 +124,46 @@ class Biases:
         node = self.network.producers.get(name)
         if node is None or node.op_type != "DequantizeLinear" or any(one not in self.weights for one in node.input):
             return None
-        codes, scale, *zero = (self.weights[one].astype(np.float64) for one in node.input)
-        axis = helper.get_attribute_value(node.attribute[0]) if node.attribute else 1
-        sizes = [1] * codes.ndim
-        if scale.ndim == 1 and scale.size > 1 and codes.ndim:
-            sizes[axis] = scale.size
-        elif scale.ndim > 1:  # in blocks
-            return self._blocks(codes, scale, zero, axis)
-        return (codes - (zero[0].reshape(sizes) if zero and zero[0].ndim else zero[0] if zero else 0)) * (
-            scale.reshape(sizes) if scale.ndim else scale
-        )
-
-    def _blocks(self, codes, scale, zero, axis):
-        times = -(-codes.shape[axis] // scale.shape[axis])
-        spread = [np.repeat(one, times, axis).take(range(codes.shape[axis]), axis) for one in (scale, *zero)]
-        return (codes - (spread[1] if zero else 0)) * spread[0]
+        codes, *rest = (self.weights[one] for one in node.input)
+        rest = [one.reshape(()) if one.size == 1 else one for one in rest]  # [1] is one scale for all, too
+        how = {"axis": attribute(node, "axis", 1), "block_size": attribute(node, "block_size", 0)}
+        return dequantize_linear(codes, *rest, **how).astype(np.float64)
 
     def _scale(self, name):
         return self.weights[self.network.producers[name].input[1]].astype(np.float64)
 
-    def _dequantized(self, node, codes, scale):
-        """Let the bias of `node` be `codes` of that scale: a DequantizeLinear ahead of it, its own."""
-        name = self.weights.free(f"{node.name or node.output[0]}/bias")
-        zero = np.zeros(scale.shape, np.int32)
-        inputs = [self.weights.add(f"{name}_{what}", array)
-                  for what, array in (("quantized", codes), ("scale", scale), ("zero_point", zero))]  # fmt: skip
-        axis = {"axis": 0} if scale.ndim else {}
+    def _dequantized(self, layer, codes, scale, zero_point):
+        """The name of what a new DequantizeLinear gives, for `layer` alone: a vector of codes in the real."""
+        name = self.weights.free(f"{layer.name}/bias")
+        arrays = {"quantized": codes, "scale": np.asarray(scale, np.float32), "zero_point": zero_point}
+        inputs = [self.weights.add(f"{name}_{what}", array) for what, array in arrays.items()]
+        axis = {"axis": 0} if np.ndim(scale) else {}
         made_by = helper.make_node("DequantizeLinear", inputs, [name], f"{name}_DequantizeLinear", **axis)
         self.model.graph.node.insert(0, made_by)
-        if len(node.input) > 2:
-            self._replaced.append(node.input[2])
-            node.input[2] = name
-        else:
-            node.input.append(name)
         self.network = Network(self.model)
+        return name
+
+    def _to_int32(self, layer, difference):
+        """Change the codes of a product's bias; where it has none, the scale of new ones is that of its sums."""
+        node = layer.product
+        name = node.input[2] if len(node.input) > 2 else ""
+        if name:
+            codes, scale = (self.weights[one].astype(float) for one in self.network.producers[name].input[:2])
+        else:
+            scale = (self._scale(node.input[0]) * self._scale(node.input[1])).astype(np.float32).astype(float)
+            codes = np.zeros(len(difference))
+        if scale.shape not in ((), (1,), difference.shape):  # in blocks, or in the groups of a ConvTranspose
+            return None
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            changed = np.rint(codes + difference / scale)
+        if not np.all((changed >= LIMITS.min) & (changed <= LIMITS.max)):  # NaN does not fit either
+            return None
+        if not np.array_equal(changed, codes):
+            new = self._dequantized(layer, changed.astype(np.int32), scale, np.zeros(scale.shape, np.int32))
+            self._replaced.append(name)
+            del node.input[2:]
+            node.input.append(new)
+        return (changed - codes) * scale
 
     def _to_float(self, node, place, difference):
         name = node.input[place]
@@ -184,19 +178,10 @@ class Biases:
         name = layer.adder.input[place]
         if name in self.weights:
             return self._to_float(layer.adder, place, difference)
-        made_by, old = self.network.producers[name], self._real(name)
-        dtype = self.weights[made_by.input[0]].dtype.name
-        zero = self.weights[made_by.input[2]] if len(made_by.input) > 2 else np.zeros(1)
-        wanted = old + difference
-        qparams = choose_qparams(wanted.astype(np.float32), dtype, symmetric=bool(np.all(zero == 0)) and dtype[0] == "i")
-        fresh = self.weights.free(f"{name}/{layer.name}")
-        arrays = (quantize(wanted.astype(np.float32), qparams), np.float32(qparams.scale), qparams.zero_point)
-        inputs = [self.weights.add(f"{fresh}_{what}", np.asarray(array))
-                  for what, array in zip(("quantized", "scale", "zero_point"), arrays, strict=True)]  # fmt: skip
-        inputs[2:] = [self.weights.add(f"{fresh}_zero", np.asarray(arrays[2]).astype(arrays[0].dtype))]
-        node = helper.make_node("DequantizeLinear", inputs, [fresh], f"{fresh}_DequantizeLinear")
-        self.model.graph.node.insert(0, node)
+        old, dtype = self._real(name), self.weights[self.network.producers[name].input[0]].dtype
+        wanted = (old + difference).astype(np.float32)
+        qparams = choose_qparams(wanted, dtype, symmetric=dtype.kind == "i")
+        zero_point = np.asarray(qparams.zero_point).astype(dtype)
         self._replaced.append(name)
-        layer.adder.input[place] = fresh
-        self.network = Network(self.model)
-        return (self._real(fresh) - old).reshape(-1)
+        layer.adder.input[place] = self._dequantized(layer, quantize(wanted, qparams), qparams.scale, zero_point)
+        return (self._real(layer.adder.input[place]) - old).reshape(-1)

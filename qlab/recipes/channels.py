@@ -250,7 +250,7 @@ class Channels:
         return name in self.weights and self.weights.kind(name) == TensorProto.FLOAT
 
     def _is_product(self, node):
-        """A Conv, ConvTranspose, Gemm or MatMul with constant weights on its right, and with a constant bias or none."""
+        """A Conv, ConvTranspose, Gemm or MatMul of weights on its right, without a bias that is computed."""
         if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul") or node.domain not in ("", "ai.onnx"):
             return False
         weight, *bias = node.input[1:]
@@ -335,7 +335,8 @@ class Channels:
         """A Clip without an upper end, at 0."""
         bounds = [*node.input[1:], "", ""][:2]
         low = float(self.weights[bounds[0]]) if bounds[0] in self.weights else attribute(node, "min", -np.inf)
-        return low == 0 and not bounds[1] and attribute(node, "max", np.inf) in (np.inf, float(np.finfo(np.float32).max))
+        high = attribute(node, "max", np.inf)
+        return low == 0 and not bounds[1] and high >= float(np.finfo(np.float32).max)
 
     def _leaves(self, node):
         """Whether a Pad fills in zeros or what is there, and a Resize makes up nothing of its own."""

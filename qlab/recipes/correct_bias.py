@@ -27,7 +27,7 @@ def correct_bias(fp32: ModelPath | Model, quantized: ModelPath | Model, output: 
 
     >>> recipes.correct_bias("model.onnx", "int8.onnx", "corrected.onnx", feeds)  # doctest: +SKIP
 
-    fp32, quantized  the float model and what recipes.static, or onnxruntime's quantize_static in Q/DQ format, made of it
+    fp32, quantized  a float model, and what recipes.static, or quantize_static in Q/DQ format, made of it
     reader           representative feeds, {input name: array}, or a CalibrationDataReader; read once, all kept in
                      memory, with what lies between two layers of each
     1. In graph order, layer after layer: each sees the corrected ones ahead of it.
@@ -43,7 +43,8 @@ def correct_bias(fp32: ModelPath | Model, quantized: ModelPath | Model, output: 
     biases = Biases(quantized.copy(weights=True))
     if not biases.layers:
         raise ValueError(
-            f"{quantized.path} has no product between Q and DQ nodes, with a bias to correct; expected what recipes.static made"
+            f"{quantized.path} has no product between Q and DQ nodes, with a bias to correct; "
+            "expected what recipes.static made"
         )
     with job("correct_bias", fp32, output) as work:
         check_output(output, quantized)
@@ -103,7 +104,7 @@ def _paired(work, quantized, biases):
 
 
 def _alike(fp32, biases):
-    """{output of a layer: tensor of fp32} of the layers that have a product at their place with nearly their weights."""
+    """{output of a layer: tensor of fp32} of layers that have a product at their place, with nearly their weights."""
     one, two = wire(fp32.proto), wire(biases.model)
     partners = {two.ops[index].node.output[0]: one.ops[other].node for other, index in match(one, two).items()
                 if two.ops[index].node.output}  # fmt: skip

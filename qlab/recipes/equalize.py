@@ -37,9 +37,11 @@ def equalize(model: ModelPath | Model, output: ModelPath) -> Rewritten:
         for joint, factors in zip(joints, balanced(channels, joints), strict=True):
             channels.rescale(joint, factors)
         after = _spread(channels, joints)
-        facts = [f"between {listed(writers(joints))} and what reads them"] if joints else []
-        facts += [f"largest over smallest channel of a weight: {figures(before)} became {figures(after)}"] * bool(joints)
-        return finished(work, proto, channels.joints, facts)
+        facts = [
+            f"between {listed(writers(joints))} and what reads them",
+            f"largest over smallest channel of a weight, in the middle: {figures(before)} became {figures(after)}",
+        ]
+        return finished(work, proto, channels.joints, facts if joints else [])
 
 
 def balanced(channels, joints):
