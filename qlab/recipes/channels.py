@@ -21,12 +21,13 @@ NORMS = {  # which multiply by a number per channel last of all, and add one: th
     "BatchNormalization": 1, "InstanceNormalization": 1,
 }  # fmt: skip
 WHY_NOT = {
-    "Clip": "Clip cuts at numbers that would have to move with each channel",
-    "Concat": "Concat puts channels of others beside them",
+    "Clip": "Clip cuts the channels at numbers that would have to move with each",
+    "Concat": "Concat puts others beside the channels",
     "Split": "Split parts the channels",
     "LayerNormalization": "LayerNormalization mixes the channels",
 }
-READ, MADE = "{} reads them, which a factor per channel does not pass", "what makes them, {}, cannot take a factor"
+READ = "{} reads the channels, and cannot take or pass a factor for each"
+MADE = "{} makes the channels, and cannot take or pass a factor for each"
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ class Channels:
     def __init__(self, model, *, norms=False):
         self.network, self._norms = Network(model), norms
         self.weights = Weights(model, "")
+        self._graph = model.graph
         self._stored = {tensor.name: tensor for tensor in model.graph.initializer}
         self._uses = Counter(name for one in graph.graphs(model) for node in one.node for name in node.input)
         self._uses.update(value.name for one in graph.graphs(model) for value in one.output)
@@ -135,7 +137,7 @@ class Channels:
         if self._uses[name] > 1:
             self._uses[name] -= 1
             port.node.input[port.place] = fresh = self.weights.add(f"{name}/{port.node.name}", array)
-            self._uses[fresh] = 1
+            self._uses[fresh], self._stored[fresh] = 1, self._graph.initializer[-1]
         else:
             self._stored[name].CopyFrom(numpy_helper.from_array(array, name))
 
@@ -151,21 +153,21 @@ class Channels:
             if self._size(name, axis) != size:
                 joint.obstacles.append("shapes are not known, so that the channels cannot be followed")
             if name in self.network.ends:
-                joint.obstacles.append("they are an output of the model")
+                joint.obstacles.append("the channels are an output of the model")
             if name in self._inner:
-                joint.obstacles.append("the body of an If, Loop or Scan reads them")
+                joint.obstacles.append("the body of an If, Loop or Scan reads the channels")
             todo += self._ahead(joint, name, axis)
             for node in self.network.readers.get(name, ()):
                 todo += self._behind(joint, node, name, axis)
         if not joint.reads:
-            joint.obstacles.append("no product reads them")
+            joint.obstacles.append("no product reads the channels")
         return joint
 
     def _ahead(self, joint, name, axis):
         """What has the same channels and is read by what makes the tensor; what writes them goes to `joint`."""
         node = self.network.producers.get(name)
         if node is None:
-            joint.obstacles.append("they come from an input of the model")
+            joint.obstacles.append("the channels come from an input of the model")
             return []
         if written := self._written(node):
             if written[0] == axis and name == node.output[0]:

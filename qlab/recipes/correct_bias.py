@@ -1,6 +1,5 @@
 """Bias correction: what quantizing adds to the mean of a layer's channel is taken off its bias."""
 
-import copy
 from collections import Counter
 
 import numpy as np
@@ -217,27 +216,29 @@ class Steps:
 
     def _step(self, name):
         main = self._model.graph
-        links, known = Links(main.node), set(self.known[0])
-        nodes = links.layer(name, links.producers.keys() - known)
-        self._done |= {output for node in nodes for output in node.output}
-        waiting = [node for node in main.node if node.output[0] not in self._done]
-        wanted = {one for node in waiting for one in reads(node)} | {name}
-        made = [one for node in nodes for one in node.output if one in self._moving and one in wanted]
+        links = Links(main.node)
+        nodes = links.layer(name, links.producers.keys() - self.known[0].keys())
+        self._done |= {output for node in nodes for output in node.output if output}
+        waiting = [node for node in main.node if not self._done.intersection(node.output)]
+        wanted = {one for node in waiting for one in reads(node)}
+        made = [one for node in nodes for one in node.output if one == name or one in self._moving & wanted]
+        session = open_unoptimized(self._part(nodes, made), self._path)
+        inputs = [value.name for value in session.get_inputs()]
         for known in self.known:
-            session = open_unoptimized(self._part(nodes, known, made), self._path)
-            inputs = {value.name for value in session.get_inputs()}
             found = run(session, {one: known[one] for one in inputs}, made)
-            for gone in known.keys() - wanted:
+            if strange := [one for one, array in zip(made, found, strict=True) if not isinstance(array, np.ndarray)]:
+                raise ValueError(f"{self._path}: {strange[0]!r} is no tensor, so that no layer can be run by itself")
+            for gone in known.keys() - wanted - {name}:
                 del known[gone]
             known |= dict(zip(made, found, strict=True))
 
-    def _part(self, nodes, known, made):
+    def _part(self, nodes, made):
         """The ModelProto of these nodes alone, which is fed what is known."""
-        read = {name for node in nodes for name in reads(node)}
+        read, known = {name for node in nodes for name in reads(node)}, self.known[0]
         fed = [helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(known[name].dtype), None)
                for name in sorted(read & known.keys())]  # fmt: skip
         weights = [tensor for tensor in self._model.graph.initializer if tensor.name in read]
         outputs = [onnx.ValueInfoProto(name=name) for name in made]
-        part = helper.make_graph(copy.copy(nodes), "part", fed, outputs, weights)
+        part = helper.make_graph(nodes, "part", fed, outputs, weights)
         return helper.make_model(part, opset_imports=self._model.opset_import, ir_version=self._model.ir_version,
                                  functions=self._model.functions)  # fmt: skip

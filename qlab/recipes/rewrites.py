@@ -96,7 +96,7 @@ def _apart(before, after, feed):
     if not worst <= MOST_APART:
         raise ValueError(
             f"the rewritten model answers otherwise on a feed, {worst:.1e} of the largest number apart, so it was not "
-            "written: are its numbers near the ends of float32?"
+            "written: are its numbers near the ends of float32, or the shapes that it declares wrong?"
         )
     return [f"the float function is the same: on a feed, answers lie {worst:.1e} of the largest number apart"]
 

@@ -66,7 +66,7 @@ def _loudest(prepared, joints, reader):
                 check_feed(session, feed, prepared.path.name)
             except ValueError as error:
                 raise ValueError(f"feed {count} of the reader: {error}") from error
-            first = first or feed
+            first = feed if first is None else first
             found = dict(zip(names, run(session, feed, names) if names else [], strict=True))
             for place, tensors in enumerate(read):
                 for name, axis in tensors.items():

@@ -91,18 +91,18 @@ def test_a_factor_per_channel_passes(between, tmp_path):
     result = changed(tmp_path, chain(tmp_path, PASS[between], **used(PASS[between])))
     joints = 2 if "Conv" in between else 1
     assert len(result.done) == joints
-    assert list(result.left) == ["they are an output of the model"]
+    assert list(result.left) == ["the channels are an output of the model"]
 
 
 STOP = {
-    "Clip": ([node("Clip", ["c", "zero", "one"], ["r"])], "Clip cuts"),
-    "Sigmoid": ([node("Sigmoid", ["c"], ["r"])], "Sigmoid reads them"),
-    "SiLU": ([node("Sigmoid", ["c"], ["s"]), node("Mul", ["c", "s"], ["r"])], "reads them"),
+    "Clip": ([node("Clip", ["c", "zero", "one"], ["r"])], "Clip cuts the channels"),
+    "Sigmoid": ([node("Sigmoid", ["c"], ["r"])], "Sigmoid reads the channels"),
+    "SiLU": ([node("Sigmoid", ["c"], ["s"]), node("Mul", ["c", "s"], ["r"])], "reads the channels"),
     "LayerNorm": ([node("LayerNormalization", ["c", "line"], ["r"])], "mixes the channels"),
     "a mean of the channels": ([node("ReduceMean", ["c"], ["m"], axes=[1]), node("Sub", ["c", "m"], ["r"])], "Reduce"),
     "Split and Concat": ([node("Split", ["c"], ["s", "t"], axis=1), node("Concat", ["t", "s"], ["r"], axis=1)], "Spli"),
     "an input beside": ([node("Add", ["c", "x6"], ["r"])], "come from an input"),
-    "a filled edge": ([node("Pad", ["c", "pads", "one0"], ["r"])], "Pad reads them"),
+    "a filled edge": ([node("Pad", ["c", "pads", "one0"], ["r"])], "Pad reads the channels"),
 }  # fmt: skip
 
 
@@ -265,7 +265,7 @@ def test_what_it_says(tmp_path):
     result = recipes.equalize(chain(tmp_path, [node("Relu", ["c"], ["r"])]), tmp_path / "e.onnx")
     lines = repr(result).splitlines()
     assert lines[0] == f"equalize: {tmp_path / 'e.onnx'}, 1 of 2 joints"
-    assert "left: 1 of 2: they are an output of the model" in lines[-1]
+    assert "left: 1 of 2: the channels are an output of the model" in lines[-1]
     assert result.done == ("first -> second",)
     assert graph.opened(result).operators["Conv"] == 2  # a Rewritten stands for its path
 
