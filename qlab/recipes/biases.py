@@ -138,7 +138,10 @@ class Biases:
         arrays = {"quantized": codes, "scale": np.asarray(scale, np.float32), "zero_point": zero_point}
         inputs = [self.weights.add(f"{name}_{what}", array) for what, array in arrays.items()]
         axis = {"axis": 0} if np.ndim(scale) else {}
-        made_by = helper.make_node("DequantizeLinear", inputs, [name], f"{name}_DequantizeLinear", **axis)
+        domain = self.network.maker(layer.product, 1).domain  # onnxruntime's own, with 4 bits before opset 21
+        made_by = helper.make_node(
+            "DequantizeLinear", inputs, [name], f"{name}_DequantizeLinear", domain=domain, **axis
+        )
         self.model.graph.node.insert(0, made_by)
         self.network = Network(self.model)
         return name

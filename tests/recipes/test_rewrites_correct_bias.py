@@ -7,6 +7,7 @@ from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
 from qlab import graph, models, recipes
 from qlab.course.lessons.common import Feeds
+from qlab.recipes.quantizers import captured_logs
 from tests.builders import blocks
 from tests.builders.blocks import FLOAT, node, noise, save, value, weights
 
@@ -91,11 +92,13 @@ def test_it_says_what_it_won_on_the_feeds(tmp_path, card, quality):
     assert graph.opened(result).metadata == graph.opened(quantized).metadata
 
 
+@pytest.mark.parametrize("weight_type", [QuantType.QInt8, QuantType.QInt4])
 @pytest.mark.parametrize("per_channel", [True, False])
-def test_a_file_of_onnxruntimes_own_quantizer(per_channel, tmp_path):
-    model, made = network(tmp_path), tmp_path / "int8.onnx"
-    options = {"quant_format": QuantFormat.QDQ, "per_channel": per_channel, "weight_type": QuantType.QInt8}
-    quantize_static(model, made, Feeds(feeds()), **options)
+def test_a_file_of_onnxruntimes_own_quantizer(per_channel, weight_type, tmp_path):
+    model, made = network(tmp_path), tmp_path / "made.onnx"
+    options = {"quant_format": QuantFormat.QDQ, "per_channel": per_channel, "weight_type": weight_type}
+    with captured_logs():
+        quantize_static(model, made, Feeds(feeds()), **options)
     result = recipes.correct_bias(model, made, tmp_path / "corrected.onnx", feeds())
     assert len(result.done) == 4
     assert graph.census(made) == graph.census(result)

@@ -108,7 +108,7 @@ def digits_right(model, images, labels):
     return logits.argmax(axis=1) == labels, logits.argmax(axis=1), logits
 
 
-def rescaled(model, output, octaves=4, seed=0):
+def rescaled(model, output, octaves=3, seed=0):
     """Write `model` with its channels scaled at random where that leaves its function as it was; returns the path.
 
     Each channel between two layers is multiplied by a power of two, from 2**-octaves to 2**octaves, and what reads it
