@@ -90,7 +90,7 @@ class Biases:
     def _layer(self, node):
         if node.op_type not in CORRECTED:
             return f"{node.op_type}: no product with a bias in Q/DQ format"
-        if not (self._is_codes(node.input[0]) and self._real(node.input[1]) is not None):
+        if not all(self._is_codes(name) for name in node.input[:2]) or self._real(node.input[1]) is None:
             return "not between Q and DQ, with constant weights: in float, or quantized while it runs"
         if node.op_type == "MatMul":
             adder = self._adder(node)
