@@ -1,5 +1,6 @@
 """Which nodes write and which read the same channels: where a factor per channel can be moved from one to the other."""
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -323,10 +324,9 @@ class Channels:
             case one if one in POOLS:
                 return axis if axis == 1 else None
             case one if one in RESHAPES:
-                ahead = [size for size in dims[:axis] if size != 1]
-                fits = (at for at, size in enumerate(behind) if size == dims[axis] and
-                        [one for one in behind[:at] if one != 1] == ahead)  # fmt: skip
-                return next(fits, None)
+                # As many numbers ahead of each channel: then its own follow as before, whatever sizes they have now.
+                ahead, size = _count(dims[:axis]), dims[axis]
+                return next((at for at, one in enumerate(behind) if one == size and _count(behind[:at]) == ahead), None)
             case one if one in REDUCTIONS:
                 return self._reduced(node, axis, len(dims))
             case "Pad" | "Resize" | "Upsample":
@@ -355,6 +355,13 @@ class Channels:
         if not axes or axis in gone:
             return None
         return axis if attribute(node, "keepdims", 1) else axis - sum(one < axis for one in gone)
+
+
+def _count(sizes):
+    """How many numbers sizes make: the product of those that are known, and a Counter of the names of others."""
+    return math.prod(one for one in sizes if isinstance(one, int)), Counter(
+        one for one in sizes if not isinstance(one, int)
+    )
 
 
 def _size(dim):

@@ -192,6 +192,24 @@ def test_matrix_products(gemm, tmp_path):
     np.testing.assert_allclose(one, two, rtol=1e-2)
 
 
+def test_matrix_products_that_onnxruntime_flattens_for_a_gemm(tmp_path):
+    """With fixed sizes, a MatMul and an Add of three dimensions become Reshape, Gemm, Reshape."""
+    w = {"w": weights(16, 12), "b": noise(12, seed=1), "v": weights(12, 4, seed=2), "u": noise(4, seed=3)}
+    nodes = [
+        node("MatMul", ["x", "w"], ["m"], "first"),
+        node("Add", ["m", "b"], ["a"], "plus"),
+        node("Relu", ["a"], ["r"], "relu"),
+        node("MatMul", ["r", "v"], ["n"], "second"),
+        node("Add", ["n", "u"], ["y"], "too"),
+    ]
+    for rows in ("n", 2):
+        ends = [value("x", FLOAT, [rows, 5, 16])], [value("y", FLOAT, [rows, 5, 4])]
+        model = save(tmp_path / "m.onnx", nodes, *ends, w)
+        result = recipes.equalize(model, tmp_path / "e.onnx")
+        assert len(result.done) == 1
+        assert apart(model, result, {"x": noise(2, 5, 16)}) < ALIKE
+
+
 def weight_ranges(path, layer, first):
     """The largest weight of each hidden channel, in the layer that writes or in the one that reads them."""
     tensors = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.load(path).graph.initializer}
