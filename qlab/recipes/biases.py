@@ -65,8 +65,10 @@ class Biases:
     def add(self, layer, difference):
         """Add `difference` [channels] to a layer's bias, as near as its codes come. Returns what was added, float64.
 
-        None, and nothing changes, where it would not fit the bias's int32 codes.
+        None, and nothing changes, where it would not fit the bias's int32 codes, or is no number.
         """
+        if not np.isfinite(difference).all():
+            return None
         if layer.adder is not layer.product:
             return self._to_summand(layer, difference)
         name = layer.product.input[2] if len(layer.product.input) > 2 else ""

@@ -19,7 +19,7 @@ def smooth(model: ModelPath | Model, output: ModelPath, reader: Reader, *, alpha
     >>> recipes.smooth("model.onnx", "smoothed.onnx", feeds)  # doctest: +SKIP
 
     reader  representative feeds, {input name: array}, or a CalibrationDataReader; read once, a feed at a time
-    alpha   how much of the difficulty goes into the weights: 0 nothing that activations gain by, 1 all of it
+    alpha   where the difference between channels goes: 1 evens out the activations, 0 the weights, 0.5 both alike
 
     A channel j that products read is divided by s_j = a_j^alpha / w_j^(1 - alpha), and the weights that read it are
     multiplied by s_j; a_j is the largest absolute activation on the feeds, w_j the largest weight of all products that
@@ -33,7 +33,7 @@ def smooth(model: ModelPath | Model, output: ModelPath, reader: Reader, *, alpha
     Source: Xiao et al. 2022 (2211.10438), equation 4.
     """
     if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 <= alpha <= 1:
-        raise ValueError(f"alpha is {alpha!r}; expected a number from 0 (all stays) to 1 (all goes into the weights)")
+        raise ValueError(f"alpha is {alpha!r}; expected a number from 0 (evens out the weights) to 1 (the activations)")
     with job("smooth", model, output) as work:
         proto = work.prepared.copy(weights=True)
         channels = Channels(proto, norms=True)
