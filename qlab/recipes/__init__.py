@@ -15,20 +15,40 @@ hybrid    convolutions static, then matrix products dynamic. For conformers, and
 RECIPES   {name: Recipe}: what is known of each; a new one has its own file, and a place in this table
 prepare   the pre-processed model that the recipes quantize, to collect ranges on
 
+Before: equalize, smooth, the same function of floats with channels that share one scale better. After: correct_bias
+
 A result is run on a feed and compared to fp32 before it is written; `.notes` says what did not go as usual.
 What is not said is read from the machine card: the fastest sign pair that gives right answers on this machine.
 """
 
 from qlab.recipes.choice import Choice, Product, Recipe, Recipes
+from qlab.recipes.correct_bias import correct_bias
 from qlab.recipes.dynamic import RECIPE as _DYNAMIC
 from qlab.recipes.dynamic import dynamic
+from qlab.recipes.equalize import equalize
 from qlab.recipes.hybrid import RECIPE as _HYBRID
 from qlab.recipes.hybrid import hybrid
 from qlab.recipes.job import prepare
 from qlab.recipes.quantized import Quantized
+from qlab.recipes.rewrites import Rewritten
+from qlab.recipes.smooth import smooth
 from qlab.recipes.static import RECIPE as _STATIC
 from qlab.recipes.static import static
 
 RECIPES = Recipes(_DYNAMIC, _STATIC, _HYBRID)
 
-__all__ = ["RECIPES", "Choice", "Product", "Quantized", "Recipe", "dynamic", "hybrid", "prepare", "static"]
+__all__ = [
+    "RECIPES",
+    "Choice",
+    "Product",
+    "Quantized",
+    "Recipe",
+    "Rewritten",
+    "correct_bias",
+    "dynamic",
+    "equalize",
+    "hybrid",
+    "prepare",
+    "smooth",
+    "static",
+]
