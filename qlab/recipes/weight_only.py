@@ -29,7 +29,7 @@ LEVELS = {  # MatMulNBits' accuracy_level, of those that mean something to onnxr
 LARGEST_BLOCK_OF_2_BITS = 256  # onnxruntime refuses more
 OP_TYPES = {"Gemm", "MatMul"}
 DOMAIN = "com.microsoft"  # of MatMulNBits
-GROUP = 400_000_000  # bytes of Hessians that are kept at a time
+GROUP = 200_000_000  # bytes of Hessians that are kept at a time
 NOTABLE_PADDING = 0.1  # of the codes
 IN_FLOATS_DB = 80  # int8 activations leave half of that
 
