@@ -207,8 +207,7 @@ def _coded(work, model, matrices, weights, choice, reader):
         work.feed = feeds[0]
         for group in _groups(matrices, weights):
             names = [name for matrix in group for name in matrix.inputs]
-            session = work.prepared.unoptimized(model, names)
-            weighed = hessians(session, names, feeds, work.model.path.name)
+            weighed = hessians(work.prepared.unoptimized(model, names), names, feeds, work.model.path.name)
             for matrix in group:
                 w = _rows(matrix, weights)
                 total = sum((weighed[name] for name in matrix.inputs if name in weighed), np.zeros([w.shape[1]] * 2))
