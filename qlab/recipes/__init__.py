@@ -13,22 +13,33 @@ dynamic   weights ahead of time, activations while the model runs; needs no data
 static    weights and activations ahead of time, from a few representative feeds. For convolutional networks
 hybrid    convolutions static, then matrix products dynamic. For conformers, and whatever mixes the two
 RECIPES   {name: Recipe}: what is known of each; a new one has its own file, and a place in this table
+search    any of them, with as few layers in float as a bound on the loss of your own metric asks for: a Search
 prepare   the pre-processed model that the recipes quantize, to collect ranges on
 
 A result is run on a feed and compared to fp32 before it is written; `.notes` says what did not go as usual.
 What is not said is read from the machine card: the fastest sign pair that gives right answers on this machine.
 """
 
-from qlab.recipes.choice import Choice, Product, Recipe, Recipes
-from qlab.recipes.dynamic import RECIPE as _DYNAMIC
+from qlab.recipes.choice import Choice, Product, Recipe
 from qlab.recipes.dynamic import dynamic
-from qlab.recipes.hybrid import RECIPE as _HYBRID
+from qlab.recipes.found import Search
 from qlab.recipes.hybrid import hybrid
 from qlab.recipes.job import prepare
 from qlab.recipes.quantized import Quantized
-from qlab.recipes.static import RECIPE as _STATIC
+from qlab.recipes.search import search
 from qlab.recipes.static import static
+from qlab.recipes.table import RECIPES
 
-RECIPES = Recipes(_DYNAMIC, _STATIC, _HYBRID)
-
-__all__ = ["RECIPES", "Choice", "Product", "Quantized", "Recipe", "dynamic", "hybrid", "prepare", "static"]
+__all__ = [
+    "RECIPES",
+    "Choice",
+    "Product",
+    "Quantized",
+    "Recipe",
+    "Search",
+    "dynamic",
+    "hybrid",
+    "prepare",
+    "search",
+    "static",
+]

@@ -33,6 +33,7 @@ TYPES = {  # onnxruntime's names of those that operators of its own give
 LAST_WITH_UPSAMPLE = 10  # opset
 NOTHING = "nothing was quantized: the file holds the model as it was"
 OF_NO_USE_DB = 10  # an error of a third of the signal
+_DRAFTS = ContextVar("codes of weights that the drafts of the block of `drafting` share, or None", default=None)
 _SHARED = ContextVar("folder and known values of the block of `sharing`, or None", default=None)
 
 
@@ -41,6 +42,7 @@ class Job:
     """What a recipe works with: the pre-processed model, room for files in `folder`, notes to report.
 
     feed  the first one that the ranges were collected on, None without: the result is run on it before it is published
+    codes  what the quantizer keeps of weights from draft to draft; None where the result is no draft
     """
 
     recipe: str
@@ -50,9 +52,15 @@ class Job:
     prepared: Model
     notes: list[str] = field(default_factory=list)
     feed: dict | None = None
+    codes: dict | None = None
 
     def finish(self, result, choice, *, op_types, per_channel, exclude=None):
-        """Check the quantized ModelProto `result`, move it to the output, and say what was done: a Quantized."""
+        """Check the quantized ModelProto `result`, move it to the output, and say what was done: a Quantized.
+
+        In a block of `drafting` the draft is handed back instead: `result` as it is, and no file is written.
+        """
+        if self.codes is not None:
+            return result
         with writing(self.output):
             made = self._written(result)
         self.notes += grown(self.model, self.prepared, made)
@@ -94,7 +102,7 @@ def job(recipe, model, output):
     with workshop(output) as folder:
         with writing(output):
             prepared, notes = once(_identity(model.path), lambda shared: prepared_in(shared or folder, model))
-        yield Job(recipe, model, output, folder, prepared, [*notes])
+        yield Job(recipe, model, output, folder, prepared, [*notes], codes=_DRAFTS.get())
 
 
 @contextmanager
@@ -105,6 +113,17 @@ def sharing(folder):
         yield
     finally:
         _SHARED.reset(token)
+
+
+@contextmanager
+def drafting(codes):
+    """In this block a recipe gives the ModelProto that it makes, untried; `codes` fills with weights it need not round
+    again."""
+    token = _DRAFTS.set(codes)
+    try:
+        yield
+    finally:
+        _DRAFTS.reset(token)
 
 
 def once(key, make):
