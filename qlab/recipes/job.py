@@ -33,7 +33,7 @@ TYPES = {  # onnxruntime's names of those that operators of its own give
 LAST_WITH_UPSAMPLE = 10  # opset
 NOTHING = "nothing was quantized: the file holds the model as it was"
 OF_NO_USE_DB = 10  # an error of a third of the signal
-_DRAFTS = ContextVar("codes of weights that the drafts of the block of `drafting` share, or None", default=None)
+_DRAFTS = ContextVar("what `drafting` was given, for the block", default=(None, False))
 _SHARED = ContextVar("folder and known values of the block of `sharing`, or None", default=None)
 
 
@@ -42,7 +42,7 @@ class Job:
     """What a recipe works with: the pre-processed model, room for files in `folder`, notes to report.
 
     feed  the first one that the ranges were collected on, None without: the result is run on it before it is published
-    codes  what the quantizer keeps of weights from draft to draft; None where the result is no draft
+    codes  what the quantizer keeps of weights from one run to the next, or None;   is_draft, see `drafting`
     """
 
     recipe: str
@@ -53,13 +53,14 @@ class Job:
     notes: list[str] = field(default_factory=list)
     feed: dict | None = None
     codes: dict | None = None
+    is_draft: bool = False
 
     def finish(self, result, choice, *, op_types, per_channel, exclude=None):
         """Check the quantized ModelProto `result`, move it to the output, and say what was done: a Quantized.
 
-        In a block of `drafting` the draft is handed back instead: `result` as it is, and no file is written.
+        A draft is handed back as it is instead, and no file is written: see `drafting`.
         """
-        if self.codes is not None:
+        if self.is_draft:
             return result
         with writing(self.output):
             made = self._written(result)
@@ -102,7 +103,7 @@ def job(recipe, model, output):
     with workshop(output) as folder:
         with writing(output):
             prepared, notes = once(_identity(model.path), lambda shared: prepared_in(shared or folder, model))
-        yield Job(recipe, model, output, folder, prepared, [*notes], codes=_DRAFTS.get())
+        yield Job(recipe, model, output, folder, prepared, [*notes], None, *_DRAFTS.get())
 
 
 @contextmanager
@@ -116,10 +117,13 @@ def sharing(folder):
 
 
 @contextmanager
-def drafting(codes):
-    """In this block a recipe gives the ModelProto that it makes, untried; `codes` fills with weights it need not round
-    again."""
-    token = _DRAFTS.set(codes)
+def drafting(codes, is_draft=True):
+    """In this block a recipe gives the ModelProto that it makes, untried, instead of a file.
+
+    codes  a dictionary that fills with the rounded weights of one model, which then need not be rounded again
+    is_draft  False: the recipe does as ever, but with these codes
+    """
+    token = _DRAFTS.set((codes, is_draft))
     try:
         yield
     finally:

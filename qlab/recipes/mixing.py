@@ -46,7 +46,7 @@ class Mixer:
     def draft(self, names):
         """The ModelProto with the nodes `names` in float."""
         with drafting(self._codes):
-            return self._recipe(self._model, self._output, self._reader, exclude=tuple(names), **self._options)
+            return self._made(names)
 
     def names(self, floats):
         """The names of all nodes of these layers, given by their places."""
@@ -58,8 +58,11 @@ class Mixer:
 
     def publish(self, floats):
         """Let the recipe write the output, with these layers in float: a Quantized."""
-        names = self.names(floats)
-        return self._recipe(self._model, self._output, self._reader, exclude=names, **self._options)
+        with drafting(self._codes, is_draft=False):
+            return self._made(self.names(floats))
+
+    def _made(self, names):
+        return self._recipe(self._model, self._output, self._reader, exclude=tuple(names), **self._options)
 
 
 def layers_of(recipe, before, after):
