@@ -118,10 +118,9 @@ def sharing(folder):
 
 @contextmanager
 def drafting(codes, is_draft=True):
-    """In this block a recipe gives the ModelProto that it makes, untried, instead of a file.
+    """In this block a recipe gives the ModelProto that it makes, untried, not a file; or, is_draft=False, as ever.
 
     codes  a dictionary that fills with the rounded weights of one model, which then need not be rounded again
-    is_draft  False: the recipe does as ever, but with these codes
     """
     token = _DRAFTS.set((codes, is_draft))
     try:
