@@ -21,6 +21,7 @@ class Sensitivity:
     """What one layer costs by itself: all others in float.
 
     loss  of the metric;   sqnr_db, of the worst part of the outputs;   share, of the loss of all layers together
+    of    how many neighbours were measured together: these are then even shares of what all of them lose
     """
 
     layer: str
@@ -28,6 +29,7 @@ class Sensitivity:
     loss: float
     sqnr_db: float
     share: float
+    of: int = 1
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The fewest milliseconds within a bound on what your own metric loses: which layers of a recipe stay in float."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -20,11 +21,12 @@ from qlab.runtime import Reader, as_feeds, bar, open_session
 from qlab.text import figures, ratio
 
 DIFFUSE = 0.5  # of the loss: if a tenth of the layers account for less, no few are to blame
+LARGE, GROUP, FEWER = 100, 8, 4  # layers: of a model that is looked at in groups; in one; and for each run then
 ADDS_UP = 0.5  # the metric tells layers apart if their losses add up to that of all, within this factor
 MOST_TAKEN_BACK = 8  # floats that are tried on integers again
 MOST_JOINED, GAP = 4, 2  # intervals between floats that are tried in float as well; layers in one
 FINALISTS = 4
-FP32 = "fp32"
+FP32, WHOLE = "fp32", "all quantized"
 
 
 def search(
@@ -55,10 +57,12 @@ def search(
     timer          times the open models: timer(sessions, feeds, rounds) gives {name: seconds [rounds]}
 
     1. All quantized: if that holds, it is the answer.
-    2. Each layer alone on integers, all others in float: one run of the metric a layer. A layer is a product with what
-       works on its codes. Where the losses of single layers do not add up to that of all (a coarse metric, or one in
-       dB), the error's energy in the worst part of the outputs tells them apart.
-    3. The worst ones stay in float: as few as hold the bound, by doubling and halving.
+    2. Each layer alone on integers, all others in float: one run of the metric a layer, and fewer in a model of more
+       than 100, which is looked at in groups. A layer is a product with what works on its codes. Where the losses of
+       single layers do not add up to that of all (a coarse metric, or one in dB), the error's energy in the worst part
+       of the outputs tells them apart.
+    3. The worst ones stay in float: as few as hold the bound, by doubling and halving. If that is more than one, the
+       same with those that win most for each millisecond of fp32.
     4. Each of them on integers again, where the bound holds without it.
     5. What lies between two floats joins them, where that is faster: a boundary less.
     6. The fastest of what holds, timed in one run beside fp32, is published. Where fp32 is faster, it is fp32.
@@ -120,7 +124,7 @@ class _Hunt:
     def run(self, row, model, output):
         """The Search: measured, chosen, and published at `output`."""
         self._start()
-        whole = self._step("all quantized", frozenset())
+        whole = self._step(WHOLE, frozenset())
         if not whole.holds:
             everything = frozenset(range(len(self.layers)))
             if self.trials.mixed(everything, "all in float").value < self.fp32 - self.at_most:
@@ -158,7 +162,7 @@ class _Hunt:
                 f"metric gives {self.fp32!r}, then {again!r} for the same fp32 session: more apart than at_most "
                 f"({self.at_most}). Fix its seeds, or average over more, or allow more"
             )
-        whole = self.trials.mixed((), "all quantized").value
+        whole = self.trials.mixed((), WHOLE).value
         if whole == self.fp32 and (wrong := self.trials.damaged()) == self.fp32:
             raise ValueError(
                 f"metric does not respond: {self.fp32!r} for fp32, {whole!r} for all quantized, and {wrong!r} for a "
@@ -182,45 +186,77 @@ class _Hunt:
         return [place for place, layer in enumerate(self.layers) if layer.name in step.floats]
 
     def _first_order(self):
-        """Each layer alone on integers: what it loses by itself."""
-        count = len(self.layers)
-        everything, alone = frozenset(range(count)), {}
-        for place in bar(range(count), "layers", unit="layer"):
-            alone[place] = self.trials.mixed(everything - {place}, "one layer")
-        whole = self.trials.mixed((), "all quantized")
-        lost = {place: max(0.0, self.fp32 - trial.value) for place, trial in alone.items()}
-        if ADDS_UP <= sum(lost.values()) / (self.fp32 - whole.value) <= 1 / ADDS_UP:
+        """What each layer loses alone on integers, and by which of the two measures they are told apart."""
+        alone = self._parts()
+        lost = {part: max(0.0, self.fp32 - trial.value) for part, trial in alone.items()}
+        whole = self.fp32 - self.trials.mixed((), WHOLE).value
+        if ADDS_UP <= sum(lost.values()) / whole <= 1 / ADDS_UP:
             self.by, charged = "the metric", lost
         else:
-            self.by, charged = "the worst part's SQNR", {place: trial.noise for place, trial in alone.items()}
+            self.by, charged = "the worst part's SQNR", {part: trial.noise for part, trial in alone.items()}
         total = sum(charged.values())
-        shares = {place: _share(one, total) for place, one in charged.items()}
-        self.sensitivity = {
-            place: Sensitivity(
-                self.layers[place].name,
-                self.layers[place].op_type,
-                self.fp32 - trial.value,
-                trial.db,
-                shares[place],
-            )
-            for place, trial in alone.items()
-        }
-        self.order = sorted(alone, key=lambda place: (-shares[place], -alone[place].noise, place))
-        self.share = sum(shares[place] for place in self.order[: max(1, int(FEW * count))])
+        for part, trial in alone.items():
+            share, count = _share(charged[part], total) / len(part), len(part)
+            loss, db = (self.fp32 - trial.value) / count, trial.db + 10 * math.log10(count)
+            for place in part:
+                layer = self.layers[place]
+                self.sensitivity[place] = Sensitivity(layer.name, layer.op_type, loss, db, share, count)
+        few = max(1, int(FEW * len(self.layers)))
+        self.share = sum(self.sensitivity[place].share for place in self._worst_first()[:few])
+
+    def _parts(self):
+        """{places of layers that follow each other: their Trial, alone on integers}.
+
+        Each layer is a part, up to LARGE of them. In a larger model GROUP of them are, and of these the worst are
+        halved, as long as there are runs left: what is not to blame is not looked at one by one.
+        """
+        count = len(self.layers)
+        everything, size = frozenset(range(count)), 1 if count <= LARGE else GROUP
+        parts = [tuple(range(at, min(at + size, count))) for at in range(0, count, size)]
+        left = max(0, count // FEWER - len(parts)) if size > 1 else 0
+        found = {}
+        with bar(total=len(parts) + left, description="layers", unit="run") as shown:
+            while parts:
+                for part in parts:
+                    found[part] = self.trials.mixed(everything - set(part), "one layer")
+                    shown.update()
+                worst = max(found, key=lambda part: (len(part) > 1, found[part].noise, -found[part].value))
+                parts = []
+                if len(worst) > 1 and left > 1:
+                    del found[worst]
+                    parts, left = [worst[: len(worst) // 2], worst[len(worst) // 2 :]], left - 2
+        return found
+
+    def _worst_first(self, costs=None):
+        """The places of the layers, by what they lose; with `costs`, {place: milliseconds}, by what a one wins."""
+        return sorted(
+            self.sensitivity,
+            key=lambda place: (
+                -self.sensitivity[place].share / (costs[place] if costs else 1),
+                self.sensitivity[place].sqnr_db,
+                place,
+            ),
+        )
 
     def _walk(self):
-        """As few of the worst layers in float as hold the bound; then fewer, then joined."""
+        """As few as hold the bound, of the worst layers, and of those that win most a millisecond; the rest of it."""
+        floats = self._fewest(self._worst_first(), "worst")
+        if len(floats) > 1:
+            self._fewest(self._worst_first(self.trials.costs()), "best a millisecond")
+        self._joined(self._taken_back(set(floats)))
+
+    def _fewest(self, order, what):
+        """The shortest beginning of `order` that holds the bound, as a list: by doubling, then halving."""
         low, high, count = 0, 1, len(self.layers)
-        while not self._step(f"{high} worst", self.order[:high]).holds and high < count:
+        while not self._step(f"{high} {what}", order[:high]).holds and high < count:
             low, high = high, min(2 * high, count)
         while high - low > 1:
             middle = (low + high) // 2
-            if self._step(f"{middle} worst", self.order[:middle]).holds:
+            if self._step(f"{middle} {what}", order[:middle]).holds:
                 high = middle
             else:
                 low = middle
-        floats = self._taken_back(set(self.order[:high]))
-        self._joined(floats)
+        return order[:high]
 
     def _taken_back(self, floats):
         """`floats` without those that the bound does not need, the largest tried first."""
@@ -270,7 +306,7 @@ class _Hunt:
                 f"what holds is slower than fp32 ({ratio(best.timing.speedup)}x at best): the output is fp32 as it was"
             )
         names = tuple(layer.name for layer in self.layers)
-        timed = self.trials.timed({"again": open_session(self.trials.model)})
+        timed = self.trials.timed({"again": self.trials.reference})
         step = Step(FP32, names, self.fp32, 0.0, True, timed["again"])
         self.steps.append(step)
         return step

@@ -1,19 +1,24 @@
 """A search's measurements: the metric and the worst part's SQNR of a mixed model, and its time beside fp32."""
 
+import json
 import math
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from onnx import numpy_helper
 
 from qlab import graph
+from qlab.files import scratch
 from qlab.graph.timing import judge, rounds_here, speedup_interval
 from qlab.numerics.pooled import PooledError, is_float
 from qlab.recipes.remembered import finite
 from qlab.runtime import answers, open_session
 
 FEW_FEEDS = 4  # that answers are compared on, and models timed
+KERNEL = "_kernel_time"  # how onnxruntime's profile calls the time that a node's kernel took
 ROUNDS, FINAL_ROUNDS = 10, 30
 
 
@@ -53,9 +58,14 @@ class Trials:
         self.model, self._feeds = model, feeds[:FEW_FEEDS]
         self._answers, self._last = None, (None, None)
 
+    @cached_property
+    def reference(self):
+        """A session of the model as it is."""
+        return open_session(self.model)
+
     def fp32(self):
         """Two values of the metric on fp32: the same, unless it draws random numbers or looks at the clock."""
-        return self._remembered("fp32", lambda: [self.value(open_session(self.model), "fp32") for _ in range(2)])
+        return self._remembered("fp32", lambda: [self.value(self.reference, "fp32") for _ in range(2)])
 
     def damaged(self):
         """The metric of a model whose weights are in the wrong order; NaN where it gives no number then."""
@@ -96,8 +106,7 @@ class Trials:
     def _worst(self, session):
         """dB of the worst part of the float outputs over the feeds; infinite where the model has none."""
         if self._answers is None:
-            fp32 = open_session(self.model)
-            self._answers = [answers(fp32, feed) for feed in self._feeds]
+            self._answers = [answers(self.reference, feed) for feed in self._feeds]
         errors = {}
         for feed, expected in zip(self._feeds, self._answers, strict=True):
             for name, found in answers(session, feed).items():
@@ -111,9 +120,30 @@ class Trials:
         parts = [part.sqnr_db for name, error in errors.items() if (part := error.worst_part(name))]
         return min([*levels, *parts], default=math.inf)
 
+    def costs(self):
+        """{place: milliseconds} of every layer in float, from onnxruntime's profile of one run; a guess is the median.
+
+        Names tell which kernel is whose, also where others were fused into it.
+        """
+        with scratch() as folder:
+
+            def profiled(options):
+                options.enable_profiling, options.profile_file_prefix = True, str(folder / "profile")
+
+            session = open_session(self.mixer.prepared, adjust=profiled)
+            for feed in self._feeds[:1] * 2:  # the first run is a warm-up
+                answers(session, feed)
+            events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+        taken = {one["name"].removesuffix(KERNEL): one["dur"] / 1e3 for one in events if one["name"].endswith(KERNEL)}
+        known = {
+            place: max(taken[layer.name], 1e-3) for place, layer in enumerate(self.mixer.layers) if layer.name in taken
+        }
+        usual = float(np.median([*known.values()])) if known else 1.0
+        return {place: known.get(place, usual) for place in range(len(self.mixer.layers))}
+
     def timed(self, mixes, rounds=ROUNDS):
         """{key: Timing} of the sessions `mixes`, all timed beside fp32 in one run."""
-        sessions = {"fp32": open_session(self.model)} | {f"mix {at}": one for at, one in enumerate(mixes.values())}
+        sessions = {"fp32": self.reference} | {f"mix {at}": one for at, one in enumerate(mixes.values())}
         seconds = self._timer(sessions, self._feeds, rounds_here(rounds))
         reference = seconds["fp32"]
         found = {}
