@@ -7,8 +7,8 @@ from qlab.recipes.quantized import Quantized
 from qlab.recipes.trials import Timing
 from qlab.text import Table, Tabular, decibels, figures, ms, plural, ratio
 
-SHOWN = 3  # names in a cell
-FEW = 0.1  # of the layers: "few"
+SHOWN, MOST_TOLD = 3, 8  # names in a cell; layers of which a line tells why they stayed in float
+FEW = 10  # one layer of so many, at the least one
 INSTEAD = (
     "no few layers are to blame, and putting some back cannot help much: try what makes all of them more exact "
     "(recipes.hybrid or recipes.dynamic, other ranges with method=, 8-bit weights where they are 7; then equalization, "
@@ -60,7 +60,8 @@ class Search(Tabular):
     steps          all Steps, in order
     sensitivity    every layer by itself, the worst first; empty where all quantized holds
     by             what told the layers apart: "the metric", or "the worst part's SQNR" where the metric does not
-    share          of the loss, that the few worst layers (a tenth) account for;   diffuse, whether it is under a half
+    share          of the loss, that the few worst layers (a tenth of all) win back in float, by the metric
+    diffuse        whether that is less than half: then no few layers are to blame
     calls          {what for: how often the metric was asked}
     notes          what did not go as usual
     """
@@ -118,18 +119,21 @@ class Search(Tabular):
 
     def _why(self):
         """Lines on the layers that stayed in float, and on whether few were to blame."""
-        known = {one.layer: one for one in self.sensitivity}
-        for name in self.floats if self.quantized is not None else ():
-            if (one := known.get(name)) is not None:
-                yield (
-                    f"  in float: {name} ({one.op_type}): alone it loses {figures(one.loss)}, worst part "
-                    f"{decibels(one.sqnr_db)} dB, {100 * one.share:.0f} % of all"
-                )
+        told = [one for one in self.sensitivity if one.layer in self.floats and self.quantized is not None]
+        for one in told[:MOST_TOLD]:
+            alone = "alone" if one.of == 1 else f"as one of {one.of}"
+            yield (
+                f"  in float: {one.layer} ({one.op_type}): {alone} it loses {figures(one.loss)}, worst part "
+                f"{decibels(one.sqnr_db)} dB, {100 * one.share:.0f} % of what all lose by themselves"
+            )
+        if len(told) > MOST_TOLD:
+            yield f"  in float: {len(told) - MOST_TOLD} more, each of less weight; .floats names all"
         if self.sensitivity:
-            few = max(1, int(FEW * self.layers))
-            told = f"the {plural(few, 'worst layer')} of {self.layers} account for {100 * self.share:.0f} % of the loss"
-            told = f"{told}, by {self.by} with only one layer quantized"
-            yield f"  diffuse: {told}: {INSTEAD}" if self.diffuse else f"  concentrated: {told}"
+            few = plural(few_of(self.layers), "worst layer")
+            text = f"the {few} of {self.layers} in float win back {100 * self.share:.0f} % of the loss"
+            yield (
+                f"  diffuse: {text}: {INSTEAD}" if self.diffuse else f"  concentrated: {text} (told apart by {self.by})"
+            )
 
     def plot(self):
         """A figure of milliseconds against loss: every step, and the staircase of the fastest within each bound."""
@@ -157,6 +161,11 @@ def _drawn(search, palette):
     told = f"{len(search.floats)} of {plural(search.layers, 'layer')} in float"
     axes.set_title(f"{told}: {ratio(search.best.timing.speedup)}x fp32, loss {figures(search.loss)}")
     return figure
+
+
+def few_of(layers):
+    """How many layers are few of them: a tenth."""
+    return max(1, layers // FEW)
 
 
 def staircase(points):

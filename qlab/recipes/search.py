@@ -11,7 +11,7 @@ from qlab.files import ModelPath, writing
 from qlab.graph.model import Model, write
 from qlab.graph.timing import time_models
 from qlab.machine.card import Card
-from qlab.recipes.found import FEW, Search, Sensitivity, Step
+from qlab.recipes.found import Search, Sensitivity, Step, few_of
 from qlab.recipes.job import check_output, check_source, publish, sharing, workshop
 from qlab.recipes.mixing import Mixer
 from qlab.recipes.remembered import Remembered, finite
@@ -20,9 +20,10 @@ from qlab.recipes.trials import FINAL_ROUNDS, Trials
 from qlab.runtime import Reader, as_feeds, bar, open_session
 from qlab.text import figures, ratio
 
-DIFFUSE = 0.5  # of the loss: if a tenth of the layers account for less, no few are to blame
+DIFFUSE = 0.5  # of the loss: if the few worst layers in float win back less, no few are to blame
 LARGE, GROUP, FEWER = 100, 8, 4  # layers: of a model that is looked at in groups; in one; and for each run then
 ADDS_UP = 0.5  # the metric tells layers apart if their losses add up to that of all, within this factor
+CLOSE = 8  # a beginning that is longer than need be by less than this part of it is taken back one by one
 MOST_TAKEN_BACK = 8  # floats that are tried on integers again
 MOST_JOINED, GAP = 4, 2  # intervals between floats that are tried in float as well; layers in one
 FINALISTS = 4
@@ -61,8 +62,8 @@ def search(
        than 100, which is looked at in groups. A layer is a product with what works on its codes. Where the losses of
        single layers do not add up to that of all (a coarse metric, or one in dB), the error's energy in the worst part
        of the outputs tells them apart.
-    3. The worst ones stay in float: as few as hold the bound, by doubling and halving. If that is more than one, the
-       same with those that win most for each millisecond of fp32.
+    3. The worst ones stay in float: nearly as few as hold the bound, by doubling and halving. If that is more than one,
+       the same with those that win most for each millisecond of fp32.
     4. Each of them on integers again, where the bound holds without it.
     5. What lies between two floats joins them, where that is faster: a boundary less.
     6. The fastest of what holds, timed in one run beside fp32, is published. Where fp32 is faster, it is fp32.
@@ -201,8 +202,8 @@ class _Hunt:
             for place in part:
                 layer = self.layers[place]
                 self.sensitivity[place] = Sensitivity(layer.name, layer.op_type, loss, db, share, count)
-        few = max(1, int(FEW * len(self.layers)))
-        self.share = sum(self.sensitivity[place].share for place in self._worst_first()[:few])
+        few = self.trials.mixed(self._worst_first()[: few_of(len(self.layers))], "the few worst")
+        self.share = 1 - (self.fp32 - few.value) / whole
 
     def _parts(self):
         """{places of layers that follow each other: their Trial, alone on integers}.
@@ -250,7 +251,7 @@ class _Hunt:
         low, high, count = 0, 1, len(self.layers)
         while not self._step(f"{high} {what}", order[:high]).holds and high < count:
             low, high = high, min(2 * high, count)
-        while high - low > 1:
+        while high - low > max(1, high // CLOSE):
             middle = (low + high) // 2
             if self._step(f"{middle} {what}", order[:middle]).holds:
                 high = middle
