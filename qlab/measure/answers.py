@@ -26,7 +26,7 @@ import numpy as np
 
 from qlab.graph.network import Links, bodies, graphs
 from qlab.graph.operators import DRAWS, MATRIX_PRODUCTS, Q_AND_DQ, REARRANGING, attribute
-from qlab.measure.outputs import PooledError, is_float
+from qlab.numerics.pooled import PooledError, is_float
 from qlab.runtime import repeats
 
 CLASS, LOG_CLASS, YES_NO, LABEL, LOGITS, DIRECTION = "class", "log-class", "yes or no", "label", "logits", "direction"

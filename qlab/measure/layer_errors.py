@@ -15,7 +15,8 @@ from qlab.graph import Model
 from qlab.graph.operators import FLOAT_PRODUCTS
 from qlab.measure.answers import random_draws
 from qlab.measure.cutting import CutModel, moved
-from qlab.measure.outputs import RANDOM_WEIGHTS, PooledError, has_random_weights
+from qlab.measure.outputs import RANDOM_WEIGHTS, has_random_weights
+from qlab.numerics.pooled import PooledError
 from qlab.runtime import Feeds, as_feeds, bar
 from qlab.text import Table, Tabular, decibels, plural, shortened
 

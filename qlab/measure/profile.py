@@ -12,7 +12,8 @@ from qlab.files import ModelPath, scratch
 from qlab.graph import Model
 from qlab.graph.census import operator_label
 from qlab.graph.model import keep_optimized, kept
-from qlab.measure.compare import one_pass, open_model, repeats_here, rounds_here
+from qlab.graph.timing import one_pass, repeats_here, rounds_here
+from qlab.measure.compare import open_model
 from qlab.measure.outputs import answer
 from qlab.measure.trace import NodeTime, node_times, read_runs, took
 from qlab.runtime import Feeds, as_feeds, check_feed, interleave, open_session

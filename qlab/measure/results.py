@@ -7,15 +7,16 @@ import numpy as np
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from qlab import palette
+from qlab.graph.timing import MARGIN
 from qlab.measure.answers import Answers, Cosine, Kept
-from qlab.measure.outputs import RANDOM_WEIGHTS, Part
+from qlab.measure.outputs import RANDOM_WEIGHTS
+from qlab.numerics.pooled import Part
 from qlab.text import Table, Tabular, decibels, figures, ms, plural, ratio
 
 _COLOURS = {"faster": palette.INTEGER, "slower": palette.ERROR, "cannot tell": palette.FP32}
 _TONES = {"faster": "good", "slower": "bad", "cannot tell": "quiet"}
 TEXT = {"model", "answers", "cosine", "verdict", "note"}  # columns of the table that hold no numbers
 _TICKS = (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10, 20)
-MARGIN = 1.02  # a difference below is no verdict
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ hybrid    convolutions static, then matrix products dynamic. For conformers, and
 weight_only  weights of 2 to 8 bits in blocks, by rounding, HQQ or GPTQ; activations stay floats in the file. For models
           that wait for their weights: a few rows at a time, from memory
 RECIPES   {name: Recipe}: what is known of each; a new one has its own file, and a place in this table
+search    any of them, with as few layers in float as a bound on the loss of your own metric asks for: a Search
 prepare   the pre-processed model that the recipes quantize, to collect ranges on
 
 Before: equalize, smooth, the same function of floats with channels that share one scale better. After: correct_bias
@@ -23,22 +24,20 @@ A result is run on a feed and compared to fp32 before it is written; `.notes` sa
 What is not said is read from the machine card: the fastest sign pair that gives right answers on this machine.
 """
 
-from qlab.recipes.choice import Choice, Product, Recipe, Recipes
+from qlab.recipes.choice import Choice, Product, Recipe
 from qlab.recipes.correct_bias import correct_bias
-from qlab.recipes.dynamic import RECIPE as _DYNAMIC
 from qlab.recipes.dynamic import dynamic
 from qlab.recipes.equalize import equalize
-from qlab.recipes.hybrid import RECIPE as _HYBRID
+from qlab.recipes.found import Search
 from qlab.recipes.hybrid import hybrid
 from qlab.recipes.job import prepare
 from qlab.recipes.quantized import Quantized
 from qlab.recipes.rewrites import Rewritten
+from qlab.recipes.search import search
 from qlab.recipes.smooth import smooth
-from qlab.recipes.static import RECIPE as _STATIC
 from qlab.recipes.static import static
+from qlab.recipes.table import RECIPES
 from qlab.recipes.weight_only import weight_only
-
-RECIPES = Recipes(_DYNAMIC, _STATIC, _HYBRID)
 
 __all__ = [
     "RECIPES",
@@ -47,11 +46,13 @@ __all__ = [
     "Quantized",
     "Recipe",
     "Rewritten",
+    "Search",
     "correct_bias",
     "dynamic",
     "equalize",
     "hybrid",
     "prepare",
+    "search",
     "smooth",
     "static",
     "weight_only",

@@ -33,6 +33,7 @@ TYPES = {  # onnxruntime's names of those that operators of its own give
 LAST_WITH_UPSAMPLE = 10  # opset
 NOTHING = "nothing was quantized: the file holds the model as it was"
 OF_NO_USE_DB = 10  # an error of a third of the signal
+_DRAFTS = ContextVar("what `drafting` was given, for the block", default=(None, False))
 _SHARED = ContextVar("folder and known values of the block of `sharing`, or None", default=None)
 
 
@@ -41,6 +42,7 @@ class Job:
     """What a recipe works with: the pre-processed model, room for files in `folder`, notes to report.
 
     feed  the first one that the ranges were collected on, None without: the result is run on it before it is published
+    codes  what the quantizer keeps of weights from one run to the next, or None;   is_draft, see `drafting`
     """
 
     recipe: str
@@ -50,9 +52,16 @@ class Job:
     prepared: Model
     notes: list[str] = field(default_factory=list)
     feed: dict | None = None
+    codes: dict | None = None
+    is_draft: bool = False
 
     def finish(self, result, choice, *, op_types, per_channel, exclude=None, told_by=Quantized):
-        """Check the quantized ModelProto `result`, move it to the output, and say what was done: a Quantized."""
+        """Check the quantized ModelProto `result`, move it to the output, and say what was done: a Quantized.
+
+        A draft is handed back as it is instead, and no file is written: see `drafting`.
+        """
+        if self.is_draft:
+            return result
         with writing(self.output):
             made = self._written(result)
         self.notes += grown(self.model, self.prepared, made)
@@ -94,7 +103,7 @@ def job(recipe, model, output):
     with workshop(output) as folder:
         with writing(output):
             prepared, notes = once(_identity(model.path), lambda shared: prepared_in(shared or folder, model))
-        yield Job(recipe, model, output, folder, prepared, [*notes])
+        yield Job(recipe, model, output, folder, prepared, [*notes], None, *_DRAFTS.get())
 
 
 @contextmanager
@@ -105,6 +114,19 @@ def sharing(folder):
         yield
     finally:
         _SHARED.reset(token)
+
+
+@contextmanager
+def drafting(codes, is_draft=True):
+    """In this block a recipe gives the ModelProto that it makes, untried, not a file; or, is_draft=False, as ever.
+
+    codes  a dictionary that fills with the rounded weights of one model, which then need not be rounded again
+    """
+    token = _DRAFTS.set((codes, is_draft))
+    try:
+        yield
+    finally:
+        _DRAFTS.reset(token)
 
 
 def once(key, make):

@@ -109,25 +109,28 @@ def fates(before, after, optimized, op_types, exclude):
     """
     constants = {tensor.name: len(tensor.dims) for one in graph.graphs(before) for tensor in one.initializer}
     inner = {node.name for one in list(graph.graphs(before))[1:] for node in one.node}
-    dequantized = {name for node in graph.nodes(after) if node.op_type == "DequantizeLinear" for name in node.output}
-    remaining = {node.name: node for node in graph.nodes(after)}
     floats = {node.name for node in graph.nodes(optimized) if node.op_type in FLOAT_PRODUCTS}
-    for node in graph.nodes(before):
-        if node.op_type not in FLOAT_PRODUCTS:
-            continue
-        left = remaining.get(node.name) or remaining.get(f"{node.name}_MatMul")
-        if left is None:
-            yield Fate(node.name, node.op_type, DYNAMIC)
-        elif graph.is_quantized(left):
-            yield Fate(node.name, node.op_type, IN_BLOCKS)
-        elif left.input[0] not in dequantized or left.input[1] not in dequantized:
+    for node, way, left in ways(before, after):
+        if not way:
             yield Fate(node.name, node.op_type, "float", _why(node, op_types, exclude, constants, node.name in inner))
-        elif left.name in floats:
+        elif left is not None and left.name in floats:
             yield Fate(
                 node.name, node.op_type, "float", "between Q and DQ, but onnxruntime has no integer kernel for it here"
             )
         else:
-            yield Fate(node.name, node.op_type, STATIC)
+            yield Fate(node.name, node.op_type, way)
+
+
+def ways(before, after):
+    """(product, STATIC, DYNAMIC, IN_BLOCKS or "", the node that it is in `after` or None) for each product of `before`."""
+    dequantized = {name for node in graph.nodes(after) if node.op_type == "DequantizeLinear" for name in node.output}
+    remaining = {node.name: node for node in graph.nodes(after)}
+    for node in graph.nodes(before):
+        if node.op_type in FLOAT_PRODUCTS:
+            left = remaining.get(node.name) or remaining.get(f"{node.name}_MatMul")
+            is_static = left is not None and left.input[0] in dequantized and left.input[1] in dequantized
+            in_blocks = left is not None and graph.is_quantized(left)
+            yield node, DYNAMIC if left is None else IN_BLOCKS if in_blocks else STATIC if is_static else "", left
 
 
 def _why(node, op_types, exclude, constants, inside):

@@ -7,6 +7,7 @@ it changes no number, costs one pass over them, and no optimizer removes it.
 import logging
 import re
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import onnx
@@ -23,6 +24,7 @@ from qlab.graph.editing import Weights, unshare
 from qlab.graph.model import OLDEST_OPSET, opset_of
 from qlab.graph.network import Links, without_weights
 from qlab.graph.operators import CLIPS, FOLDED_AT_LOAD, PASSED_AT_LOAD, ROUNDED_AT_LOAD
+from qlab.recipes.placing import Placing
 
 TYPED_OPSET = 21  # QuantizeLinear may name the type of its codes since then
 TYPES = {"uint8": QuantType.QUInt8, "int8": QuantType.QInt8}
@@ -283,7 +285,7 @@ def quantized_statically(work, model, choice, ranges, *, op_types, per_channel, 
     unshare(model, op_types, exclude)
     activation_type, weight_type = TYPES[choice.activation_dtype], TYPES[choice.weight_dtype]
     with _quantizer(work):
-        quantizer = QDQQuantizer(
+        quantizer = (QDQQuantizer if work.codes is None else partial(Placing, work.codes))(
             update_opset_version(_ready(model), weight_type, activation_type),
             per_channel,
             choice.reduce_range,

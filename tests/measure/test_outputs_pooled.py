@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from qlab.measure.outputs import PooledError
+from qlab.numerics.pooled import PooledError
 
 SIGNAL = np.array([3.0, 4.0, 12.0], np.float32)
 

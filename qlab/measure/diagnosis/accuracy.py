@@ -10,9 +10,9 @@ from qlab.graph.operators import CLIPS
 from qlab.measure.cutting import find
 from qlab.measure.diagnosis.finding import ACCURACY, FIRST, Cause, Finding, Kind
 from qlab.measure.diagnosis.saturation import harms, saturated_layers
-from qlab.measure.outputs import energy, sqnr
 from qlab.measure.trace import side_by_side, type_name
 from qlab.numerics.dtypes import code_range
+from qlab.numerics.pooled import energy, sqnr
 from qlab.recipes import RECIPES
 from qlab.text import decibels, plural
 

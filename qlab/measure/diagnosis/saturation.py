@@ -14,10 +14,11 @@ from qlab.graph.operators import CONVOLUTIONS, DYNAMIC, STATIC, factors, is_prod
 from qlab.measure.compare import declared
 from qlab.measure.diagnosis.examination import OPTION
 from qlab.measure.diagnosis.finding import ACCURACY, LAST, Cause, Finding, Kind
-from qlab.measure.outputs import PooledError, answer
+from qlab.measure.outputs import answer
 from qlab.measure.trace import stored
 from qlab.numerics.affine import choose_qparams, fake_quantize
 from qlab.numerics.metrics import sqnr_db
+from qlab.numerics.pooled import PooledError
 from qlab.numerics.saturation import can_saturate
 from qlab.runtime import run
 from qlab.text import decibels, plural

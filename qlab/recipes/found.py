@@ -1,0 +1,193 @@
+"""What a search hands back: the best model found, every step to it, and why its layers stayed in float."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from qlab.recipes.quantized import Quantized
+from qlab.recipes.trials import Timing
+from qlab.text import Table, Tabular, decibels, figures, ms, plural, ratio
+
+SHOWN, MOST_TOLD = 3, 8  # names in a cell; layers of which a line tells why they stayed in float
+FEW = 10  # one layer of so many, at the least one
+INSTEAD = (
+    "no few layers are to blame, and putting some back cannot help much: try what makes all of them more exact "
+    "(recipes.hybrid or recipes.dynamic, other ranges with method=, 8-bit weights where they are 7; then equalization, "
+    "smoothing, bias correction, rounding by calibration), weights only, or quantization-aware training"
+)
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What one layer costs by itself: all others in float.
+
+    loss  of the metric;   sqnr_db, of the worst part of the outputs;   share, of the loss of all layers together
+    of    how many neighbours were measured together: these are then even shares of what all of them lose
+    """
+
+    layer: str
+    op_type: str
+    loss: float
+    sqnr_db: float
+    share: float
+    of: int = 1
+
+
+@dataclass(frozen=True)
+class Step:
+    """One model that was tried whole.
+
+    what    how it came about;   floats, names of the products that stay in float
+    value   what the metric says, and how much less than of fp32: loss;   holds, whether that is within the bound
+    timing  how fast it is beside fp32
+    """
+
+    what: str
+    floats: tuple[str, ...]
+    value: float
+    loss: float
+    holds: bool
+    timing: Timing
+
+
+@dataclass(frozen=True, repr=False)
+class Search(Tabular):
+    """The fastest model found that loses at most `at_most`. Printing it says what stayed in float and why.
+
+    path, recipe   where it is; the name of the recipe that made it
+    quantized      what that recipe says of it: a Quantized; None where fp32 itself is the fastest that holds
+    at_most, fp32  the bound on the loss, and the metric of fp32
+    best           the Step that was published
+    steps          all Steps, in order
+    sensitivity    every layer by itself, the worst first; empty where all quantized holds
+    by             what told the layers apart: "the metric", or "the worst part's SQNR" where the metric does not
+    share          of the loss, that the few worst layers (a tenth of all) win back in float, by the metric
+    diffuse        whether that is less than half: then no few layers are to blame
+    calls          {what for: how often the metric was asked}
+    notes          what did not go as usual
+    """
+
+    path: Path
+    recipe: str
+    quantized: Quantized | None
+    at_most: float
+    fp32: float
+    best: Step
+    steps: tuple[Step, ...]
+    sensitivity: tuple[Sensitivity, ...]
+    layers: int
+    by: str
+    share: float
+    diffuse: bool
+    calls: dict[str, int]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def loss(self) -> float:
+        """Of the model that was published."""
+        return self.best.loss
+
+    @property
+    def floats(self) -> tuple[str, ...]:
+        """Names of the products that were put back to float."""
+        return self.best.floats
+
+    def __fspath__(self):
+        return str(self.path)
+
+    def _table(self):
+        head = ["step", "in float", "metric", "loss", "holds", "ms", "speed-up", "95 %", "verdict"]
+        rows = [_cells(step) for step in self.steps]
+        tones = {(at, 4): "good" if step.holds else "bad" for at, step in enumerate(self.steps, 1)}
+        tones |= {(at, 0): "good" for at, step in enumerate(self.steps, 1) if step is self.best}
+        above = [self._headline(), *self._why()]
+        below = [
+            f"loss against fp32 ({figures(self.fp32)}), bound {figures(self.at_most)}; times of runs interleaved "
+            "with fp32, moved together by a busy machine: compare the speed-ups",
+            *(f"note: {note}" for note in self.notes),
+        ]
+        return Table([head, *rows], (0, 4, 8), tones, above, below)
+
+    def _headline(self):
+        best = self.best
+        what = (
+            "all in float"
+            if self.quantized is None
+            else f"{len(best.floats)} of {plural(self.layers, 'layer')} in float"
+        )
+        text = f"{self.recipe}: {self.path}: {what}, loss {figures(best.loss)} (at most {figures(self.at_most)})"
+        return f"{text}, {ratio(best.timing.speedup)}x fp32 ({best.timing.verdict})"
+
+    def _why(self):
+        """Lines on the layers that stayed in float, and on whether few were to blame."""
+        told = [one for one in self.sensitivity if one.layer in self.floats and self.quantized is not None]
+        for one in told[:MOST_TOLD]:
+            alone = "alone" if one.of == 1 else f"as one of {one.of}"
+            yield (
+                f"  in float: {one.layer} ({one.op_type}): {alone} it loses {figures(one.loss)}, worst part "
+                f"{decibels(one.sqnr_db)} dB, {100 * one.share:.0f} % of what all lose by themselves"
+            )
+        if len(told) > MOST_TOLD:
+            yield f"  in float: {len(told) - MOST_TOLD} more, each of less weight; .floats names all"
+        if self.sensitivity:
+            few = plural(few_of(self.layers), "worst layer")
+            text = f"the {few} of {self.layers} in float win back {100 * self.share:.0f} % of the loss"
+            yield (
+                f"  diffuse: {text}: {INSTEAD}" if self.diffuse else f"  concentrated: {text} (told apart by {self.by})"
+            )
+
+    def plot(self):
+        """A figure of milliseconds against loss: every step, and the staircase of the fastest within each bound."""
+        from qlab import palette  # loads matplotlib, which a recipe does not need
+
+        with palette.style():
+            return _drawn(self, palette)
+
+
+def _drawn(search, palette):
+    figure, axes = palette.figure(height=4.0)
+    points = [(step.loss, 1 / step.timing.speedup) for step in search.steps]
+    for step, point in zip(search.steps, points, strict=True):
+        is_best = step is search.best
+        colour = palette.INTEGER if step.holds else palette.FP32
+        axes.plot(*point, "*" if is_best else "o", color=colour, markersize=14 if is_best else 6)
+        axes.annotate(f"{len(step.floats)}", point, xytext=(6, 4), textcoords="offset points")
+    axes.plot(0.0, 1.0, "s", color=palette.FP32)
+    axes.annotate("fp32", (0.0, 1.0), xytext=(6, 4), textcoords="offset points")
+    axes.step(*zip(*staircase([*points, (0.0, 1.0)]), strict=True), where="post", color=palette.INTEGER, linewidth=1)
+    axes.axvline(search.at_most, color=palette.FP32, linestyle="--", linewidth=1)
+    axes.set_xlabel("loss of the metric (dashed: the bound; numbers: layers in float)")
+    axes.set_ylabel("time, of that of fp32")
+    axes.set_ylim(bottom=0)
+    told = f"{len(search.floats)} of {plural(search.layers, 'layer')} in float"
+    axes.set_title(f"{told}: {ratio(search.best.timing.speedup)}x fp32, loss {figures(search.loss)}")
+    return figure
+
+
+def few_of(layers):
+    """How many layers are few of them: a tenth."""
+    return max(1, layers // FEW)
+
+
+def staircase(points):
+    """Of (loss, time), those that nothing beats in both, the smallest loss first."""
+    found = []
+    for loss, time in sorted(points):
+        if not found or time < found[-1][1]:
+            found.append((loss, time))
+    return found
+
+
+def _cells(step):
+    timing = step.timing
+    shown = ", ".join(step.floats[:SHOWN]) + (", ..." if len(step.floats) > SHOWN else "")
+    return [
+        step.what,
+        f"{len(step.floats)}" + (f": {shown}" if step.floats else ""),
+        figures(step.value),
+        figures(step.loss),
+        "yes" if step.holds else "no",
+        ms(timing.ms).removesuffix(" ms"),
+        ratio(timing.speedup),
+        f"{ratio(timing.low)} to {ratio(timing.high)}",
+        timing.verdict,
+    ]
