@@ -7,12 +7,13 @@ Read in this order:
     codebook      unevenly spaced codes: k-means, powers of two, NormalFloat, fp8, fp4, bfloat16
     blockwise     codes of 2 to 8 bits with a scale for each block of a matrix: rounding, HQQ, GPTQ; how they are packed
     kernels       ONNX's quantization operators, equal to the standard and to onnxruntime
+    rounding      up or down: codes for which a layer's output errs least
     saturation    int16 and int32 overflow, made visible on any computer
     metrics       SQNR, and the bootstrap interval of a difference
 
 `dtypes` holds what these share.
 """
 
-from qlab.numerics import affine, blockwise, codebook, granularity, kernels, metrics, saturation
+from qlab.numerics import affine, blockwise, codebook, granularity, kernels, metrics, rounding, saturation
 
-__all__ = ["affine", "blockwise", "codebook", "granularity", "kernels", "metrics", "saturation"]
+__all__ = ["affine", "blockwise", "codebook", "granularity", "kernels", "metrics", "rounding", "saturation"]

@@ -19,11 +19,10 @@ from qlab import calibration, graph
 from qlab.files import ModelPath, check_target, scratch, writing
 from qlab.graph.editing import delist_weights, listed_weights, narrow_types, part_names, widen
 from qlab.graph.model import LARGE, OLDEST_OPSET, Model, data_file, opset_of, write
-from qlab.numerics.metrics import sqnr_db
 from qlab.recipes.choice import MADE_BY
-from qlab.recipes.quantized import Quantized, fates, grown
+from qlab.recipes.quantized import Quantized, fates, grown, tried
 from qlab.recipes.quantizers import captured_logs, infer, rewrite
-from qlab.runtime import iterate_feeds, open_session, open_unoptimized, repeats, run
+from qlab.runtime import iterate_feeds, open_session, open_unoptimized
 
 DONE = {"onnx.quant.pre_process": "onnxruntime.quant"}  # without this mark onnxruntime's quantizers complain
 TYPES = {  # onnxruntime's names of those that operators of its own give
@@ -32,7 +31,7 @@ TYPES = {  # onnxruntime's names of those that operators of its own give
 }  # fmt: skip
 LAST_WITH_UPSAMPLE = 10  # opset
 NOTHING = "nothing was quantized: the file holds the model as it was"
-OF_NO_USE_DB = 10  # an error of a third of the signal
+SAMPLED = 64  # feeds that are kept for a second look
 _DRAFTS = ContextVar("what `drafting` was given, for the block", default=(None, False))
 _SHARED = ContextVar("folder and known values of the block of `sharing`, or None", default=None)
 
@@ -41,7 +40,8 @@ _SHARED = ContextVar("folder and known values of the block of `sharing`, or None
 class Job:
     """What a recipe works with: the pre-processed model, room for files in `folder`, notes to report.
 
-    feed  the first one that the ranges were collected on, None without: the result is run on it before it is published
+    feed   the first one that the ranges were collected on, None without: the result is run on it before it is published
+    feeds  a sample of them, for what looks at activations once more
     codes  what the quantizer keeps of weights from one run to the next, or None;   is_draft, see `drafting`
     """
 
@@ -52,6 +52,7 @@ class Job:
     prepared: Model
     notes: list[str] = field(default_factory=list)
     feed: dict | None = None
+    feeds: list[dict] = field(default_factory=list)
     codes: dict | None = None
     is_draft: bool = False
 
@@ -66,7 +67,7 @@ class Job:
             made = self._written(result)
         self.notes += grown(self.model, self.prepared, made)
         optimized = made.optimized  # also the proof that onnxruntime accepts it
-        self.notes += _tried(self.prepared, made, self.feed)
+        self.notes += tried(self.prepared, made, self.feed)
         with writing(self.output):
             publish(made.path, self.output)
         return told_by(
@@ -357,13 +358,18 @@ def _collected(work, reader, options):
     if not isinstance(reader, Sequence):
         return calibration.collect(work.prepared, _each(work, reader), **options)
     work.feed, feeds = next(iter(reader), None), list(reader)  # kept with the ranges, so that no id is given again
+    work.feeds = feeds[:: -(-len(feeds) // SAMPLED)] if feeds else []
     key = (work.prepared.path, *options.values(), *map(id, feeds))
     return once(key, lambda _: (calibration.collect(work.prepared, reader, **options), feeds))[0]
 
 
 def _each(work, reader):
-    for feed in iterate_feeds(reader):
+    draw = np.random.default_rng(0)
+    for count, feed in enumerate(iterate_feeds(reader)):
         work.feed = work.feed or feed
+        place = count if count < SAMPLED else draw.integers(count + 1)  # each feed is as likely as any to be kept
+        if place < SAMPLED:
+            work.feeds[place : place + 1] = [feed]
         yield feed
 
 
@@ -373,49 +379,3 @@ def _opens(model):
     except ValueError:
         return False
     return True
-
-
-def _tried(fp32, quantized, feed):
-    """Notes on how the file `quantized` answers a feed that the file `fp32` answers, an invented one if it is None.
-
-    Raises ValueError if it does not run, or gives NaN or infinity where fp32 gives numbers: some errors show only then.
-    """
-    try:
-        known = feed or graph.invented_feeds(fp32, count=1)[0]
-        session = open_session(fp32)
-        expected = run(session, known)
-    except Exception:  # no feed could be invented, or fp32 fails on it or never ends: nothing to compare with
-        return ["no feed could be invented that the model runs on: whether the result runs was not tried"]
-    names = [value.name for value in session.get_outputs()]
-    try:
-        answers = run(open_session(quantized), known, names)
-    except Exception as error:  # onnxruntime's exceptions share no base class
-        raise ValueError(
-            f"the quantized model opens but does not run, so it was not written: {error}. Leave out what it names, "
-            "with exclude or op_types"
-        ) from error
-    pairs = [pair for pair in zip(names, expected, answers, strict=True) if _are_alike(*pair[1:])]
-    for name, reference, answer in pairs:
-        if not np.isfinite(answer[np.isfinite(reference)]).all():
-            raise ValueError(
-                f"the quantized model gives NaN or infinity in {name!r} where fp32 gives numbers, so it was not "
-                "written: leave out what overflows, with exclude or op_types"
-            )
-    lost = {name: _lost_db(reference, answer) for name, reference, answer in pairs}
-    lost = {name: db for name, db in lost.items() if db < OF_NO_USE_DB} if feed else {}
-    if lost and repeats(session, known):
-        shown = ", ".join(f"{name} {db:.1f} dB" for name, db in lost.items())
-        return [f"of little use on the first feed: {shown}; measure.layer_errors says where it is lost"]
-    return []
-
-
-def _are_alike(reference, answer):
-    """Whether both are floats of one shape; the number of detections, for one, may differ."""
-    arrays = isinstance(reference, np.ndarray) and isinstance(answer, np.ndarray)
-    return arrays and reference.dtype.kind == "f" and reference.shape == answer.shape
-
-
-def _lost_db(reference, answer):
-    """SQNR of the numbers that are finite in fp32; infinity where there is no signal to lose."""
-    counted = np.isfinite(reference)
-    return sqnr_db(reference[counted], answer[counted]) if np.any(reference[counted]) else np.inf

@@ -1,4 +1,4 @@
-"""What a recipe hands back: where the model is, what became of every product and why, and why a file grew."""
+"""What a recipe hands back: where the model is, what became of every product and why, why a file grew, and how it answers."""
 
 import re
 from collections import Counter, defaultdict
@@ -10,11 +10,14 @@ import numpy as np
 from qlab import graph
 from qlab.graph.editing import narrow_types
 from qlab.graph.operators import FLOAT_PRODUCTS, MATRIX_PRODUCTS, NO_INTEGER_KERNEL, PRODUCTS
+from qlab.numerics.metrics import sqnr_db
 from qlab.recipes.choice import DYNAMIC, IN_BLOCKS, STATIC, WAYS, Choice
+from qlab.runtime import open_session, repeats, run
 from qlab.text import figures, listed
 
 FEW = 10_000  # bytes of nodes and scales, which a small model adds to its small file
 NOTABLE = 0.1  # of the growth
+OF_NO_USE_DB = 10  # an error of a third of the signal
 CODES, COPY = "_quantized", re.compile(r"/copy\d+$")  # of a weight's name, and of those that different uses get
 
 
@@ -122,7 +125,7 @@ def fates(before, after, optimized, op_types, exclude):
 
 
 def ways(before, after):
-    """(product, STATIC, DYNAMIC, IN_BLOCKS or "", the node that it is in `after` or None) for each product of `before`."""
+    """(product, STATIC, DYNAMIC, IN_BLOCKS or "", the node that it is in `after` or None), each product of `before`."""
     dequantized = {name for node in graph.nodes(after) if node.op_type == "DequantizeLinear" for name in node.output}
     remaining = {node.name: node for node in graph.nodes(after)}
     for node in graph.nodes(before):
@@ -209,3 +212,49 @@ def _beside_codes(quantized, growth):
 
 def _mb(number):
     return figures(number / 1e6)
+
+
+def tried(fp32, quantized, feed):
+    """Notes on how the file `quantized` answers a feed that the file `fp32` answers, an invented one if it is None.
+
+    Raises ValueError if it does not run, or gives NaN or infinity where fp32 gives numbers: some errors show only then.
+    """
+    try:
+        known = feed or graph.invented_feeds(fp32, count=1)[0]
+        session = open_session(fp32)
+        expected = run(session, known)
+    except Exception:  # no feed could be invented, or fp32 fails on it or never ends: nothing to compare with
+        return ["no feed could be invented that the model runs on: whether the result runs was not tried"]
+    names = [value.name for value in session.get_outputs()]
+    try:
+        answers = run(open_session(quantized), known, names)
+    except Exception as error:  # onnxruntime's exceptions share no base class
+        raise ValueError(
+            f"the quantized model opens but does not run, so it was not written: {error}. Leave out what it names, "
+            "with exclude or op_types"
+        ) from error
+    pairs = [pair for pair in zip(names, expected, answers, strict=True) if _are_alike(*pair[1:])]
+    for name, reference, answer in pairs:
+        if not np.isfinite(answer[np.isfinite(reference)]).all():
+            raise ValueError(
+                f"the quantized model gives NaN or infinity in {name!r} where fp32 gives numbers, so it was not "
+                "written: leave out what overflows, with exclude or op_types"
+            )
+    lost = {name: _lost_db(reference, answer) for name, reference, answer in pairs}
+    lost = {name: db for name, db in lost.items() if db < OF_NO_USE_DB} if feed else {}
+    if lost and repeats(session, known):
+        shown = ", ".join(f"{name} {db:.1f} dB" for name, db in lost.items())
+        return [f"of little use on the first feed: {shown}; measure.layer_errors says where it is lost"]
+    return []
+
+
+def _are_alike(reference, answer):
+    """Whether both are floats of one shape; the number of detections, for one, may differ."""
+    arrays = isinstance(reference, np.ndarray) and isinstance(answer, np.ndarray)
+    return arrays and reference.dtype.kind == "f" and reference.shape == answer.shape
+
+
+def _lost_db(reference, answer):
+    """SQNR of the numbers that are finite in fp32; infinity where there is no signal to lose."""
+    counted = np.isfinite(reference)
+    return sqnr_db(reference[counted], answer[counted]) if np.any(reference[counted]) else np.inf
