@@ -160,4 +160,5 @@ def test_the_figures_say_in_words_what_they_show():
     assert figure.axes[0].get_legend().get_texts()[0].get_text() == "round to nearest"
     assert n11.weights_on_levels(np.zeros(9), np.ones(9), (-2, 1), title="moved").axes
     assert n11.loss_curves({4: [1.0, 0.1], 2: [2.0, 1.0]}, title="two").axes
+    assert n11.foretold_and_changed(np.ones(3), np.ones(3), title="alike").axes
     assert n11.loss_of_one([0.0, 1.0], [2.0, 1.0], 0.5, -1.0, 0.5).axes

@@ -102,6 +102,18 @@ def loss_of_one(weights, losses, at, slope, scale):
 
 
 @styled
+def foretold_and_changed(foretold, changed, *, title):
+    """The loss's change that the slope foretells against the one that came, of single weights. -> Figure"""
+    figure, axes = palette.figure(height=3.6)
+    reach = 1.15 * max(np.abs(foretold).max(), np.abs(changed).max())
+    axes.plot([-reach, reach], [-reach, reach], color=palette.FP32, linewidth=1.2, label="as foretold")
+    axes.plot(foretold, changed, "o", color=palette.WEIGHTS, markersize=5, label="a weight")
+    axes.set(xlabel="change of the loss, by the straight-through slope", ylabel="change of the loss", title=title)
+    axes.legend(loc="upper left")
+    return figure
+
+
+@styled
 def loss_curves(runs, *, title):
     """Training loss step by step, {bits: losses}, log axis. -> Figure"""
     figure, axes = palette.figure(height=3.4)
@@ -251,6 +263,21 @@ def layer(network, trained, name, images):
     return weight.reshape(len(weight), -1), qparams, patches(flows[step.reads[0]][1], step)
 
 
+def one_code_moves(network, run, gradient, name, x, y, count):
+    """(foretold, real change of the loss) of `count` weights drawn from those with a gradient, each moved by a code."""
+    moved = copied(*run)
+    weight, scale, (first, last) = moved.parameters[name], moved.scales[name], moved.grids[name]
+    before, pairs = loss_of(network, moved, x, y), []
+    places = np.argwhere(gradient != 0)
+    for place in map(tuple, np.random.default_rng(11).choice(places, min(count, len(places)), replace=False)):
+        old, unit = weight[place], scale[place[0]].item()
+        step = unit if np.clip(np.rint(old / unit), first, last) < last else -unit
+        weight[place] = old + step
+        pairs.append((float(gradient[place]) * step, loss_of(network, moved, x, y) - before))
+        weight[place] = old
+    return np.array(pairs).T
+
+
 def round_all(network, begun, images):
     """AdaRound, layer after layer: each sees what the layers before it, already rounded, hand on. -> Trained"""
     done = begun._replace(parameters=dict(begun.parameters))
@@ -380,8 +407,9 @@ def opened(path, images):
         said = f"{ops['QLinearConv']} QLinearConv, {ops['Conv']} Conv in float"
         session = open_session(path)
     except ValueError as error:
-        cause = re.search(r"Type '[^']*'[^.]*", str(error))
-        said = f"fails to open ({cause[0] if cause else error_text(error)}); with all optimizations off it runs"
+        cause = re.search(r"Type '([^']*)'.*?operator \((\w+)\)", str(error))
+        said = f"{cause[2]} takes no {cause[1]}" if cause else error_text(error)
+        said = f"does not open ({said}); with all optimizations off it runs"
         session = open_session(path, adjust=_plainly)
     return said, session.run(None, {"images": images})[0]
 
@@ -525,7 +553,8 @@ def _(answer):
             array.reshape(np.shape(scale)), shaped(np.where(inside, codes - v, codes)),
             f"{said}: the gradient of the scale", rtol=2e-3, atol=2e-3,
             mistakes={
-                "this is the code, as if rounding moved with the scale: inside it is round(v) - v": shaped(codes),
+                "this is the code: right while no code changes, but the estimator lets round(v) follow v = x / s, and "
+                "gives round(v) - v": shaped(codes),
                 "inside, the sign is turned round: round(v) - v": shaped(np.where(inside, v - codes, codes)),
                 "clipped entries count as well, with quant_min or quant_max": shaped(np.where(inside, codes - v, 0)),
                 "beyond the ends the gradient is quant_min or quant_max; this goes on with round(v) - v":

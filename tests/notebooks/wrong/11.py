@@ -85,7 +85,7 @@ WRONG_ANSWERS = {
         ("forward", BACKWARD.format("np.clip(np.rint(v), quant_min, quant_max) * scale"), "of the forward pass"),
     ],
     "11.2": [
-        ("the code", scale_of("gradient * codes"), "as if rounding moved with the scale"),
+        ("the code", scale_of("gradient * codes"), "right while no code changes"),
         ("v - round(v)", scale_of("gradient * np.where(inside, v - codes, codes)"), "the sign is turned round"),
         ("nothing clipped", scale_of("gradient * np.where(inside, codes - v, 0)"), "clipped entries count as well"),
         ("not clipped", scale_of("gradient * (np.rint(v) - v)"), "goes on with round(v) - v"),
