@@ -66,8 +66,8 @@ def staircase(x, rounded, true, straight, *, title):
     above.legend(loc="upper left")
     below.plot(x, np.clip(true, 0, 3), color=palette.ERROR, linewidth=1.2, label="its derivative, cut off at 3")
     below.plot(x, straight, color=palette.WEIGHTS, label="straight-through")
-    below.set(xlabel="x, a weight", ylabel="derivative", ylim=(-0.15, 3.2))
-    below.legend(loc="upper right")
+    below.set(xlabel="x, a weight", ylabel="derivative", ylim=(-0.15, 4.6))
+    below.legend(loc="upper left", ncols=2)
     return figure
 
 
@@ -155,7 +155,7 @@ def weights_on_levels(before, after, ends, *, title):
     view = first - _BEYOND, last + _BEYOND
     bins = np.linspace(*view, 97)
     for axes, values, said in zip(panels, (before, after), ("before training", "after training"), strict=True):
-        counts, _ = np.histogram(np.clip(values, *view), bins)
+        counts, _ = np.histogram(values, bins)
         axes.stairs(100 * counts / values.size, bins, fill=True, color=palette.WEIGHTS, alpha=0.75)
         for border in np.arange(first, last) + 0.5:
             axes.axvline(border, color=palette.ERROR, linewidth=1, linestyle="--")
