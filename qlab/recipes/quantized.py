@@ -1,4 +1,4 @@
-"""What a recipe hands back: where the model is, what became of every product and why, why a file grew, and how it answers."""
+"""What a recipe hands back: where the model is, what became of every product, why a file grew, and how it answers."""
 
 import re
 from collections import Counter, defaultdict

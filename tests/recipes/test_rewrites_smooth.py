@@ -158,7 +158,7 @@ def test_a_generator_is_read_once_and_a_reader_of_onnxruntime_too(tmp_path):
         (feeds(), {"alpha": "much"}, "alpha is 'much'"),
         (feeds(), {"alpha": float("nan")}, "alpha is nan"),
     ],
-    ids=str,
+    ids=["none", "empty", "another-input", "another-shape", "nan", "a-number", "alpha-1.5", "alpha-word", "alpha-nan"],
 )
 def test_what_does_not_fit_is_refused_and_nothing_is_left_behind(reader, options, why, tmp_path):
     model = attention(tmp_path)
