@@ -19,12 +19,12 @@ Numbers and tensors, here at the front door:
 
 Models, one floor above the other; `from qlab import recipes`, or `qlab.recipes`, which is loaded when it is first used:
 
-    numerics       the mathematics: affine, granularity, codebook, kernels, saturation, metrics
+    numerics       the mathematics: affine, granularity, codebook, blockwise, kernels, saturation, metrics
     machine        the machine card: which integer products are fast here, and which saturate
     graph          open a model, count what computes on integers, compare and draw graphs
     models         the trained and full-size models of the course, their data, WER
     calibration    watch activations and choose their ranges
-    recipes        fp32 model in, quantized model out: dynamic, static, hybrid
+    recipes        fp32 model in, quantized model out: dynamic, static, hybrid, weight_only
     measure        compare speed and quality, profile, find out why an int8 model is slow
     doctor         all of that as one command: `qlab doctor`
 

@@ -3,6 +3,7 @@
 collect      the whole of it, model and feeds in, `Ranges` out: what onnxruntime's quantizer reads
 observers    running statistics of one tensor: observe, merge, range
 histogram    counts that widen without forgetting
+hessians     X^T X of what matrix products read: how much an error of each weight matters
 clipping     from a histogram to a range: percentile, least squared error, least KL divergence
 """
 

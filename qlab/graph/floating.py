@@ -11,6 +11,7 @@ from qlab.graph.census import quantized_by
 from qlab.graph.network import bodies, reads
 from qlab.graph.operators import QUANTIZERS
 from qlab.numerics import kernels
+from qlab.numerics.blockwise import unpack
 
 FOLDED = {"Add", "Cast", "DequantizeLinear", "Div", "Mul", "QuantizeLinear", "Reshape", "Sub", "Transpose"}
 NEVER_NEGATIVE = {"Clip", "Relu", "Sigmoid", "Softmax"}
@@ -130,7 +131,7 @@ def _product(node, stored):
 
 
 def _unpacked(node, stored):
-    """The MatMul of the weights that a MatMulNBits packs: codes of 4 or 8 bits, in blocks along K, low bits first."""
+    """The MatMul of the weights that a MatMulNBits packs: codes of 2, 4 or 8 bits, in blocks along K."""
     settings = {one.name: one.i for one in node.attribute}
     bits, size = settings.get("bits", 4), settings["block_size"]
     rows, depth = settings["N"], settings["K"]
@@ -139,18 +140,10 @@ def _unpacked(node, stored):
     zero_points = np.float32(1 << (bits - 1))
     if len(node.input) > 3 and node.input[3]:
         packed = stored[node.input[3]].reshape(rows, -1)
-        zero_points = _bits(packed, bits)[:, :blocks, None] if packed.dtype == np.uint8 else packed[:, :blocks, None]
-    codes = _bits(stored[node.input[1]].reshape(rows, blocks, -1), bits)
+        zero_points = unpack(packed, bits)[:, :blocks, None] if packed.dtype == np.uint8 else packed[:, :blocks, None]
+    codes = unpack(stored[node.input[1]].reshape(rows, blocks, -1), bits).astype(np.float32)
     weights = f"{node.output[0]}/weights"
     stored[weights] = np.ascontiguousarray(((codes - zero_points) * scales).reshape(rows, -1)[:, :depth].T, np.float32)
     if len(node.input) > 4 and any(node.input[4:]):
         raise ValueError("there is no way back to floats from MatMulNBits with a bias, or blocks in another order")
     return helper.make_node("MatMul", [node.input[0], weights], [node.output[0]], node.name)
-
-
-def _bits(packed, bits):
-    """Codes of so many bits, as floats, along the last axis of bytes."""
-    if bits == 8:
-        return packed.astype(np.float32)
-    pairs = np.stack([packed & 15, packed >> 4], axis=-1)
-    return pairs.reshape(*packed.shape[:-1], -1).astype(np.float32)

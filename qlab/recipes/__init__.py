@@ -12,6 +12,8 @@ dynamic: conformer.int8.onnx, 5.65 MB (before: 14.7 MB)
 dynamic   weights ahead of time, activations while the model runs; needs no data. For Transformers, LSTMs
 static    weights and activations ahead of time, from a few representative feeds. For convolutional networks
 hybrid    convolutions static, then matrix products dynamic. For conformers, and whatever mixes the two
+weight_only  weights of 2 to 8 bits in blocks, by rounding, HQQ or GPTQ; activations stay floats in the file. For models
+          that wait for their weights: a few rows at a time, from memory
 RECIPES   {name: Recipe}: what is known of each; a new one has its own file, and a place in this table
 prepare   the pre-processed model that the recipes quantize, to collect ranges on
 
@@ -28,7 +30,19 @@ from qlab.recipes.job import prepare
 from qlab.recipes.quantized import Quantized
 from qlab.recipes.static import RECIPE as _STATIC
 from qlab.recipes.static import static
+from qlab.recipes.weight_only import weight_only
 
 RECIPES = Recipes(_DYNAMIC, _STATIC, _HYBRID)
 
-__all__ = ["RECIPES", "Choice", "Product", "Quantized", "Recipe", "dynamic", "hybrid", "prepare", "static"]
+__all__ = [
+    "RECIPES",
+    "Choice",
+    "Product",
+    "Quantized",
+    "Recipe",
+    "dynamic",
+    "hybrid",
+    "prepare",
+    "static",
+    "weight_only",
+]

@@ -16,7 +16,8 @@ CodeType = Literal["uint8", "int8"]
 
 DTYPES = ("uint8", "int8")
 SHORT = {"uint8": "u8", "int8": "s8"}
-STATIC, DYNAMIC = WAYS = ("static", "dynamic")  # how a product gets its codes: ranges from the file, or while it runs
+# How a product gets its codes: ranges from the file, or while it runs; or its weights only, block by block.
+STATIC, DYNAMIC, IN_BLOCKS = WAYS = ("static", "dynamic", "in blocks")
 MADE_BY = "qlab.recipe"  # where a file's metadata say which recipe made it
 # Speeds of one machine differ by some percent from run to run; within this, two pairs are equally fast.
 AS_GOOD = 0.95

@@ -51,7 +51,7 @@ class Job:
     notes: list[str] = field(default_factory=list)
     feed: dict | None = None
 
-    def finish(self, result, choice, *, op_types, per_channel, exclude=None):
+    def finish(self, result, choice, *, op_types, per_channel, exclude=None, told_by=Quantized):
         """Check the quantized ModelProto `result`, move it to the output, and say what was done: a Quantized."""
         with writing(self.output):
             made = self._written(result)
@@ -60,7 +60,7 @@ class Job:
         self.notes += _tried(self.prepared, made, self.feed)
         with writing(self.output):
             publish(made.path, self.output)
-        return Quantized(
+        return told_by(
             path=self.output,
             recipe=self.recipe,
             choice=choice,

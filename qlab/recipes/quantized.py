@@ -9,8 +9,8 @@ import numpy as np
 
 from qlab import graph
 from qlab.graph.editing import narrow_types
-from qlab.graph.operators import FLOAT_PRODUCTS, MATRIX_PRODUCTS, NO_INTEGER_KERNEL
-from qlab.recipes.choice import DYNAMIC, STATIC, WAYS, Choice
+from qlab.graph.operators import FLOAT_PRODUCTS, MATRIX_PRODUCTS, NO_INTEGER_KERNEL, PRODUCTS
+from qlab.recipes.choice import DYNAMIC, IN_BLOCKS, STATIC, WAYS, Choice
 from qlab.text import figures, listed
 
 FEW = 10_000  # bytes of nodes and scales, which a small model adds to its small file
@@ -20,7 +20,7 @@ CODES, COPY = "_quantized", re.compile(r"/copy\d+$")  # of a weight's name, and 
 
 @dataclass(frozen=True)
 class Fate:
-    """One product: `how` it is quantized ("dynamic", "static") or "float", and then `why`."""
+    """One product: `how` it is quantized ("dynamic", "static", "in blocks") or "float", and then `why`."""
 
     name: str
     op_type: str
@@ -71,12 +71,10 @@ class Quantized:
         return str(self.path)
 
     def __repr__(self):
-        scales = "a weight scale per output channel" if self.per_channel else "one weight scale per tensor"
         totals = Counter(fate.op_type for fate in self.products)
         lines = [
             f"{self.recipe}: {self.path}, {figures(self.size_mb)} MB (before: {figures(self.original_mb)} MB)",
-            f"  {self.choice}, {scales}: {self.choice.why}",
-            f"  on integers: {', '.join(self.done) or 'nothing'}",
+            *self._codes(),
             *(
                 f"  in float: {len(names)} of {totals[op_type]} {op_type}: {why}"
                 for (op_type, why), names in self.stayed_float.items()
@@ -86,11 +84,17 @@ class Quantized:
         ]
         return "\n".join(lines)
 
+    def _codes(self):
+        """Two lines: what the codes are and why, and which products have them."""
+        scales = "a weight scale per output channel" if self.per_channel else "one weight scale per tensor"
+        yield f"  {self.choice}, {scales}: {self.choice.why}"
+        yield f"  on integers: {', '.join(self.done) or 'nothing'}"
+
     def _rest(self):
         """One line on the float nodes that are no products."""
         rest = Counter()
         for (_, op_type), count in self.census.float.items():
-            if op_type not in FLOAT_PRODUCTS:
+            if op_type not in PRODUCTS:
                 rest[op_type] += count
         return [f"  in float besides, no products: {listed(rest)}"] if rest else []
 
@@ -99,7 +103,7 @@ def fates(before, after, optimized, op_types, exclude):
     """The Fate of every product in the ModelProto `before`, in graph order.
 
     after      the quantized model: a node that is still a product between DequantizeLinear nodes is static, one that
-               was replaced is dynamic
+               was replaced is dynamic, one that a product of codes took the name of is in blocks
     optimized  the graph that onnxruntime makes of it: a static product that is still float there was not fused
     op_types   what the recipe quantizes; exclude, {name: why} of nodes that are to stay in float
     """
@@ -114,6 +118,8 @@ def fates(before, after, optimized, op_types, exclude):
         left = remaining.get(node.name) or remaining.get(f"{node.name}_MatMul")
         if left is None:
             yield Fate(node.name, node.op_type, DYNAMIC)
+        elif graph.is_quantized(left):
+            yield Fate(node.name, node.op_type, IN_BLOCKS)
         elif left.input[0] not in dequantized or left.input[1] not in dequantized:
             yield Fate(node.name, node.op_type, "float", _why(node, op_types, exclude, constants, node.name in inner))
         elif left.name in floats:
