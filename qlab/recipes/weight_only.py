@@ -29,7 +29,7 @@ LEVELS = {  # MatMulNBits' accuracy_level, of those that mean something to onnxr
 LARGEST_BLOCK_OF_2_BITS = 256  # onnxruntime refuses more
 OP_TYPES = {"Gemm", "MatMul"}
 DOMAIN = "com.microsoft"  # of MatMulNBits
-GROUP = 400_000_000  # bytes of Hessians that are kept at a time
+GROUP = 200_000_000  # bytes of Hessians that are kept at a time
 NOTABLE_PADDING = 0.1  # of the codes
 IN_FLOATS_DB = 80  # int8 activations leave half of that
 
@@ -207,8 +207,7 @@ def _coded(work, model, matrices, weights, choice, reader):
         work.feed = feeds[0]
         for group in _groups(matrices, weights):
             names = [name for matrix in group for name in matrix.inputs]
-            session = work.prepared.unoptimized(model, names)
-            weighed = hessians(session, names, feeds, work.model.path.name)
+            weighed = hessians(work.prepared.unoptimized(model, names), names, feeds, work.model.path.name)
             for matrix in group:
                 w = _rows(matrix, weights)
                 total = sum((weighed[name] for name in matrix.inputs if name in weighed), np.zeros([w.shape[1]] * 2))
