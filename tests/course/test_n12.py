@@ -57,6 +57,13 @@ def test_bits_a_weight_are_those_of_blocks_in_memory():
         assert n12.bits_per_weight(144, 4, 32, 32, not symmetric) == pytest.approx(codes.bits_per_weight)
 
 
+def test_a_fed_matrix_is_that_of_the_product():
+    x = np.eye(16, dtype=np.float32)
+    (w,) = n12.fed_product(16).run(None, {"x": x})
+    assert np.allclose(n12.fed_product(16).run(None, {"x": 2 * x})[0], 2 * w)
+    assert 0.5 < w.std() < 1.5
+
+
 def test_matmul_bnb4_multiplies_by_the_levels_of_nf4():
     x = np.random.default_rng(3).standard_normal((2, 64), np.float32)
     (y,) = n12.bnb4_session(64).run(None, {"x": x})

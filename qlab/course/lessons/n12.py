@@ -6,6 +6,7 @@ Its pictures come first, then what it and its checks use.
 import math
 from functools import cache, partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -311,6 +312,20 @@ def bnb4_session(size, block_size=32):
     x = np.zeros((1, size), np.float32)
     about = {"K": size, "N": size, "block_size": block_size, "quant_type": 1}
     return operator_session("MatMulBnb4", x, codes, scales, domain=MICROSOFT, **about)
+
+
+def fed_product(size):
+    """What runs as a session does: a float product by a matrix fed on each call, so that nothing is prepared."""
+    node = helper.make_node("Gemm", ["x", "w"], ["y"], transB=1)  # as MatMulBnb4 holds it: a row for each output
+    x, w, y = (
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+        for name, shape in (("x", ["rows", size]), ("w", [size, size]), ("y", ["rows", size]))
+    )
+    graph = helper.make_graph([node], "fed", [x, w], [y])
+    opsets = [helper.make_opsetid("", 21)]
+    session = open_session(helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString())
+    held = np.random.default_rng(size).standard_normal((size, size), np.float32)
+    return SimpleNamespace(run=lambda names, feed: session.run(names, {**feed, "w": held}))
 
 
 def crossing(found, first, second):
