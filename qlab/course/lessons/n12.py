@@ -290,11 +290,11 @@ def _seconds(sessions, count, width, rounds, repeats=1):
     return {name: float(np.median(each)) for name, each in taken.items()}
 
 
-def race(sessions, counts, width, *, rounds=9):
-    """{name: [(rows, milliseconds), ...]} of sessions run in turn."""
+def race(sessions, counts, width, *, rounds=9, repeats=1):
+    """{name: [(rows, milliseconds), ...]} of sessions run in turn, each so often before the next that caches settle."""
     found = {name: [] for name in sessions}
     for count in counts:
-        for name, each in _seconds(sessions, count, width, 2 if in_haste() else rounds).items():
+        for name, each in _seconds(sessions, count, width, 2 if in_haste() else rounds, repeats).items():
             found[name].append((count, 1e3 * each))
     return found
 
