@@ -275,7 +275,7 @@ def race_rows(counts, *, most, rounds=9):
         sessions[name] = chain(name, [(SIDE, SIDE)] * held[name])
     found = {name: [] for name in sessions}
     for count in counts:
-        times = rounds if count <= 16 else 3
+        times = rounds if count <= 16 else 3 if most else 7
         seconds = _seconds(sessions, count, SIDE, 2 if in_haste() else times, 1 if most else max(1, 16 // count))
         for name, each in seconds.items():
             found[name].append((count, 1e3 * each / held[name]))
