@@ -123,8 +123,9 @@ def half_quadratic(
 
     Beginning with `round_to_nearest`, in turn: take out of each weight that part of its error which is large (an
     outlier's), and fit scale and zero point (whole, as it is stored) to what is left. A block keeps the best that it
-    met, rounding among it: the sum is never larger. Squared errors, and those of the outputs, may be: where there are few levels, scales that
-    are fitted make all weights smaller on the whole, which a deep network feels more than errors that cancel out.
+    met, rounding among it: the sum is never larger. Squared errors, and those of the outputs, may be: where there are
+    few levels, scales that are fitted make all weights smaller on the whole, which a deep network may feel more than
+    errors that cancel out.
     Raises as `round_to_nearest`. Source: Badri and Shaji 2023, "Half-Quadratic Quantization of Large Models", which
     moves a zero point of floats only.
     """
