@@ -24,7 +24,10 @@ SMALLEST_BLOCK = 16  # MatMulNBits takes none below
 DAMPING = 0.01  # of the mean diagonal: a Hessian from few rows has no inverse
 ASYMMETRY = 1e-6  # of the largest number: what sums in another order may differ by
 NORM, ROUNDS = 0.7, 20  # of HQQ: the power of the errors that is summed, and how often it is gone through
-FIRST_WEIGHT, GROWTH = 10.0, 1.01  # of the penalty for errors that are not explained, beta and kappa in HQQ
+# Beta and kappa in HQQ: what an error costs that is not taken out, and how that grows. In steps of the grid, so that no
+# unit of the weights matters: at 1 an error of up to a whole step counts as rounding. (HQQ's 10, on weights as they
+# are, takes out nothing from weights of a usual size.)
+FIRST_WEIGHT, GROWTH = 1.0, 1.01
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -120,7 +123,9 @@ def half_quadratic(
 
     Beginning with `round_to_nearest`, in turn: take out of each weight that part of its error which is large (an
     outlier's), and fit scale and zero point (whole, as it is stored) to what is left. A block keeps the best that it
-    met, rounding among it: the sum is never larger. Squared errors, and those of the outputs, may be.
+    met, rounding among it: the sum is never larger. Squared errors, and those of the outputs, may be: where there are
+    few levels, scales that are fitted make all weights smaller on the whole, which a deep network may feel more than
+    errors that cancel out.
     Raises as `round_to_nearest`. Source: Badri and Shaji 2023, "Half-Quadratic Quantization of Large Models", which
     moves a zero point of floats only.
     """

@@ -121,8 +121,9 @@ def test_hqq_never_errs_more_than_rounding_in_what_it_sums(rows, depth, how):
 
 def test_hqq_errs_notably_less_than_rounding_beside_outliers():
     w = np.random.default_rng(0).standard_t(3, (32, 128)).astype(np.float32)
-    sums = [np.sum(np.abs(w - way(w, block_size=64).dequantize()) ** 0.7) for way in (half_quadratic, round_to_nearest)]
-    assert sums[0] < 0.97 * sums[1]
+    told = (way(w, block_size=128).dequantize() for way in (half_quadratic, round_to_nearest))
+    by_hqq, rounded = (np.sum(np.abs(w - one) ** 0.7) for one in told)
+    assert by_hqq < 0.95 * rounded
 
 
 @settings(max_examples=15)
