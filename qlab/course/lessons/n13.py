@@ -3,8 +3,10 @@
 The models come first, then the pictures, the network that streams, and the checks.
 """
 
+import argparse
 import contextlib
 import io
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,13 +20,13 @@ import onnx
 from onnx import helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic, quantize_static
 
-import qlab
 from qlab import graph, machine, models, palette, sqnr_db
 from qlab.course.expect import call, expect_array, expect_number
 from qlab.course.lessons import exercise, folder, words
 from qlab.course.lessons.common import Feeds, Table, ends_of, in_haste, linear, watching
 from qlab.course.plots.schematic import Schematic
 from qlab.course.show import Almost, NotYet, brief, error_text, kind
+from qlab.doctor import add_command
 from qlab.numerics.metrics import Interval, paired_bootstrap
 from qlab.palette import INK, styled
 from qlab.recipes.quantizers import captured_logs
@@ -187,8 +189,6 @@ def kinds():
 
 
 def _labels(path):
-    import json
-
     return json.loads((path.parent / "config.min.json").read_text(encoding="utf-8"))["target_labels_space"]
 
 
@@ -610,6 +610,7 @@ def metric(session, feeds, truths):
 
 _TEXTS = {
     "nothing wrong": (["12", "345"], ["12", "345"]),
+    "spaces on both sides": (["1 2 3", "456"], ["1 2 3", "4 56"]),
     "a digit wrong": (["12", "34567890"], ["12", "34567891"]),
     "stray spaces": (["12", "345"], ["1 2", "3 4 5"]),
     "a space at the end": (["12", "345"], ["12 ", " 345"]),
@@ -850,7 +851,7 @@ def facts_of(case, result, row, quality, **more):
     """
     card = machine.card()
     floats = {f"{len(names)} {op}": why for (op, why), names in result.stayed_float.items()}
-    versions = {name: card.versions[name] for name in ("onnxruntime", "python")} | {"qlab": qlab.__version__}
+    versions = dict(card.versions)
     return SimpleNamespace(
         model=f"{case.name} ({case.source})", machine=card.name, versions=versions, threads=1, fp32_ms=row.median_ms
         * row.speedup, int8_ms=row.median_ms, speedup=row.speedup, low=row.speedup_low, high=row.speedup_high,
@@ -905,7 +906,7 @@ def _made_up(seed):
 def _numbers(text):
     """[(number, half a unit of its last digit)] of a text."""
     text = text.replace("−", "-").replace(",", "")
-    found = re.findall(r"(?<![\w.])[-+]?\d+(?:\.\d+)?", text) + re.findall(r"(?<=-)\d+(?:\.\d+)?", text)
+    found = re.findall(r"(?<![\d.a-wyzA-WYZ_])[-+]?\d+(?:\.\d+)?", text) + re.findall(r"(?<=-)\d+(?:\.\d+)?", text)
     return [(float(each), 0.5 * 10.0 ** -len(each.partition(".")[2])) for each in found]
 
 
@@ -1005,11 +1006,11 @@ def _(answer):
 
 def doctor(*arguments):
     """What `qlab doctor` prints with these arguments, and its exit code."""
-    from qlab.__main__ import main
-
-    said = io.StringIO()
+    parser = argparse.ArgumentParser(prog="qlab")
+    add_command(parser.add_subparsers())
+    asked, said = parser.parse_args(["doctor", *map(str, arguments)]), io.StringIO()
     with contextlib.redirect_stdout(said):
-        code = main(["doctor", *map(str, arguments)])
+        code = asked.run(asked)
     return said.getvalue(), code
 
 
