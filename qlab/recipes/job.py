@@ -104,7 +104,7 @@ def job(recipe, model, output):
     with workshop(output) as folder:
         with writing(output):
             prepared, notes = once(_identity(model.path), lambda shared: prepared_in(shared or folder, model))
-        yield Job(recipe, model, output, folder, prepared, [*notes], None, *_DRAFTS.get())
+        yield Job(recipe, model, output, folder, prepared, [*notes], None, [], *_DRAFTS.get())
 
 
 @contextmanager

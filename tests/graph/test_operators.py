@@ -361,6 +361,13 @@ ALLOWED = {
     ("graph/floating.py", "FOLDED"): "what quantizers put between stored codes and floats",
     ("graph/floating.py", "NEVER_NEGATIVE"): "what needs no Clip behind it",
     ("measure/diagnosis/slow_products.py", "TAKES"): "what onnxruntime folds a BatchNormalization into",
+    ("calibration/rounding.py", "ROUNDED"): "layers of which it can write what each output is summed over",
+    ("recipes/biases.py", "CORRECTED"): "layers whose bias, in a file of Q and DQ, it can find or add",
+    ("recipes/channels.py", "RESHAPES"): "what it can follow channels through by the sizes of two shapes",
+    ("recipes/channels.py", "SUMS"): "sums that a factor on all terms passes",
+    ("recipes/channels.py", "NORMS"): "norms that end in a gain and a bias a channel: at which axis",
+    ("recipes/channels.py", "WHY_NOT"): "reasons in words",
+    ("recipes/channels.py", ""): "elementwise functions that a positive factor passes",
     ("measure/answers.py", "_HEADS"): "what an output is that such a node gives",
     ("measure/answers.py", "_POOLED"): "what an embedding is the result of",
 }
