@@ -16,17 +16,23 @@ RECIPES   {name: Recipe}: what is known of each; a new one has its own file, and
 search    any of them, with as few layers in float as a bound on the loss of your own metric asks for: a Search
 prepare   the pre-processed model that the recipes quantize, to collect ranges on
 
+Before: equalize, smooth, the same function of floats with channels that share one scale better. After: correct_bias
+
 A result is run on a feed and compared to fp32 before it is written; `.notes` says what did not go as usual.
 What is not said is read from the machine card: the fastest sign pair that gives right answers on this machine.
 """
 
 from qlab.recipes.choice import Choice, Product, Recipe
+from qlab.recipes.correct_bias import correct_bias
 from qlab.recipes.dynamic import dynamic
+from qlab.recipes.equalize import equalize
 from qlab.recipes.found import Search
 from qlab.recipes.hybrid import hybrid
 from qlab.recipes.job import prepare
 from qlab.recipes.quantized import Quantized
+from qlab.recipes.rewrites import Rewritten
 from qlab.recipes.search import search
+from qlab.recipes.smooth import smooth
 from qlab.recipes.static import static
 from qlab.recipes.table import RECIPES
 
@@ -36,10 +42,14 @@ __all__ = [
     "Product",
     "Quantized",
     "Recipe",
+    "Rewritten",
     "Search",
+    "correct_bias",
     "dynamic",
+    "equalize",
     "hybrid",
     "prepare",
     "search",
+    "smooth",
     "static",
 ]

@@ -12,10 +12,13 @@ from onnxruntime.quantization import CalibrationDataReader
 
 from qlab import models, text
 from qlab.course.show import error_text
+from qlab.graph.model import write
 from qlab.measure.compare import rounds_here, speedup_interval
 from qlab.models.face import MOUTH
 from qlab.models.speech import in_noise
 from qlab.numerics.metrics import Interval
+from qlab.recipes.channels import Channels
+from qlab.recipes.job import job, publish
 from qlab.runtime import interleave, open_session, usable_cores
 
 ARTICLE_SIZES = {"conformer_full": {"frames": 250}, "face_unet_full": {}}
@@ -103,6 +106,23 @@ def digits_right(model, images, labels):
     """(which images are read right, bool [n]; the digits read; the logits) by a digits file."""
     (logits,) = open_session(model).run(None, {"images": images})
     return logits.argmax(axis=1) == labels, logits.argmax(axis=1), logits
+
+
+def rescaled(model, output, octaves=3, seed=0):
+    """Write `model` with its channels scaled at random where that leaves its function as it was; returns the path.
+
+    Each channel between two layers is multiplied by a power of two, from 2**-octaves to 2**octaves, and what reads it
+    divided by that: floats lose nothing by a power of two, so that every answer stays the same, bit for bit. BatchNorm
+    is folded first, as `recipes.prepare` does it. Channels that reach an output, or that something else than a sum, a
+    Relu or a pooling reads, stay.
+    """
+    with job("rescaled", model, output) as work:
+        changed = work.prepared.copy(weights=True)
+        channels, drawn = Channels(changed), np.random.default_rng(seed)
+        for joint in channels.joints:
+            if not joint.why:
+                channels.rescale(joint, 2.0 ** drawn.integers(-octaves, octaves, joint.size, endpoint=True))
+        return publish(write(changed, work.folder, work.output.name), work.output)
 
 
 class Feeds(CalibrationDataReader):
