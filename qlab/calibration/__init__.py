@@ -4,6 +4,7 @@ collect      the whole of it, model and feeds in, `Ranges` out: what onnxruntime
 observers    running statistics of one tensor: observe, merge, range
 histogram    counts that widen without forgetting
 clipping     from a histogram to a range: percentile, least squared error, least KL divergence
+rounding     weights of a quantized file up or down, by what its layers read
 """
 
 from qlab.calibration.collect import Ranges, collect

@@ -6,12 +6,13 @@ Read in this order:
     granularity   how many numbers share a scale, what that costs, and which scales an integer product can use
     codebook      unevenly spaced codes: k-means, powers of two, NormalFloat, fp8, fp4, bfloat16
     kernels       ONNX's quantization operators, equal to the standard and to onnxruntime
+    rounding      up or down: codes for which a layer's output errs least
     saturation    int16 and int32 overflow, made visible on any computer
     metrics       SQNR, and the bootstrap interval of a difference
 
 `dtypes` holds what these share.
 """
 
-from qlab.numerics import affine, codebook, granularity, kernels, metrics, saturation
+from qlab.numerics import affine, codebook, granularity, kernels, metrics, rounding, saturation
 
-__all__ = ["affine", "codebook", "granularity", "kernels", "metrics", "saturation"]
+__all__ = ["affine", "codebook", "granularity", "kernels", "metrics", "rounding", "saturation"]

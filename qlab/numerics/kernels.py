@@ -361,15 +361,19 @@ def _exact_convolution(x, w, x_zero_point, w_zero_point, group, begin, end, stri
         )
     x = centered(x, x_zero_point, lambda value, _, name: scalar(value, name), "x_zero_point")
     w = centered(w, w_zero_point, per_channel, "w_zero_point")
-    x = np.pad(x, [(0, 0), (0, 0), *zip(begin, end, strict=True)])
-    extent = [(k - 1) * d + 1 for k, d in zip(w.shape[2:], dilations, strict=True)]
-    n = len(extent)
-    windows = sliding_window_view(x, extent, axis=tuple(range(2, 2 + n)))  # (N, C, positions..., extent...)
-    windows = windows[(..., *(slice(None, None, s) for s in strides), *(slice(None, None, d) for d in dilations))]
-    out = windows.shape[2 : 2 + n]
-    windows = windows.reshape(x.shape[0], group, -1, *windows.shape[2:])
-    rows = np.moveaxis(windows, 2, 2 + n).swapaxes(0, 1)  # (group, N, out..., C/group, kernel...)
+    view, n = windows(x, w.shape[2:], begin, end, strides, dilations), w.ndim - 2
+    out = view.shape[2 : 2 + n]
+    view = view.reshape(x.shape[0], group, -1, *view.shape[2:])
+    rows = np.moveaxis(view, 2, 2 + n).swapaxes(0, 1)  # (group, N, out..., C/group, kernel...)
     rows = rows.reshape(group, x.shape[0] * prod(out), prod(w.shape[1:]))
     y = rows @ w.reshape(group, -1, prod(w.shape[1:])).swapaxes(1, 2)  # (group, N * out, M/group)
     y = np.moveaxis(y.reshape(group, x.shape[0], *out, -1), -1, 1)  # (group, M/group, N, out...)
     return np.moveaxis(y.reshape(-1, x.shape[0], *out), 1, 0)
+
+
+def windows(x, kernel, begin, end, strides, dilations):
+    """A view of all windows of x (N, C, d1, ...), padded with 0, under a kernel: (N, C, o1, ..., k1, ...)."""
+    x = np.pad(x, [(0, 0), (0, 0), *zip(begin, end, strict=True)])
+    extent = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
+    view = sliding_window_view(x, extent, axis=tuple(range(2, x.ndim)))
+    return view[(..., *(slice(None, None, s) for s in strides), *(slice(None, None, d) for d in dilations))]

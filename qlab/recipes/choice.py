@@ -3,7 +3,7 @@
 import difflib
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,14 +13,17 @@ from qlab.graph.network import Links
 from qlab.graph.operators import CLIPS, FLOAT_PRODUCTS, PASSED_AT_LOAD, PRODUCT
 
 CodeType = Literal["uint8", "int8"]
+WeightType = Literal["uint8", "int8", "int4"]  # int4: of a static product, for the sake of its numbers
 
 DTYPES = ("uint8", "int8")
-SHORT = {"uint8": "u8", "int8": "s8"}
+SHORT = {"uint8": "u8", "int8": "s8", "int4": "s4"}
 STATIC, DYNAMIC = WAYS = ("static", "dynamic")  # how a product gets its codes: ranges from the file, or while it runs
 MADE_BY = "qlab.recipe"  # where a file's metadata say which recipe made it
 # Speeds of one machine differ by some percent from run to run; within this, two pairs are equally fast.
 AS_GOOD = 0.95
 NEEDED = "a Log, root or quotient behind needs smaller numbers than codes tell apart"
+INT4 = "int4"
+IN_FLOAT = "as asked; onnxruntime multiplies by them in float, a smaller file and no faster"
 SHOWN = 5  # names in a note
 
 
@@ -136,7 +139,7 @@ def made_by(model):
 class Choice:
     """How a recipe represents numbers, and why.
 
-    activation_dtype, weight_dtype  "uint8" or "int8"
+    activation_dtype, weight_dtype  "uint8" or "int8"; weights "int4" as well
     symmetric                       whether the activations' zero point is 0 (int8 activations)
     reduce_range                    7-bit weights, so that two products fit in 16 bits where u8 x s8 saturates
     why                             the reason, for the reader
@@ -172,23 +175,35 @@ def check_op_types(op_types, known, other=""):
         raise ValueError(f"op_types is {op_types!r}; expected {other}some of {sorted(known)}, in a tuple")
 
 
-def choose(card=None, activation_dtype=None, weight_dtype=None, reduce_range=None, *, activations=DTYPES):
+def choose(
+    card=None, activation_dtype=None, weight_dtype=None, reduce_range=None, *, activations=DTYPES, weights=DTYPES
+):
     """The Choice for a machine; None leaves a part of it to the card (this machine's own if `card` is None).
 
     1. Where s8 x s8 is as fast as anything (ARM), that: symmetric, no zero points to correct for.
     2. Otherwise the fastest pair that a recipe can use: u8 x s8 or u8 x u8 on x86.
     3. Where u8 x s8 saturates, int8 weights get 7 bits (reduce_range), which keeps every sum within 16 bits.
 
-    `activations` are the dtypes that the recipe can give activations. Raises ValueError for a pair that cannot run.
+    4. int4 weights are multiplied in float, whatever the machine: its activations are those of int8 weights.
+
+    `activations`, `weights`: the dtypes that the recipe can give them. Raises ValueError for a pair that cannot run.
     """
-    for what, dtype in {"activation_dtype": activation_dtype, "weight_dtype": weight_dtype}.items():
-        if dtype not in (None, *DTYPES):
-            raise ValueError(f"{what} is {dtype!r}; expected 'uint8', 'int8' or None for what the machine card says")
+    for what, dtype, known in (
+        ("activation_dtype", activation_dtype, DTYPES), ("weight_dtype", weight_dtype, weights)
+    ):  # fmt: skip
+        if dtype not in (None, *known):
+            names = ", ".join(map(repr, known))
+            raise ValueError(f"{what} is {dtype!r}; expected {names} or None for what the machine card says")
     if not (reduce_range is None or isinstance(reduce_range, bool)):
         raise ValueError(f"reduce_range is {reduce_range!r}; expected True, False or None for what the card says")
     if (activation_dtype, weight_dtype) == ("int8", "uint8"):
         raise ValueError("int8 activations with uint8 weights: onnxruntime has no such kernels; make both int8")
     card = machine.card(card)
+    if weight_dtype == INT4:
+        if reduce_range:
+            raise ValueError("reduce_range=True guards products of 8-bit codes; with weight_dtype 'int4' leave it out")
+        like = choose(card, activation_dtype, "int8", False, activations=activations)
+        return replace(like, weight_dtype=INT4, why=IN_FLOAT)
     asked = (SHORT.get(activation_dtype, ""), SHORT.get(weight_dtype, ""))
     usable = tuple(SHORT[dtype] for dtype in activations)
     pairs = [

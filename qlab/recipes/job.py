@@ -32,6 +32,7 @@ TYPES = {  # onnxruntime's names of those that operators of its own give
 }  # fmt: skip
 LAST_WITH_UPSAMPLE = 10  # opset
 NOTHING = "nothing was quantized: the file holds the model as it was"
+SAMPLED = 64  # feeds that are kept for a second look
 OF_NO_USE_DB = 10  # an error of a third of the signal
 _DRAFTS = ContextVar("codes of weights that the drafts of the block of `drafting` share, or None", default=None)
 _SHARED = ContextVar("folder and known values of the block of `sharing`, or None", default=None)
@@ -41,7 +42,8 @@ _SHARED = ContextVar("folder and known values of the block of `sharing`, or None
 class Job:
     """What a recipe works with: the pre-processed model, room for files in `folder`, notes to report.
 
-    feed  the first one that the ranges were collected on, None without: the result is run on it before it is published
+    feed   the first one that the ranges were collected on, None without: the result is run on it before it is published
+    feeds  a sample of them, for what looks at activations once more
     codes  what the quantizer keeps of weights from draft to draft; None where the result is no draft
     """
 
@@ -52,6 +54,7 @@ class Job:
     prepared: Model
     notes: list[str] = field(default_factory=list)
     feed: dict | None = None
+    feeds: list[dict] = field(default_factory=list)
     codes: dict | None = None
 
     def finish(self, result, choice, *, op_types, per_channel, exclude=None):
@@ -354,13 +357,18 @@ def _collected(work, reader, options):
     if not isinstance(reader, Sequence):
         return calibration.collect(work.prepared, _each(work, reader), **options)
     work.feed, feeds = next(iter(reader), None), list(reader)  # kept with the ranges, so that no id is given again
+    work.feeds = feeds[:: -(-len(feeds) // SAMPLED)] if feeds else []
     key = (work.prepared.path, *options.values(), *map(id, feeds))
     return once(key, lambda _: (calibration.collect(work.prepared, reader, **options), feeds))[0]
 
 
 def _each(work, reader):
-    for feed in iterate_feeds(reader):
+    draw = np.random.default_rng(0)
+    for count, feed in enumerate(iterate_feeds(reader)):
         work.feed = work.feed or feed
+        place = count if count < SAMPLED else draw.integers(count + 1)  # each feed is as likely as any to be kept
+        if place < SAMPLED:
+            work.feeds[place : place + 1] = [feed]
         yield feed
 
 

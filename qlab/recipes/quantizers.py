@@ -25,7 +25,7 @@ from qlab.graph.network import Links, without_weights
 from qlab.graph.operators import CLIPS, FOLDED_AT_LOAD, PASSED_AT_LOAD, ROUNDED_AT_LOAD
 
 TYPED_OPSET = 21  # QuantizeLinear may name the type of its codes since then
-TYPES = {"uint8": QuantType.QUInt8, "int8": QuantType.QInt8}
+TYPES = {"uint8": QuantType.QUInt8, "int8": QuantType.QInt8, "int4": QuantType.QInt4}
 PLAIN = {"alpha": 1.0, "beta": 1.0, "transA": 0}  # of a Gemm
 FOLDED_AHEAD = {"Pad"}
 SILENT, USUAL = 4, 2  # onnxruntime's levels: fatal errors only, and warnings, its default (which it does not tell)

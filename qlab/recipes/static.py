@@ -1,17 +1,23 @@
 """Static quantization: weights and activations ahead of time, from a few representative feeds."""
 
+from typing import Literal, get_args
+
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
 from qlab.calibration.collect import Method, RangesOf
+from qlab.calibration.rounding import round_adaptively
 from qlab.files import ModelPath
 from qlab.graph.model import Model
 from qlab.graph.operators import CONVOLUTION, FLOAT_PRODUCTS, LAYERS, NO_INTEGER_KERNEL
 from qlab.machine.card import Card
 from qlab.recipes.choice import (
+    DTYPES,
+    INT4,
     NEEDED,
     STATIC,
     CodeType,
     Recipe,
+    WeightType,
     check_op_types,
     choose,
     excluded,
@@ -25,6 +31,8 @@ from qlab.recipes.quantizers import quantized_statically
 from qlab.runtime import Names, Reader
 
 WIDEST_SPAN = 255.0  # of what a Softmax reads: steps of 1, each a factor of e in the result
+Rounding = Literal["nearest", "adaptive"]
+ADAPTIVE = "adaptive"
 OP_TYPES = {*QDQRegistry, *QLinearOpsRegistry}
 DEFAULT_OP_TYPES = OP_TYPES - NO_INTEGER_KERNEL  # Q/DQ makes slower and less exact floats of those
 
@@ -36,10 +44,11 @@ def static(
     *,
     ranges: RangesOf | None = None,
     activation_dtype: CodeType | None = None,
-    weight_dtype: CodeType | None = None,
+    weight_dtype: WeightType | None = None,
     per_channel: bool = True,
     reduce_range: bool | None = None,
     method: Method = "minmax",
+    rounding: Rounding = "nearest",
     op_types: Names | None = None,
     exclude: Names = (),
     card: str | Card | None = None,
@@ -49,10 +58,13 @@ def static(
     model, output     a path or graph.Model, and a path; `model` is never touched, `output` appears whole or not at all
     reader            representative feeds, {input name: array}, or a CalibrationDataReader; consumed once
     ranges            instead of a reader: what calibration.collect gave, on this model or on `recipes.prepare`'s
-    activation_dtype, weight_dtype  "uint8" or "int8"; None: the fastest exact pair on this machine
+    activation_dtype, weight_dtype  "uint8" or "int8"; None: the fastest exact pair on this machine. Weights can be
+                      "int4": for their numbers and the file's size, since onnxruntime multiplies by them in float
     per_channel       a weight scale per output channel
     reduce_range      7-bit weights; None: where u8 x s8 would saturate
     method            how ranges are chosen from a reader: see calibration.collect
+    rounding          "nearest", or "adaptive": each weight up or down such that its layer's output errs least on (a
+                      sample of) the reader's feeds, see `numerics.rounding`; scales of int4 weights are chosen so too
     op_types          which operators; None: all that onnxruntime has integer kernels for
     exclude           names of nodes that stay in float
     card              the machine to optimize for; None: this one
@@ -64,9 +76,10 @@ def static(
     already, cannot be opened or written, for feeds that do not fit, and for settings that cannot run.
     """
     check_request(reader, ranges)
+    _check_rounding(rounding, reader)
     op_types = DEFAULT_OP_TYPES if op_types is None else op_types
     check_op_types(op_types, OP_TYPES, "None, or ")
-    choice = choose(card, activation_dtype, weight_dtype, reduce_range)
+    choice = choose(card, activation_dtype, weight_dtype, reduce_range, weights=(*DTYPES, INT4))
     with job("static", model, output) as work:
         exclude = excluded(work, exclude)
         ranges = ranges_for(work, choice, reader, ranges, method)
@@ -79,7 +92,20 @@ def static(
         exclude |= without_range(work, ranges, op_types) | masked | unlike | small
         settings = {"op_types": set(op_types), "per_channel": per_channel, "exclude": exclude}
         result = quantized_statically(work, work.prepared.copy(weights=True), choice, ranges, **settings)
+        if rounding == ADAPTIVE:
+            how = {"reduce_range": choice.reduce_range, "rescale": choice.weight_dtype == INT4}
+            work.notes += round_adaptively(work.prepared, result, work.feeds, **how)
         return work.finish(result, choice, **settings)
+
+
+def _check_rounding(rounding, reader):
+    if rounding not in get_args(Rounding):
+        raise ValueError(f"rounding is {rounding!r}; expected {' or '.join(map(repr, get_args(Rounding)))}")
+    if rounding == ADAPTIVE and reader is None:
+        raise ValueError(
+            "rounding='adaptive' looks at what each layer reads, which ranges do not keep; give a reader in their "
+            "place, an iterable of feeds {input name: array}"
+        )
 
 
 def around_masks(work, ranges, op_types):
