@@ -108,7 +108,7 @@ def digits_right(model, images, labels):
     return logits.argmax(axis=1) == labels, logits.argmax(axis=1), logits
 
 
-def rescaled(model, output, octaves=3, seed=0):
+def rescaled(model, output, octaves=3, seed=0, only=None):
     """Write `model` with its channels scaled at random where that leaves its function as it was; returns the path.
 
     Each channel between two layers is multiplied by a power of two, from 2**-octaves to 2**octaves, and what reads it
@@ -119,8 +119,8 @@ def rescaled(model, output, octaves=3, seed=0):
     with job("rescaled", model, output) as work:
         changed = work.prepared.copy(weights=True)
         channels, drawn = Channels(changed), np.random.default_rng(seed)
-        for joint in channels.joints:
-            if not joint.why:
+        for place, joint in enumerate(joint for joint in channels.joints if not joint.why):
+            if only is None or place in only:
                 channels.rescale(joint, 2.0 ** drawn.integers(-octaves, octaves, joint.size, endpoint=True))
         return publish(write(changed, work.folder, work.output.name), work.output)
 
