@@ -265,7 +265,7 @@ def test_weights_that_a_fused_product_dequantizes_are_found_where_that_is_slower
     model, feed = faults.narrow(tmp_path), {"x": faults.noise(8000, 32)}
     quantized = faults.weight_only(model, tmp_path)
     finding = only(diagnose(model, quantized, feed, card=card), "weight-only")
-    assert finding.evidence.startswith("3 MatMulNBits dequantize constant weights in every run and take ")
+    assert finding.evidence.startswith("3 MatMulNBits unpack constant weights, block by block, in every run and take ")
     assert finding.remedy.startswith("recipes.dynamic(")
     examined = examine(model, quantized, feed, card=card)
     quick = tuple(replace(node, ms=node.ms / 2) for node in examined.quantized.nodes)

@@ -55,9 +55,9 @@ CONV_INTEGER = Kind(
 )
 WEIGHT_ONLY = Kind(
     "weight-only",
-    "weights that are stored as codes and multiplied as floats",
-    why="codes that are turned back when the model runs save bytes on disk, not time: the same floats are computed "
-    "with, after the conversion",
+    "weights that are stored as codes and turned back, or unpacked block by block, in every run",
+    why="codes that are converted in every run save bytes, and time only where reading the weights is what takes it: "
+    "a few rows, from memory. Elsewhere the conversion comes on top of the products",
     mend=AS_INTEGERS,
 )
 UNFOLDED = Kind(
@@ -216,8 +216,8 @@ def weight_only(examination, bill):
 
     1. DequantizeLinear nodes with constant codes. Where the activations come from a DequantizeLinear as well, the
        product was meant to run on integers: what kept it in float is another cause's to tell.
-    2. Those that onnxruntime fused with their MatMul to a MatMulNBits, if that is slower than the fp32 product: it
-       dequantizes block by block, which pays where there are few rows and reading the weights takes the time.
+    2. MatMulNBits, which onnxruntime makes of such a node and its MatMul too, if that is slower than the fp32 product:
+       it unpacks block by block, which pays where there are few rows and reading the weights takes the time.
     3. Products whose codes stand behind a Cast: onnxruntime folds them into floats when it opens the file.
     """
     yield from _dequantized(examination, bill)
@@ -253,8 +253,8 @@ def _fused(examination, bill):
     if milliseconds < SLOWER * in_float or not examination.matters(excess, LEAST_SHARE_OF_WEIGHTS):
         return
     evidence = (
-        f"{len(nodes)} {FUSED} dequantize constant weights in every run and take {ms(milliseconds)}; the same "
-        f"products take {ms(in_float)} in the fp32 model"
+        f"{len(nodes)} {FUSED} unpack constant weights, block by block, in every run and take {ms(milliseconds)}; the "
+        f"same products take {ms(in_float)} in the fp32 model"
     )
     yield _weights_as_codes(examination, bill, evidence, [], nodes)
 
