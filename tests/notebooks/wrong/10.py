@@ -1,0 +1,152 @@
+"""Wrong answers to the exercises of notebook 10: name, code in the stub's place, what the refusal must say."""
+
+CHOICES = {"10.5"}
+
+SENSITIVITY = """\
+def sensitivity(model, layers, feeds, score):
+    {before}
+    def of(names):
+        output = {output}
+        nodes = [node for name in names for node in layers[name]]
+        quantize_static(model, output, {reader}, {nodes}, {types})
+        return {score}
+
+    return {{name: ({first}, {second}) for name in layers}}
+"""
+ALONE, WITHOUT = "of([name])", "of([other for other in layers if other != name])"
+
+
+def sensitivity(before="", output='folder / "mixed.onnx"', reader="common.Feeds(feeds)", types="**U8",
+                nodes="nodes_to_quantize=nodes", score="score(output)", first=ALONE, second=WITHOUT):  # fmt: skip
+    return SENSITIVITY.format(before=before or "pass", output=output, reader=reader, nodes=nodes, types=types,
+                              score=score, first=first, second=second)  # fmt: skip
+
+
+EQUALIZE = """\
+def equalize(w1, b1, w2):
+    wrote, read = np.abs(w1).max(axis=1), np.abs(w2).max(axis=0)
+    alive = (wrote > 0) & (read > 0)
+    wrote, read = np.where(alive, wrote, 1), np.where(alive, read, 1)
+    s = {s}
+    return {result}
+"""
+
+
+def equalize(s="np.sqrt(wrote / read)", result="w1 / s[:, None], b1 / s, w2 * s"):
+    return EQUALIZE.format(s=s, result=result)
+
+
+CORRECT = """\
+def correct_bias(codes, scale, exact, rounded):
+    missing = {missing}
+    return {result}
+"""
+
+
+def correct(
+    missing="exact.mean(axis=(0, 2, 3)) - rounded.mean(axis=(0, 2, 3))",
+    result="(codes + np.rint(missing / scale)).astype(np.int32)",
+):
+    return CORRECT.format(missing=missing, result=result)
+
+
+def choose(body):
+    return f"def choose_floats(layers, measure, k):\n    {body}\n"
+
+
+RIGHT = {"a": "equalize", "b": "smooth", "c": "correct bias", "d": "keep float"}
+
+
+def cures(**changed):
+    return f"cures = {RIGHT | changed!r}"
+
+
+WRONG_ANSWERS = {
+    "10.1": [
+        ("swapped", sensitivity(first=WITHOUT, second=ALONE), "the two are swapped"),
+        ("the layer is excluded, not chosen", sensitivity(nodes="nodes_to_exclude=nodes"), "the two are swapped"),
+        ("signed activations", sensitivity(types="activation_type=QuantType.QInt8"), "an activation has int8 codes"),
+        (
+            "one reader for all files",
+            sensitivity(before="kept = common.Feeds(feeds)", reader="kept"),
+            "a reader is read once",
+        ),
+        (
+            "the first feed only",
+            sensitivity(reader="common.Feeds(feeds[:1])"),
+            "the range of x is not that of all feeds",
+        ),
+        ("all but it twice", sensitivity(first=WITHOUT), "expected a file with"),
+        ("everything on integers", sensitivity(second="of(layers)"), "expected a file with"),
+        ("the path for the score", sensitivity(score="str(output)"), "two numbers"),
+        ("over the model", sensitivity(output="model"), "the fp32 file was written over"),
+        ("what is lost instead of the score", sensitivity(score="100 - score(output)"), "is no score of a file"),
+    ],
+    "10.2": [
+        ("upside down", equalize(s="np.sqrt(read / wrote)"), "the factor is upside down"),
+        ("without the root", equalize(s="wrote / read"), "both should be"),
+        ("w1 even", equalize(s="wrote"), "then w1 is even, and w2 has all of the spread"),
+        ("the bias is forgotten", equalize(result="w1 / s[:, None], b1, w2 * s"), "the bias is written together"),
+        ("multiplied twice", equalize(result="w1 * s[:, None], b1 * s, w2 * s"), "the function changed"),
+        ("w2 by rows", equalize(result="w1 / s[:, None], b1 / s, (w2.T * s[:, None]).T / s"), "the function changed"),
+        ("nothing done", equalize(s="np.ones_like(wrote)"), "nothing moved"),
+        (
+            "zeros divide",
+            "def equalize(w1, b1, w2):\n    with np.errstate(all='ignore'):\n"
+            "        s = np.sqrt(np.abs(w1).max(axis=1) / np.abs(w2).max(axis=0))\n"
+            "        return w1 / s[:, None], b1 / s, w2 * s\n",
+            "NaN or infinity",
+        ),
+        ("two results", equalize(result="w1 / s[:, None], w2 * s"), "expected (w1, b1, w2)"),
+    ],
+    "10.3": [
+        (
+            "the other way round",
+            correct(result="(codes - np.rint(missing / scale)).astype(np.int32)"),
+            "the other way round",
+        ),
+        ("one mean for all", correct(missing="(exact - rounded).mean()"), "one mean for all channels"),
+        ("the shift alone", correct(result="np.rint(missing / scale).astype(np.int32)"), "the shift alone"),
+        ("in the output's unit", correct(result="(codes + np.rint(missing)).astype(np.int32)"), "in the output's unit"),
+        ("not rounded", correct(result="codes + missing / scale"), "these are real numbers"),
+        ("cut off", correct(result="codes + (missing / scale).astype(np.int32)"), "round to the nearest"),
+        ("floats", correct(result="codes + np.rint(missing / scale)"), "dtype"),
+        ("a real bias", correct(result="codes * scale + missing"), "the shift is in codes, but the answer is real"),
+        ("a mean for each picture", correct(missing="(exact - rounded).mean(axis=(2, 3))"), "one for each channel"),
+    ],
+    "10.4": [
+        ("the first k", choose("return layers[:k]"), "the search's way"),
+        ("none", choose("return []"), "the search's way"),
+        ("all", choose("return layers"), "the budget is"),
+        (
+            "those that lose least",
+            choose("return sorted(layers, key=lambda n: measure([o for o in layers if o != n]))[-k:]"),
+            "the search's way",
+        ),
+        ("numbers for names", choose("return list(range(k))"), "is none of the layers"),
+        ("one name is measured as text", choose("return sorted(layers, key=measure)[:k]"), "seen one name"),
+        (
+            "every pair",
+            choose("from itertools import combinations\n    return max(combinations(layers, min(k, 3)), key=measure)"),
+            "more than 90 times",
+        ),
+    ],
+    "10.5": [
+        ("a: smooth", cures(a="smooth"), "the weights' channels that differ"),
+        ("a: correct bias", cures(a="correct bias"), "a mean cannot bring them back"),
+        ("a: adaptive rounding", cures(a="adaptive rounding"), "both are far off"),
+        ("a: keep float", cures(a="keep float"), "nearly all layers"),
+        ("b: equalize", cures(b="equalize"), "the activations tell"),
+        ("b: correct bias", cures(b="correct bias"), "their shapes are lost"),
+        ("b: adaptive rounding", cures(b="adaptive rounding"), "the activations lack codes"),
+        ("b: keep float", cures(b="keep float"), "a factor would do"),
+        ("c: equalize", cures(c="equalize"), "a scale of its own already"),
+        ("c: smooth", cures(c="smooth"), "a constant for each channel"),
+        ("c: adaptive rounding", cures(c="adaptive rounding"), "two means and nothing else"),
+        ("c: keep float", cures(c="keep float"), "the bias is there already"),
+        ("d: equalize", cures(d="equalize"), "a factor cannot pass to the outputs"),
+        ("d: smooth", cures(d="smooth"), "it is the output"),
+        ("d: correct bias", cures(d="correct bias"), "each score would be that mean"),
+        ("d: adaptive rounding", cures(d="adaptive rounding"), "worth several pixels"),
+    ],
+}
