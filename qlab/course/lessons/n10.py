@@ -28,7 +28,7 @@ PRODUCTS = ("Conv", "Gemm", "MatMul")
 def two_ways():
     """Five layers in a row, two ways to ask what the third one costs."""
     s = Schematic(
-        20, 5.4, title="Two questions about one layer",
+        23.5, 5.4, title="Two questions about one layer",
         alt="Two rows of five layers. Above, only the third computes on integers, the others in float: what it loses "
         "alone. Below, only the third computes in float: what is won by leaving it out.",
     )  # fmt: skip
