@@ -30,6 +30,8 @@ os.environ.update(
     QLAB_TEST="1",  # a false mathematical claim raises
     ORT_DISABLE_TELEMETRY="1",  # tests import onnxruntime in any order, and send nothing whatever the reader wants
     MPLBACKEND="Agg",
+    OPENBLAS_NUM_THREADS="1",  # NumPy's and scikit-learn's threads wait by spinning: beside other workers, for minutes
+    OMP_NUM_THREADS="1",
     IPYTHONDIR=str(_HOME / "ipython"),
     JUPYTER_CONFIG_DIR=str(_HOME / "jupyter" / "config"),
     JUPYTER_DATA_DIR=str(_HOME / "jupyter" / "data"),
