@@ -148,7 +148,10 @@ def stopped(tmp_path):
     temporary.mkdir()
     command = [sys.executable, "-c", program]
     environment = os.environ | {"TMPDIR": str(temporary)}
+    ignored = signal.signal(signal.SIGHUP, signal.SIG_DFL) if hasattr(signal, "SIGHUP") else None  # under nohup
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        if ignored is not None:
+            signal.signal(signal.SIGHUP, ignored)
         assert process.stdout.readline() == "here\n"
         yield process
         process.kill()
