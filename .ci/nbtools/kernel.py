@@ -13,6 +13,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_output
 
 from nbtools.exercises import exercises
+from nbtools.problems import verdict
 
 _HERE = Path(__file__).parent
 _WAIT_S = 600  # for a kernel to start, and for an output that is late: only a hang is as long
@@ -23,8 +24,11 @@ _RESTORE = """
 for _name in set(globals()) - set(_harness_kept) - {"_harness_kept", "_name"}:
     del globals()[_name]
 globals().update(_harness_kept)
+"""
+# After an answer that passed, since it would serve the cells that follow.
+_TAKE_BACK = """
 if _mine := __import__("sys").modules.get("qlab.course.mine"):
-    _mine.reset()  # an answer that passed does not serve the cells that follow either
+    _mine.reset()
 del _mine
 """
 
@@ -107,7 +111,7 @@ class Kernel:
         """Put `code` in the stub's place and check it: the outputs of both. The names of before are back afterwards."""
         self.outputs_of(_KEEP)
         outputs = self.outputs_of(code) + self.outputs_of(self.notebook.cells[exercise.check].source)
-        self.outputs_of(_RESTORE)
+        self.outputs_of(_RESTORE + (_TAKE_BACK if verdict(outputs, exercise.id)[0] == "passed" else ""))
         return outputs
 
 

@@ -7,7 +7,6 @@ it changes no number, costs one pass over them, and no optimizer removes it.
 import logging
 import re
 from contextlib import contextmanager
-from functools import partial
 
 import numpy as np
 import onnx
@@ -15,7 +14,6 @@ import onnxruntime
 from onnx import TensorProto, helper
 from onnxruntime.quantization import QuantType
 from onnxruntime.quantization.onnx_quantizer import ONNXQuantizer
-from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.quant_utils import QuantizationMode, add_infer_metadata, update_opset_version
 
 from qlab import graph
@@ -24,7 +22,7 @@ from qlab.graph.editing import Weights, unshare
 from qlab.graph.model import OLDEST_OPSET, opset_of
 from qlab.graph.network import Links, without_weights
 from qlab.graph.operators import CLIPS, FOLDED_AT_LOAD, PASSED_AT_LOAD, ROUNDED_AT_LOAD
-from qlab.recipes.placing import Placing
+from qlab.graph.placing import Placing
 
 TYPED_OPSET = 21  # QuantizeLinear may name the type of its codes since then
 TYPES = {"uint8": QuantType.QUInt8, "int8": QuantType.QInt8, "int4": QuantType.QInt4}
@@ -285,7 +283,8 @@ def quantized_statically(work, model, choice, ranges, *, op_types, per_channel, 
     unshare(model, op_types, exclude)
     activation_type, weight_type = TYPES[choice.activation_dtype], TYPES[choice.weight_dtype]
     with _quantizer(work):
-        quantizer = (QDQQuantizer if work.codes is None else partial(Placing, work.codes))(
+        quantizer = Placing(
+            {} if work.codes is None else work.codes,
             update_opset_version(_ready(model), weight_type, activation_type),
             per_channel,
             choice.reduce_range,

@@ -160,6 +160,7 @@ def _prose(notebook):
     return tomllib.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
 
+@cache
 def _notebooks():
     return [found.name[1:] for found in pkgutil.iter_modules(__path__) if re.fullmatch(r"n\d\d", found.name)]
 
