@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from qlab.numerics.dtypes import plain_array
 
+_ITEMS_AT_ONCE = 2**16  # drawn by the bootstrap: 512 kB, which a cache holds
+
 
 def sqnr_db(reference: npt.ArrayLike, approximation: npt.ArrayLike) -> float:
     """Signal to quantization noise: 20 log10(|reference| / |reference - approximation|), in dB.
@@ -101,10 +103,12 @@ def paired_bootstrap(reference, changed, counts=None, *, confidence=0.95, resamp
     if not 0 < confidence < 1 or resamples < 1:
         raise ValueError(f"confidence={confidence}, resamples={resamples}; expected between 0 and 1, and at least 1")
     change, rng, drawn = changed - reference, np.random.default_rng(seed), []
-    while len(drawn) < resamples:  # one resample at a time: memory stays that of the items
-        items = rng.integers(counts.size, size=counts.size)
-        if words := counts[items].sum():  # a draw of empty items only has no rate, and is drawn again
-            drawn.append(change[items].sum() / words)
+    while len(drawn) < resamples:
+        at_once = min(1 + _ITEMS_AT_ONCE // counts.size, resamples - len(drawn))
+        items = rng.integers(counts.size, size=(at_once, counts.size))
+        words = counts[items].sum(axis=1)
+        some = words > 0  # a draw of empty items only has no rate, and is drawn again
+        drawn.extend(change[items].sum(axis=1)[some] / words[some])
     tail = (1 - confidence) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail])
     return Interval(float(change.sum() / counts.sum()), float(low), float(high), confidence)

@@ -39,11 +39,21 @@ const cells = [...panel.content.model.cells].filter(cell => cell.type === 'code'
 return panel.sessionContext.session.kernel.status !== 'idle'
     || cells.some(cell => cell.executionState === 'running' || cell.executionState === 'pending');
 """
+# Another notebook in the JupyterLab that is open, as from its list of files: to load it anew takes seconds.
+OPEN = """
+const app = window.jupyterapp;
+if (!app || app.shell.currentWidget?.context) { return false; }
+app.commands.execute('docmanager:open', {path: arguments[0]});
+return true;
+"""
 CLOSE = """
 const done = arguments[arguments.length - 1];
 const panel = window.jupyterapp?.shell.currentWidget;
 if (!panel?.context) { done(); }
-else { panel.context.save().then(() => panel.sessionContext.shutdown()).then(() => done(), () => done()); }
+else {
+    const ended = panel.context.save().then(() => panel.sessionContext.shutdown()).then(() => panel.close());
+    ended.then(() => done(), () => done());
+}
 """
 CELLS = "return [...window.jupyterapp.shell.currentWidget.content.model.cells].map(cell => cell.toJSON());"
 ACTIVATE = """
@@ -90,14 +100,14 @@ class Page:
     def open(self, name):
         """Open the copy called NAME, and wait until its kernel is idle."""
         path = f"{self.server.folder.name}/{name}"
-        self.driver.get(f"{self.server.url}lab/tree/{path}?token={self.server.token}&reset")
+        if not self.driver.execute_script(OPEN, path):
+            self.driver.get(f"{self.server.url}lab/tree/{path}?token={self.server.token}&reset")
         self.wait(lambda: self.driver.execute_script(OPENED, path), f"{name} to open")
         return self
 
     def close(self):
-        """Save the copy, end its kernel, leave the page: nothing is left that could ask or compute."""
+        """Save the copy, end its kernel, close its tab: nothing is left that could ask or compute."""
         self.driver.execute_async_script(CLOSE)
-        self.driver.get("about:blank")
 
     def run_all(self):
         """Run every cell in order, and wait until the kernel is idle again."""
