@@ -8,7 +8,13 @@ the same to the last bit.
 import onnx
 from onnxruntime.quantization.base_quantizer import QuantizationParams
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer, QDQTensorQuantizedValue
-from onnxruntime.quantization.quant_utils import QuantizedValue, QuantizedValueType, quantize_onnx_initializer
+from onnxruntime.quantization.quant_utils import (
+    QuantizedValue,
+    QuantizedValueType,
+    __producer__,
+    __version__,
+    quantize_onnx_initializer,
+)
 from onnxruntime.quantization.registry import CreateQDQQuantizer
 
 Q, DQ = "QuantizeLinear", "DequantizeLinear"
@@ -51,6 +57,9 @@ class Placing(QDQQuantizer):
         self._quantize_bias_tensors()
         self.remove_nodes()
         self.model.clean_initializers()
+        self.model.model.producer_name, self.model.model.producer_version = __producer__, __version__
+        if self.qdq_op_domain:
+            self.model.set_opset_import(self.qdq_op_domain, 1)
         return self.model.model
 
     def _find_parameters(self, weights):
@@ -80,7 +89,7 @@ class Placing(QDQQuantizer):
         self._added[codes.name] = codes
         scales = self._scales(name, found)
         self._note(name, codes.name, scales, QuantizedValueType.Initializer, axis)
-        return onnx.helper.make_node(DQ, [codes.name, *scales], [f"{name}_{DQ}_Output"], f"{name}_{DQ}", axis=axis)
+        return self._node(DQ, [codes.name, *scales], f"{name}_{DQ}_Output", f"{name}_{DQ}", axis=axis)
 
     def _placed(self, name, before, after):
         """The Q and DQ of what the model computes or is fed: from the tensor `before` to `after`."""
@@ -96,8 +105,12 @@ class Placing(QDQQuantizer):
             raise ValueError(f"Quantization parameters are not specified for param {owner}.")
         scales, codes = self._scales(owner, found), f"{name}_{Q}_Output"
         self._note(name, after, scales, QuantizedValueType.Input)
-        yield onnx.helper.make_node(Q, [before, *scales], [codes], f"{name}_{Q}")
-        yield onnx.helper.make_node(DQ, [codes, *scales], [after], f"{name}_{DQ}")
+        yield self._node(Q, [before, *scales], codes, f"{name}_{Q}")
+        yield self._node(DQ, [codes, *scales], after, f"{name}_{DQ}")
+
+    def _node(self, op_type, inputs, output, name, **attributes):
+        """A Q or DQ: of onnxruntime's own domain where ONNX's, in the model's opset, lack the type of the codes."""
+        return onnx.helper.make_node(op_type, inputs, [output], name, domain=self.qdq_op_domain, **attributes)
 
     def _scales(self, name, found):
         """The names of the constants of a scale and zero point."""
