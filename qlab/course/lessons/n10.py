@@ -286,6 +286,10 @@ class _Spy:
 
     def _judge_codes(self, graph):
         held = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+        back = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
+        if any(node.op_type == "Relu" and node.input[0] in back for node in graph.node):
+            self.problem = ("a convolution stands on integers and its ReLU was left out: codes lie between the two; "
+                            "`layers[name]` lists both nodes")  # fmt: skip
         for node in graph.node:
             if node.op_type == "QuantizeLinear":
                 if held[node.input[2]].dtype != np.uint8:
@@ -420,7 +424,12 @@ def _judge_pair(name, before, after):
             )
         raise Almost(f"{name}: the function changed: what w1's row i is divided by, w2's column i is multiplied by")
     wrote, read = np.abs(after[0]).max(axis=1), np.abs(after[2]).max(axis=0)
-    alive = (np.abs(before[0]).max(axis=1) > 0) & (np.abs(before[2]).max(axis=0) > 0)
+    tops = [np.abs(before[0]).max(axis=1), np.abs(before[2]).max(axis=0)]
+    alive = (tops[0] > 0) & (tops[1] > 0)
+    others = {
+        "the largest magnitude counts, not the largest number (np.abs)": (before[0].max(axis=1), before[2].max(axis=0)),
+        "the bias takes no part in the factor": (np.maximum(tops[0], np.abs(before[1])), tops[1]),
+    }
     for channel in np.flatnonzero(alive & ~np.isclose(wrote, read, rtol=1e-3)):
         r1, r2 = np.abs(before[0][channel]).max(), np.abs(before[2][:, channel]).max()
         more = ""
@@ -428,6 +437,8 @@ def _judge_pair(name, before, after):
             more = ": nothing moved"
         elif np.allclose([wrote[channel], read[channel]], [r2, r1], rtol=1e-3):
             more = ": the two have changed places: the factor is the root of their ratio"
+        elif said := _other_ranges(others, channel, r1 / wrote[channel]):
+            more = f": {said}"
         elif np.isclose(wrote[channel], 1, rtol=1e-3):
             more = ": then w1 is even, and w2 has all of the spread"
         elif np.isclose(wrote[channel] / read[channel], (r1 / r2) ** 2, rtol=1e-2):
@@ -436,6 +447,16 @@ def _judge_pair(name, before, after):
             f"{name}: channel {channel} has {wrote[channel]:.3g} as its largest weight in w1 and {read[channel]:.3g} "
             f"in w2; both should be sqrt({r1:.3g} * {r2:.3g}) = {np.sqrt(r1 * r2):.3g}{more}"
         )
+    for what, old, new in (("b1", before[1], after[1]), ("w2", before[2].T, after[2].T)):
+        if not np.allclose(new[~alive], old[~alive], rtol=1e-4):
+            raise Almost(f"{name}: {what} changed where a channel is 0 on one side; such a channel keeps its factor 1")
+
+
+def _other_ranges(others, channel, factor):
+    """Which of `others`, {what was done: (what writes, what reads)}, gives this factor; "" for none."""
+    found = [said for said, (wrote, read) in others.items()
+             if np.isclose(factor, np.sqrt(abs(wrote[channel] / read[channel])), rtol=1e-3)]  # fmt: skip
+    return found[0] if found else ""
 
 
 def _ratio(before, after):
@@ -618,7 +639,7 @@ def _how_chosen(seen, layers, k, value):
     if set(seen) in (set(layers[:k]), set(layers[-k:])):
         return f": these are the {'first' if layers[0] in seen else 'last'} {k} of the list; measure"
     if _lowest(seen, layers, k, lambda name: -alone(name)):
-        return ": these lose least alone: the order is upside down"
+        return ": these lose least alone: is the order upside down?"
     if _lowest(seen, layers, k, left_out):
         return ": these help least when only one is in float: the order is upside down"
     if _lowest(seen, layers, k, lambda name: -left_out(name)):

@@ -499,7 +499,8 @@ def _expect_function(answer, name):
 )  # fmt: skip
 def _(answer):
     _expect_function(answer, "fake_quantize_backward")
-    for said, x, scale, first, last, gradient in _rounding_cases():
+    at_ends = "numbers on the ends", np.float32([-4, -1, 0, 3]), np.float32(1), -4, 3, np.ones(4, "f")
+    for said, x, scale, first, last, gradient in (*_rounding_cases(), at_ends):
         seen = call(answer, x, scale, first, last, gradient, name="fake_quantize_backward")
         v = x / scale
         codes = np.rint(v)
@@ -512,6 +513,9 @@ def _(answer):
                     gradient * ((x >= first) & (x <= last)),
                 "this passes where the *rounded* code needs no clipping (as PyTorch's does), half a step further out "
                 "than asked: hold x / scale itself against the ends": gradient * ((codes >= first) & (codes <= last)),
+                "the ends themselves pass: <= and >=": gradient * ((v > first) & (v < last)),
+                "the lower end is quant_min; this holds the magnitude of x / scale against quant_max":
+                    gradient * (np.abs(v) <= last),
                 "the ends are one code too near": gradient * ((v > first) & (v < last) & (v <= last - 1)),
                 "only the upper end clips here; the lower one does, too": gradient * (v <= last),
                 "only the lower end clips here; the upper one does, too": gradient * (v >= first),
@@ -561,6 +565,11 @@ def _(answer):
                     shaped(np.rint(v) - v),
                 "beyond the ends this is (the last code) - v: what is clipped no longer follows x / scale":
                     shaped(codes - v),
+                "held against the ends is the *rounded* code here (as in PyTorch), half a step further out: inside is "
+                "where v itself lies between the ends": shaped(
+                    np.where((np.rint(v) >= first) & (np.rint(v) <= last), codes - v, codes)),
+                "divided by the scale: v = x / scale is without a unit already": shaped(
+                    np.where(inside, codes - v, codes)) / scale,
                 "clipped entries count with 1 here: x̂ is scale times quant_max there": shaped(np.where(
                     inside, codes - v, np.sign(v))),
                 "the gradient that comes back is not in it": _summed_to(
@@ -603,6 +612,9 @@ def _(answer):
     return "loss, weight, bias and scale agree on three layers"
 
 
+_LOG_P = "log p is (logit - the row's largest) - log(sum of exp of these), without a log of p itself"
+
+
 def _judge_layer(said, case, seen):
     x, labels, weight, bias, scale, *ends = case
     loss, by_weight, by_bias, by_scale = layer_gradients(*case)
@@ -610,10 +622,14 @@ def _judge_layer(said, case, seen):
     summed = cross_entropy(x @ real.T + bias, labels)
     softmax = lambda w: n * cross_entropy(x @ w.T + bias, labels)[1]
     tolerance = {"rtol": 2e-3, "atol": 1e-4 * max(1.0, float(np.abs(x).max()))}
-    if not np.isfinite(expect_number(seen[0], f"{said}: the loss")):
-        raise Almost(f"{said}: the loss is {seen[0]}: exp of a large logit overflows; subtract the largest of each row")
+    number = expect_number(seen[0], f"{said}: the loss")
+    if np.isnan(number):
+        raise Almost(f"{said}: the loss is nan: exp of a large logit overflows; subtract the largest of each row")
+    if np.isinf(number):
+        raise Almost(f"{said}: the loss is {number}: exp of a large logit overflows, or a small p became 0 and its log "
+                     f"infinite; {_LOG_P}")  # fmt: skip
     expect_close(
-        expect_number(seen[0], "the loss"), loss, f"{said}: the loss", **tolerance,
+        number, loss, f"{said}: the loss", **tolerance, hint=_LOG_P,
         mistakes={
             "this is the loss with the weight as it is; the layer computes with the fake-quantized one": summed[0],
             "the sum over the rows, asked for the mean": n * loss,
@@ -707,6 +723,8 @@ def _judge_export(said, x, case, nodes, tensors):
     if scale is None or scale.shape != unit.shape or not np.allclose(scale, unit, rtol=1e-3, atol=0):
         raise Almost(f"{said}: the bias has scale {brief(scale)}; the sums have x's scale times the learned one, "
                      f"{brief(unit)}")  # fmt: skip
+    if codes is not None and codes.shape == bias.shape and 0.51 < np.abs(codes - bias / unit).max() < 1.01:
+        raise Almost(f"{said}: the bias' codes are cut off instead of rounded (astype cuts): np.rint")
     if codes is None or (np.abs(codes - bias / unit) > 1.5).any():
         raise Almost(
             f"{said}: the bias' codes do not fit its new scale: {brief(codes)}, asked for {brief(np.rint(bias / unit))}"
@@ -806,6 +824,8 @@ def _(answer):
             raise Almost(f"{said}: expected a dictionary with {', '.join(map(repr, wanted))}, seen {brief(seen)}")
         for name, count in wanted.items():
             number = expect_number(seen[name], f"{said}: {name!r}")
+            if isinstance(seen[name], bool | np.bool_):
+                raise Almost(f"{said}: {name!r}: {seen[name]}: how many is asked for, not whether")
             if number != count:
                 raise Almost(f"{said}: {name!r}: {number:g} test digits, and {count} of the {len(used[name])} are"
                              + _why_leaks(number, used[name], test))  # fmt: skip
@@ -822,9 +842,11 @@ def _why_leaks(number, images, test):
     if number == places:
         return ": this compares digits at equal places; order may differ"
     if number == alike:
-        return ": two pictures of one sum are not one picture"
+        return ": pictures that are alike, or of one sum, are not one picture: all 64 numbers count"
     if number == len(images):
-        return ": this counts all of them"
+        return ": this counts all of them (with arrays `in` asks whether any single number is the same)"
+    if 0 < number < 1:
+        return ": this is a share; the number is asked for"
     if number > len(images):
         return ": are single pixels compared?"
     return ": compare whole pictures, for example by image.tobytes()"

@@ -78,6 +78,7 @@ WRONG_ANSWERS = {
         ),
         ("all but it twice", sensitivity(first=WITHOUT), "expected a file with"),
         ("everything on integers", sensitivity(second="of(layers)"), "expected a file with"),
+        ("without the ReLU", sensitivity(nodes="nodes_to_quantize=list(names)"), "its ReLU was left out"),
         ("the path for the score", sensitivity(score="str(output)"), "two numbers"),
         ("over the model", sensitivity(output="model"), "the fp32 file was written over"),
         ("what is lost instead of the score", sensitivity(score="100 - score(output)"), "is no score of a file"),
@@ -98,6 +99,25 @@ WRONG_ANSWERS = {
             "NaN or infinity",
         ),
         ("two results", equalize(result="w1 / s[:, None], w2 * s"), "expected (w1, b1, w2)"),
+        (
+            "a channel of zeros moves",
+            "def equalize(w1, b1, w2):\n    wrote, read = np.abs(w1).max(axis=1), np.abs(w2).max(axis=0)\n"
+            "    s = np.sqrt(np.where(wrote > 0, wrote, 1) / np.where(read > 0, read, 1))\n"
+            "    return w1 / s[:, None], b1 / s, w2 * s\n",
+            "keeps its factor 1",
+        ),
+        (
+            "the largest with its sign",
+            equalize(
+                s="np.sqrt(np.where(alive, np.abs(w1.max(axis=1)), 1) / np.where(alive, np.abs(w2.max(axis=0)), 1))"
+            ),
+            "largest magnitude",
+        ),
+        (
+            "the bias counts",
+            equalize(s="np.sqrt(np.where(alive, np.maximum(wrote, np.abs(b1)), 1) / read)"),
+            "the bias takes no part",
+        ),
     ],
     "10.3": [
         (
@@ -132,7 +152,7 @@ WRONG_ANSWERS = {
         (
             "those that lose least",
             choose("return sorted(layers, key=lambda n: measure([o for o in layers if o != n]))[-k:]"),
-            "the order is upside down",
+            "is the order upside down?",
         ),
         (
             "those on integers",
@@ -163,7 +183,7 @@ WRONG_ANSWERS = {
         ("a list of cures", cures(a=["equalize"]), "expected one of"),
         ("d: equalize", cures(d="equalize"), "a factor cannot pass to the outputs"),
         ("d: smooth", cures(d="smooth"), "it is the output"),
-        ("d: correct bias", cures(d="correct bias"), "each score would be that mean"),
+        ("d: correct bias", cures(d="correct bias"), "they still round to 0"),
         ("d: adaptive rounding", cures(d="adaptive rounding"), "worth several pixels"),
     ],
 }
