@@ -24,7 +24,7 @@ def smooth(batch, channels, *sizes, seed):
 @pytest.fixture(scope="module")
 def digits():
     train, _, test, truth = models.digit_split()
-    return models.path("digits"), [{"images": train[i::4]} for i in range(4)], {"images": test}, truth
+    return models.path("digits"), [{"images": train[i::8]} for i in range(4)], {"images": test}, truth
 
 
 @pytest.mark.parametrize("per_channel", [False, True])
