@@ -92,14 +92,18 @@ def test_the_stream_sees_the_past_alone_and_all_of_it():
 
 
 @pytest.mark.parametrize("dtype", ["int4", "int8"])
-def test_codes_in_a_weight_s_place_give_the_weight(dtype):
+def test_codes_in_a_weight_s_place_give_the_weight(dtype, tmp_path):
     import ml_dtypes
 
     weight = np.float32([[-7, 3], [1, 0]])
-    model = n13.parsed(
-        '<ir_version: 10, opset_import: ["": 13]> g (float[N, 2] x) => (float[N, 2] y) { y = MatMul(x, w) }',
+    older = n13.parsed(  # in opset 12 axes are an attribute, in 21 an input
+        '<ir_version: 7, opset_import: ["": 12]> g (float[N, 2] x) => (float[N, 2] y) '
+        "{ raw = MatMul(x, w) room = Unsqueeze<axes = [1]>(raw) y = Squeeze<axes = [1]>(room) }",
         {"w": weight},
     )
+    onnx.save(older, tmp_path / "older.onnx")
+    model = n13.up_to_date(tmp_path / "older.onnx")
+    assert model.opset_import[0].version == 21
     codes = weight.astype(ml_dtypes.int4 if dtype == "int4" else np.int8)
     n13.stored_as(model, "w", codes, np.float32([0.5, 2]), 1)
     onnx.checker.check_model(model)

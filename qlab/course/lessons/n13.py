@@ -331,17 +331,20 @@ def _drawn(text):
     return (pixels / 127.5 - 1).transpose(2, 0, 1)[None]
 
 
-def gaps(case, model):
-    """By how much a space's score lies above "nothing" in each column in which one of the two is best, float [n]."""
-    session, found = open_session(model), []
+def gaps(case, *models):
+    """By how much a space's score lies above "nothing", for each model, float [n].
+
+    In each column in which these two are the first model's best, so that number i is the same place in all.
+    """
+    sessions, found = [open_session(model) for model in models], []
     for feed in case.feeds:
-        scores = session.run(None, feed)[0]
-        scores = scores[0, :, 0].T if scores.ndim == 4 else scores[0]
-        space = SPACE if scores.shape[1] == len(SYMBOLS) else scores.shape[1] - 1
-        order = np.argsort(scores, axis=1)[:, -2:]
+        of_each = [session.run(None, feed)[0] for session in sessions]
+        of_each = [scores[0, :, 0].T if scores.ndim == 4 else scores[0] for scores in of_each]
+        space = SPACE if of_each[0].shape[1] == len(SYMBOLS) else of_each[0].shape[1] - 1
+        order = np.argsort(of_each[0], axis=1)[:, -2:]
         either = ((order == BLANK) | (order == space)).all(axis=1)
-        found.append(scores[either, space] - scores[either, BLANK])
-    return np.concatenate(found)
+        found.append([scores[either, space] - scores[either, BLANK] for scores in of_each])
+    return [np.concatenate(each) for each in zip(*found, strict=True)]
 
 
 # ---- how clean is the recording?
@@ -991,7 +994,7 @@ def _judge_quality(point, text, facts):
     if facts.measure.lower() not in text.lower():
         raise Almost(f"'quality': a difference of what? facts.measure is {facts.measure!r}")
     if _has(text, c.difference, points=True):
-        raise Almost(f"'quality': {c.difference:+.4f} is the calibration data's, which the recipe has seen: leave it out")
+        raise Almost(f"'quality': {c.difference:+.4f} is the calibration data's, seen by the recipe: leave it out")
 
 
 def _judge_elsewhere(point, text, facts):

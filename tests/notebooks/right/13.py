@@ -101,8 +101,9 @@ RIGHT_ANSWERS = {
         ("read twice", "def character_accuracy(session, feeds, truths):\n"
                        "    bare = lambda text: text.replace(' ', '')\n"
                        "    first = [n13.reading(session, feed) for feed in feeds]\n"
-                       "    wrong = [n13.edits(bare(t), bare(n13.reading(session, f))) for f, t in zip(feeds, truths)]\n"
-                       "    assert len(first) == len(wrong)\n"
+                       "    again = [n13.reading(session, feed) for feed in feeds]\n"
+                       "    wrong = [n13.edits(bare(a), bare(t)) for a, t in zip(again, truths)]\n"
+                       "    assert first == again\n"
                        "    return 1 - sum(wrong) / len(''.join(map(bare, truths)))\n"),
         ("a library's", "def character_accuracy(session, feeds, truths):\n"
                         "    import jiwer\n"
