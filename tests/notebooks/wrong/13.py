@@ -68,7 +68,7 @@ def page(facts):
         "versions": ", ".join(f"{{name}} {{version}}" for name, version in facts.versions.items()),
         "latency": f"{{facts.speedup:.2f}} times ({{facts.low:.2f}} to {{facts.high:.2f}}), threads: {{facts.threads}}",
         "size": f"{{facts.size_mb[0]:.2f}} to {{facts.size_mb[1]:.2f}} MB",
-        "quality": f"{{facts.measure}} {{q.difference:+.4f}} ({{q.low:+.4f}} to {{q.high:+.4f}}), {{facts.items}} items",
+        "quality": f"{{facts.measure}} {{q.difference:+.4f}} ({{q.low:+.4f}} to {{q.high:+.4f}}) of {{facts.items}}",
         "elsewhere": f"predicted for {{e.card}}: {{e.speedup:.2f}} ({{e.low:.2f}} to {{e.high:.2f}})",
         "in float": "; ".join(f"{{what}}: {{why}}" for what, why in facts.in_float.items()) or "nothing",
         "not tested": "; ".join(facts.untested),
