@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from qlab.course.lessons import n13
 from qlab.course.show import Almost
+from qlab.numerics.metrics import Interval
 from qlab.runtime import open_session
 
 WORDS = st.text("ab ", max_size=6)
@@ -120,6 +121,13 @@ def test_a_page_without_a_point_is_refused_by_the_point_s_name(point):
     with pytest.raises(Almost, match=f"'{point}' is missing"):
         n13.judge_page(written, facts)
     assert f"not yet: '{point}'" in n13.checked(written, facts)
+
+
+def test_a_page_passes_whose_quality_is_the_same_on_the_calibration_data():
+    facts = n13._made_up(1)
+    for same in (facts.quality, Interval(0.0, 0.0, 0.0, 0.95)):
+        facts.quality = facts.calibration_quality = same
+        n13.judge_page(n13.page(facts), facts)
 
 
 def test_another_model_s_page_is_refused():

@@ -924,15 +924,22 @@ def _numbers(text):
     return [(float(each), 0.5 * 10.0 ** -len(each.partition(".")[2])) for each in found]
 
 
-def _has(text, wanted, *, points=False):
-    """Whether the text holds this number, rounded to two digits or more; in per cent too, for points."""
-    scales = (1, 100) if points else (1,)
-    for seen, half in _numbers(text):
-        for scale in scales:
-            target = wanted * scale
-            near = abs(seen - target) <= half * 1.001
-            if near and half <= max(0.06 * abs(target), 0.0006 * scale):
-                return True
+def _has(text, wanted, *, points=False, but=()):
+    """Whether the text holds this number, rounded to two digits or more; in per cent too, for points.
+
+    but: numbers for which the same digits may stand as well.
+    """
+    return any(
+        _tells(*number, wanted, points) and not any(_tells(*number, each, points) for each in but)
+        for number in _numbers(text)
+    )
+
+
+def _tells(seen, half, wanted, points):
+    for scale in (1, 100) if points else (1,):
+        target = wanted * scale
+        if abs(seen - target) <= half * 1.001 and half <= max(0.06 * abs(target), 0.0006 * scale):
+            return True
     return False
 
 
@@ -993,7 +1000,7 @@ def _judge_quality(point, text, facts):
         raise Almost(f"'quality': on how many items? It was {facts.items}")
     if facts.measure.lower() not in text.lower():
         raise Almost(f"'quality': a difference of what? facts.measure is {facts.measure!r}")
-    if _has(text, c.difference, points=True):
+    if _has(text, c.difference, points=True, but=(q.difference, q.low, q.high, facts.items)):
         raise Almost(f"'quality': {c.difference:+.4f} is the calibration data's, seen by the recipe: leave it out")
 
 
