@@ -430,15 +430,15 @@ def near_ties(before, after, *, title):
     """Space against nothing where one of the two is best: how far apart they are in fp32 and in int8. -> Figure"""
     figure, axes = palette.figure(height=3.2)
     edge = max(0.03, float(np.quantile(np.abs(before), 0.5)))
-    bins = np.linspace(-edge, edge, 61)
+    bins = np.linspace(-edge, edge, 62)  # 0 in the middle of one: equal codes are a tie, and a tie is no space
     for x, colour, name in ((before, palette.FP32, "fp32"), (after, palette.INTEGER, "int8")):
         axes.hist(np.clip(x, -edge, edge), bins, histtype="step", linewidth=1.8, color=colour, label=name)
     axes.axvline(0, color=palette.ERROR, linewidth=1.2)
-    axes.annotate(" a space is read", (0, 0.94), xycoords=("data", "axes fraction"), color=palette.ERROR)
+    axes.annotate(" right of 0 a space is read", (0, 0.94), xycoords=("data", "axes fraction"), color=palette.ERROR)
     axes.set_xlabel("score of a space minus score of nothing (beyond the edges: at the edge)")
     axes.set_ylabel("columns (log)")
     axes.set_yscale("log")
-    axes.legend(loc="upper left")
+    axes.legend(loc="center right")
     axes.set_title(title)
     figure.alt = f"{title}. Two histograms of how far a space lies above nothing, with a line at 0."
     return figure
