@@ -319,12 +319,15 @@ def _packaged_reader(path, source):
 
 
 def _drawn(text):
-    """A line of text as the package's reader wants it: float32 [1, 3, 48, W], -1 to 1, black on white."""
+    """A line of text as the package's reader wants it: float32 [1, 3, 48, W], -1 to 1, black on white.
+
+    In letters of one width: others are joined, "fi" or "tt" in one shape, and fp32 itself misreads them.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(0.19 * len(text) + 0.3, 0.48), dpi=100)
-    figure.text(0.5, 0.5, text, ha="center", va="center", fontsize=22, family="DejaVu Sans")
+    figure.text(0.5, 0.5, text, ha="center", va="center", fontsize=20, family="DejaVu Sans Mono")
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     pixels = np.asarray(canvas.buffer_rgba())[..., :3].astype(np.float32)
