@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from qlab.course.lessons import n13
 from qlab.course.show import Almost
+from qlab.numerics.metrics import Interval
 from qlab.runtime import open_session
 
 WORDS = st.text("ab ", max_size=6)
@@ -27,7 +28,8 @@ def test_edits_are_a_distance(a, b, c):
 @given(st.text("0123456789", max_size=9))
 @settings(max_examples=20, deadline=None)
 def test_a_said_text_is_read_again(text):
-    assert n13.reading(n13.Said([text]), {}) == text
+    session = n13.Said(["7", text])
+    assert [n13.reading(session, feed) for feed in session.feeds() * 2] == ["7", text] * 2
 
 
 def test_a_package_s_model_is_found_without_importing_the_package(monkeypatch, tmp_path):
@@ -91,14 +93,18 @@ def test_the_stream_sees_the_past_alone_and_all_of_it():
 
 
 @pytest.mark.parametrize("dtype", ["int4", "int8"])
-def test_codes_in_a_weight_s_place_give_the_weight(dtype):
+def test_codes_in_a_weight_s_place_give_the_weight(dtype, tmp_path):
     import ml_dtypes
 
     weight = np.float32([[-7, 3], [1, 0]])
-    model = n13.parsed(
-        '<ir_version: 10, opset_import: ["": 13]> g (float[N, 2] x) => (float[N, 2] y) { y = MatMul(x, w) }',
+    older = n13.parsed(  # in opset 12 axes are an attribute, in 21 an input
+        '<ir_version: 7, opset_import: ["": 12]> g (float[N, 2] x) => (float[N, 2] y) '
+        "{ raw = MatMul(x, w) room = Unsqueeze<axes = [1]>(raw) y = Squeeze<axes = [1]>(room) }",
         {"w": weight},
     )
+    onnx.save(older, tmp_path / "older.onnx")
+    model = n13.up_to_date(tmp_path / "older.onnx")
+    assert model.opset_import[0].version == 21
     codes = weight.astype(ml_dtypes.int4 if dtype == "int4" else np.int8)
     n13.stored_as(model, "w", codes, np.float32([0.5, 2]), 1)
     onnx.checker.check_model(model)
@@ -115,6 +121,13 @@ def test_a_page_without_a_point_is_refused_by_the_point_s_name(point):
     with pytest.raises(Almost, match=f"'{point}' is missing"):
         n13.judge_page(written, facts)
     assert f"not yet: '{point}'" in n13.checked(written, facts)
+
+
+def test_a_page_passes_whose_quality_is_the_same_on_the_calibration_data():
+    facts = n13._made_up(1)
+    for same in (facts.quality, Interval(0.0, 0.0, 0.0, 0.95)):
+        facts.quality = facts.calibration_quality = same
+        n13.judge_page(n13.page(facts), facts)
 
 
 def test_another_model_s_page_is_refused():

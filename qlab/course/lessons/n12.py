@@ -291,7 +291,10 @@ def _seconds(sessions, count, width, rounds, repeats=1):
 
 
 def race(sessions, counts, width, *, rounds=9, repeats=1):
-    """{name: [(rows, milliseconds), ...]} of sessions run in turn, each so often before the next that caches settle."""
+    """{name: [(rows, milliseconds), ...]} of sessions run in turn, each so often before the next.
+
+    Once each, and what a session finds in the caches is what the others left there; often, and it is its own.
+    """
     found = {name: [] for name in sessions}
     for count in counts:
         for name, each in _seconds(sessions, count, width, 2 if in_haste() else rounds, repeats).items():
@@ -299,9 +302,12 @@ def race(sessions, counts, width, *, rounds=9, repeats=1):
     return found
 
 
+STREAMED = [(256, 2048), (2048, 256)] * 24  # (K, N)
+
+
 def stream(sort):
     """A session of the feed-forward products of a conformer of the article's size: 12 blocks, 2 a block, 256 × 2048."""
-    return chain(sort, [(256, 2048), (2048, 256)] * (4 if in_haste() else 24))
+    return chain(sort, STREAMED[:8] if in_haste() else STREAMED)
 
 
 def bnb4_session(size, block_size=32):
@@ -369,12 +375,14 @@ def wrong_turn(weight, hessian, bits, block_size, turn):
     damped = hessian + blockwise.DAMPING * np.mean(np.diag(hessian)) * np.eye(len(rows))
     inverse = damped if turn == "hessian" else np.linalg.inv(damped)
     passing = inverse if turn == "inverse" else np.linalg.cholesky(inverse).T
+    passing = np.linalg.inv(np.linalg.cholesky(damped)).T if turn == "other factor" else passing
     most, codes = 2 ** (bits - 1), np.empty(weight.shape, np.int8)
     for k, row in enumerate(rows):
         if k % block_size == 0:
             scale = signed_scale(rows[k : k + block_size], bits)
         codes[k] = np.clip(np.rint(row / scale), -most, most - 1)
-        error = (row - codes[k] * scale) / (1 if turn == "undivided" else passing[k, k])
+        whole = weight[k] if turn == "first weight" else row
+        error = (whole - codes[k] * scale) / (1 if turn == "undivided" else passing[k, k])
         rows[k + 1 :] -= (-1 if turn == "sign" else 1) * np.outer(passing[k, k + 1 :], error)
     return codes
 
@@ -429,12 +437,17 @@ def nbits_session(packed_codes, scales, k, *, block_size, zero_points=None, leve
 
 def _mistakes_of_packing(codes):
     shifted, half = (codes + 8).astype(np.uint8), codes.shape[-1] // 2
-    signed = codes.astype(np.uint8) & 15
+    signed, whole = codes.astype(np.uint8) & 15, codes.astype(np.uint8)
     return {
         "the two halves are swapped: the first code belongs in the low half": shifted[..., 1::2]
         | shifted[..., 0::2] << 4,
         "these are the codes without the 8: MatMulNBits takes 8 off what it reads": signed[..., 0::2]
         | signed[..., 1::2] << 4,
+        "negative codes have ones in their upper bits, which spoil the other half: add 8 first, then none is": whole[
+            ..., 0::2
+        ]
+        | whole[..., 1::2] << 4,
+        "the bits are right, but read as int8: make uint8 of the codes before you shift": pack(codes).astype(np.int8),
         "the first half of the codes is packed with the second: neighbours belong together": shifted[..., :half]
         | shifted[..., half:] << 4,
     }
@@ -447,6 +460,10 @@ def _mistakes_of_unpacking(packed_bytes):
     return {
         "the high half came first: the first code lies in the low half": woven(high, low) - 8,
         "8 is still to be taken off": woven(low, high),
+        "uint8 has no numbers below 0, so it wraps around: make int8 of the halves before you take 8 off": (
+            woven(low, high) - 8
+        )
+        % 256,
         "the halves were read as numbers with a sign: they are 0 to 15, 8 too many": whole(woven(low, high)),
         "all low halves, then all high ones: neighbours lie in one byte": np.concatenate([low, high], axis=-1) - 8,
     }
@@ -480,7 +497,7 @@ def _(answer):
         _named(seen, codes, what, _mistakes_of_unpacking(pack(codes)))
     codes, x = cases[-1], random.normal(size=(2, 64)).astype(np.float32)
     scales = (0.1 + random.random((40, 2))).astype(np.float32)
-    (y,) = nbits_session(np.asarray(packs(codes)), scales, 64, block_size=32).run(None, {"x": x})
+    (y,) = nbits_session(np.asarray(call(packs, codes, name="pack")), scales, 64, block_size=32).run(None, {"x": x})
     kept = sqnr_db(x @ (codes * scales[..., None]).reshape(40, 64).T, y)
     if kept < 80:
         raise Almost(f"onnxruntime's MatMulNBits with your bytes agrees to {kept:.0f} dB only")
@@ -503,6 +520,8 @@ _WRONG_TURNS = {
     "hessian": "this is what comes of the Hessian where its inverse belongs: cholesky(inv(H))",
     "inverse": "this is what comes of the rows of H⁻¹ as they are: it still knows the rows that are done. Take "
     "the Cholesky factor's, cholesky(inv(H)).T",
+    "other factor": "this U is upper too, but of U Uᵀ = H⁻¹; wanted is Uᵀ U = H⁻¹: cholesky(inv(H)).T",
+    "first weight": "the error is taken from the weight as it was: compare row k as it stands when it is rounded",
     "sign": "the error is passed on with the wrong sign: what row k lost, the rows behind it must make good",
     "undivided": "the error is not divided by the factor's diagonal entry, U[k, k]",
 }
@@ -622,6 +641,10 @@ def _mistakes_of_bits(k, bits, block_size, scale_bits, zero_points, group):
         "a short last block has a scale as well: round the number of blocks up",
         (whole * (block_size * bits + scale_bits) + zeros + more) / k,
     )
+    yield (
+        "the short last block is left out: round the number of blocks up",
+        (k // block_size * (block_size * bits + scale_bits) + zeros + more) / k,
+    )
     yield "the zero points are missing", (blocks * (block_size * bits + scale_bits) + more) / k
     yield (
         "a column's zero points fill whole bytes",
@@ -735,6 +758,8 @@ def _judge_tensors(model, node, codes, scales, block_size, said):
             f"{said}: the codes are {bytes_.dtype} {bytes_.shape}; expected uint8 of shape "
             f"({n}, {blocks}, {block_size // 2}): each column's blocks, the last one padded, two codes a byte"
         )
+    if its_scales.dtype != np.float32:
+        raise Almost(f"{said}: the scales are {its_scales.dtype}; where x is float32 they are float32 too")
     expected = np.pad(codes, ((0, blocks * block_size - k), (0, 0))).T.ravel()
     inside = np.arange(blocks * block_size * n) % (blocks * block_size) < k
     seen = unpack(bytes_.ravel())

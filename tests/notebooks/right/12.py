@@ -120,6 +120,9 @@ RIGHT_ANSWERS = {
             unpack="    low, high = packed & 15, packed >> 4\n"
                    "    woven = np.stack((low, high), -1).reshape(packed.shape[:-1] + (-1,))\n"
                    "    return woven.astype(np.int8) - np.int8(8)")),
+        ("in place", PAIR.format(
+            pack="    codes += 8\n    return (codes[..., ::2] | codes[..., 1::2] << 4).astype(np.uint8)",
+            unpack=STACKED)),
         ("repeat", PAIR.format(
             pack="    c = np.uint8(codes + 8)\n    return c[..., 0::2] | np.left_shift(c[..., 1::2], 4)",
             unpack="    twice = np.repeat(packed, 2, axis=-1)\n"

@@ -98,6 +98,17 @@ RIGHT_ANSWERS = {
                     "        wrong.append(n13.edits(kept, [c for c in n13.reading(session, feed) if c != ' ']))\n"
                     "        total.append(len(kept))\n"
                     "    return np.array(1 - np.sum(wrong) / np.sum(total))\n"),
+        ("read twice", "def character_accuracy(session, feeds, truths):\n"
+                       "    bare = lambda text: text.replace(' ', '')\n"
+                       "    first = [n13.reading(session, feed) for feed in feeds]\n"
+                       "    again = [n13.reading(session, feed) for feed in feeds]\n"
+                       "    wrong = [n13.edits(bare(a), bare(t)) for a, t in zip(again, truths)]\n"
+                       "    assert first == again\n"
+                       "    return 1 - sum(wrong) / len(''.join(map(bare, truths)))\n"),
+        ("a library's", "def character_accuracy(session, feeds, truths):\n"
+                        "    import jiwer\n"
+                        "    bare = lambda texts: [text.replace(' ', '') for text in texts]\n"
+                        "    return 1 - jiwer.cer(bare(truths), bare(n13.reading(session, feed) for feed in feeds))\n"),
     ],
     "13.2": [
         ("raise", assertions()),
@@ -117,12 +128,12 @@ RIGHT_ANSWERS = {
     "13.3": [
         ("other words", page()),
         ("two places", page(format=".2f")),
-        ("points", page(quality='f"{100 * q.difference:+.3f} points ({100 * q.low:+.3f} to {100 * q.high:+.3f}), '
-                                'n = {facts.items}"')),
+        ("points", page(quality='f"{facts.measure.title()}: {100 * q.difference:+.3f} points ({100 * q.low:+.3f} to '
+                                '{100 * q.high:+.3f}), n = {facts.items}"')),
         ("both times", page(latency='f"{facts.fp32_ms:.2f} ms, now {facts.int8_ms:.2f}; x{facts.low:.2f}-'
                                     '{facts.high:.2f}, {facts.threads}-thread"')),
-        ("typographic minus", page(quality='f"{q.difference:+.4f} ({q.low:+.4f} to {q.high:+.4f}) of {facts.items}"'
-                                           '.replace("-", "\\u2212")')),
+        ("typographic minus", page(quality='f"{q.difference:+.4f} ({q.low:+.4f} to {q.high:+.4f}) {facts.measure} of '
+                                           '{facts.items}".replace("-", "\\u2212")')),
         ("many digits", page(format=".8f", untested="str(facts.untested)", versions="str(facts.versions)")),
     ],
     "13.4": [
@@ -136,6 +147,10 @@ RIGHT_ANSWERS = {
                             "y, a, c = session.run(['output', 'new_att_cache', 'new_cnn_cache'], {'chunk': "
                             "frames[:, at:min(at + size, frames.shape[1])], **past}); out += [y]; past = {'att_cache': "
                             "a, 'cnn_cache': c}; at += size", "np.hstack(out)")),
+        ("keywords", stream("at, out, past = 0, [], n13.no_past()", "at < frames.shape[1]",
+                            "y, a, c = session.run(output_names=None, input_feed=dict(chunk=frames[:, at : at + size], "
+                            "**past)); out.append(y); past = dict(att_cache=a, cnn_cache=c); at += size",
+                            "np.concatenate(out, axis=1)")),
         ("split", "def stream(session, frames, size):\n    past, out = list(n13.no_past().values()), []\n"
                   "    for chunk in np.split(frames, range(size, frames.shape[1], size), axis=1):\n"
                   "        y, *past = session.run(None, {'chunk': chunk, 'att_cache': past[0], 'cnn_cache': past[1]})\n"

@@ -42,6 +42,8 @@ def gptq(damped="hessian + 0.01 * np.mean(np.diag(hessian)) * np.eye(len(rows))"
     return GPTQ.format(**locals())
 
 
+GPTQ_FIRST = gptq().replace("error = (rows[k]", "error = (weight[k]")
+
 BITS = """\
 def bits_per_weight(k, bits, block_size, scale_bits, zero_points=False, group=None):
     blocks = {blocks}
@@ -84,6 +86,12 @@ WRONG_ANSWERS = {
          "the two halves are swapped"),
         ("without the 8", pair("c = codes.astype(np.uint8) & 15; return c[..., ::2] | c[..., 1::2] << 4"),
          "without the 8"),
+        ("negative codes as they are", pair("return (codes[..., ::2] | codes[..., 1::2] << 4).astype(np.uint8)"),
+         "add 8 first"),
+        ("int8 bytes", pair("c = codes + 8; return c[..., ::2] | c[..., 1::2] << 4"), "make uint8 of the codes"),
+        ("unpack wraps", pair(
+            unpack="return np.stack([packed & 15, packed >> 4], -1).reshape(*packed.shape[:-1], -1) - 8"),
+         "wraps around"),
         ("first half with second half", pair(
             "c, h = (codes + 8).astype(np.uint8), codes.shape[-1] // 2; return c[..., :h] | c[..., h:] << 4"),
          "neighbours belong together"),
@@ -106,6 +114,8 @@ WRONG_ANSWERS = {
         ("added, not taken off", gptq(update="rows[k + 1 :] += np.outer(upper[k, k + 1 :], error)"), "wrong sign"),
         ("the Hessian, not its inverse", gptq(upper="np.linalg.cholesky(damped).T"), "its inverse belongs"),
         ("the lower triangle", gptq(upper="np.linalg.cholesky(np.linalg.inv(damped))"), "lower triangle"),
+        ("another factor", gptq(upper="np.linalg.inv(np.linalg.cholesky(damped)).T"), "this U is upper too"),
+        ("error of the first weight", GPTQ_FIRST, "the weight as it was"),
         ("rows of the inverse", gptq(upper="np.linalg.inv(damped)"), "rows of H⁻¹ as they are"),
         ("not divided", gptq(by="1"), "not divided"),
         ("one scale for a column", gptq(when="k == 0", result="codes, np.float32(np.repeat(scales, "
@@ -122,6 +132,7 @@ WRONG_ANSWERS = {
     "12.3": [
         ("the last block is not padded", size(total="k * bits + blocks * scale_bits"), "padded"),
         ("blocks not rounded up", size(blocks="k / block_size"), "round the number of blocks up"),
+        ("the last block left out", size(blocks="k // block_size"), "the short last block is left out"),
         ("no zero points", size(zeros="0"), "zero points are missing"),
         ("zero points not in whole bytes", size(zeros="blocks * bits"), "whole bytes"),
         ("no scales of scales", size(more="0"), "scales of the scales are missing"),
@@ -137,6 +148,7 @@ WRONG_ANSWERS = {
         ("without the 8", node("(lambda c: c[..., ::2] | c[..., 1::2] << 4)"
                                "(padded.T.reshape(n, blocks, block_size).astype(np.uint8) & 15)"), "8 is to be added"),
         ("scales block by block", node(scales="scales.ravel()"), "scales.T"),
+        ("scales of float16", node(scales="scales.T.astype(np.float16)"), "float32 too"),
         ("no domain", node(domain=""), "com.microsoft"),
         ("no opset for the domain", node(opsets='helper.make_opsetid("", 21)'), "opset_imports lack"),
         ("K and N swapped", node(k="n", n="k"), "swapped"),

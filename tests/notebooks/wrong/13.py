@@ -68,7 +68,7 @@ def page(facts):
         "versions": ", ".join(f"{{name}} {{version}}" for name, version in facts.versions.items()),
         "latency": f"{{facts.speedup:.2f}} times ({{facts.low:.2f}} to {{facts.high:.2f}}), threads: {{facts.threads}}",
         "size": f"{{facts.size_mb[0]:.2f}} to {{facts.size_mb[1]:.2f}} MB",
-        "quality": f"{{q.difference:+.4f}} ({{q.low:+.4f}} to {{q.high:+.4f}}), {{facts.items}} items",
+        "quality": f"{{facts.measure}} {{q.difference:+.4f}} ({{q.low:+.4f}} to {{q.high:+.4f}}) of {{facts.items}}",
         "elsewhere": f"predicted for {{e.card}}: {{e.speedup:.2f}} ({{e.low:.2f}} to {{e.high:.2f}})",
         "in float": "; ".join(f"{{what}}: {{why}}" for what, why in facts.in_float.items()) or "nothing",
         "not tested": "; ".join(facts.untested),
@@ -99,6 +99,12 @@ WRONG_ANSWERS = {
     "13.2": [
         ("no names", regression(inputs="pass"), "AssertionError"),
         ("outputs by zip alone", regression(outputs="pass"), "one output more"),
+        ("names without shapes", regression(
+            inputs="assert [v.name for v in before.get_inputs()] == [v.name for v in after.get_inputs()]",
+            outputs="assert [v.name for v in before.get_outputs()] == [v.name for v in after.get_outputs()]"),
+         "its batch is fixed to 1"),
+        ("convolutions alone", regression(floats="assert not [op for _, op in ran.float if 'Conv' in op]"),
+         "its MatMul computes in float"),
         ("floats forgotten", regression(floats="pass"), "'floats' passes"),
         ("only Conv by that name", regression(floats="assert ('', 'Conv') not in ran.float"), "'floats' passes"),
         ("slow forgotten", regression(slow="pass"),
@@ -130,6 +136,10 @@ WRONG_ANSWERS = {
          "measured on the calibration data"),
         ("quality without interval", page('written["quality"] = f"{q.difference:+.4f}, {facts.items} items"'),
          "without its paired interval"),
+        ("of what", page('written["quality"] = f"{q.difference:+.4f} ({q.low:+.4f} to {q.high:+.4f}), {facts.items} '
+                         'items"'), "a difference of what?"),
+        ("calibration data as well", page('written["quality"] += f"; in calibration '
+                                          '{facts.calibration_quality.difference:+.4f}"'), "leave it out"),
         ("how many", page('written["quality"] = f"{q.difference:+.4f} ({q.low:+.4f} to {q.high:+.4f})"'),
          "on how many items"),
         ("rounded away", page('written["quality"] = f"{q.difference:.1f} ({q.low:.1f} to {q.high:.1f})"'),
