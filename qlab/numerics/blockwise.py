@@ -25,9 +25,9 @@ DAMPING = 0.01  # of the mean diagonal: a Hessian from few rows has no inverse
 ASYMMETRY = 1e-6  # of the largest number: what sums in another order may differ by
 NORM, ROUNDS = 0.7, 20  # of HQQ: the power of the errors that is summed, and how often it is gone through
 # Beta and kappa in HQQ: what an error costs that is not taken out, and how that grows. In steps of the grid, so that no
-# unit of the weights matters: at 1 an error of up to a whole step counts as rounding. (HQQ's 10, on weights as they
-# are, takes out nothing from weights of a usual size.)
-FIRST_WEIGHT, GROWTH = 1.0, 1.01
+# unit of the weights matters: errors beyond 10**(-1/1.3), a sixth of a step, are taken out. (With 1 they would be
+# those beyond a whole step, which has only what is clipped.)
+FIRST_WEIGHT, GROWTH = 10.0, 1.01
 
 
 @dataclass(frozen=True, eq=False, repr=False)
