@@ -64,7 +64,7 @@ def _float(bits):
 
 
 def least_error_scale(rows, least, mean, variance, *, shared=False):
-    """Of a few scales from `least` (N,) up, those with which a product of the weights `rows` (N, K) errs least; float32.
+    """Of a few scales from `least` (N,) up, those with which a product of the weights `rows` (N, K) errs least.
 
     mean, variance  of what each column is multiplied by, (K,) or (N, K); other moments are not looked at
     shared          one scale for all rows, from the largest of `least`

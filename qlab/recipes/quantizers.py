@@ -262,7 +262,7 @@ def quantized_dynamically(work, model, choice, *, op_types, per_channel, exclude
     if choice.fits_pairs and "MatMul" in op_types and not inside:
         fitting = {"op_types": {"MatMul", "Gemm"}, "exclude": exclude, "per_channel": per_channel}
         overrides |= _overrides(fitted_scales(model, inputs, **fitting, known=work.codes))
-    if choice.fits_pairs and (inside or "LSTM" in op_types and "LSTM" in work.prepared.operators):
+    if choice.fits_pairs and (inside or ("LSTM" in op_types and "LSTM" in work.prepared.operators)):
         work.notes.append(SEVEN_BITS)
     weight_type = TYPES[choice.weight_dtype]
     with _quantizer(work):
