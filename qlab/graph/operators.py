@@ -276,7 +276,7 @@ def summed_rows(node, weights):
        left.
     3. An LSTM's weights lie as rows in the file; those of a quantized one, as K before outputs, like matrices.
     4. Matrices, several of them, or a vector, which is one output's.
-    Source: measured on onnxruntime 1.32's AVX2 kernels (tests/measure/recorded.py).
+    Source: measured on onnxruntime 1.32's AVX2 kernels (tests/graph/test_summed_rows.py).
     """
     if of(node.op_type).family == CONVOLUTION:
         by_itself = weights.shape[1] == 1 and attribute(node, "group", 1) == len(weights)

@@ -92,7 +92,7 @@ def least_error_scale(rows, least, mean, variance, *, shared=False):
         for first in range(0, len(rows), size)
     ], axis=1)  # fmt: skip
     if shared:
-        return tried[costs.sum(axis=1).argmin()]
+        return tried[costs.sum(axis=1).argmin(), 0]
     return tried[costs.argmin(axis=0), np.arange(len(rows))]
 
 
