@@ -7,9 +7,9 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from qlab.calibration.fitting import Inputs
 from qlab.calibration.observers import (
     EntropyObserver,
+    Inputs,
     Joins,
     MinMaxObserver,
     MovingAverageObserver,

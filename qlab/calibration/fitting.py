@@ -3,59 +3,10 @@
 import numpy as np
 from onnx import numpy_helper
 
-from qlab.graph.operators import CONVOLUTION, attribute, of, summed_rows
+from qlab.calibration.observers import FITTED
+from qlab.graph.operators import attribute, summed_rows
 from qlab.numerics.fitting import least_error_scale, pair_limited_scale
 from qlab.runtime import bar
-
-FITTED = ("Conv", "MatMul", "Gemm")
-
-
-class Inputs:
-    """What the products of a ModelProto read: mean and variance of each channel, over all feeds.
-
-    Channels are along axis 1 of what a convolution reads, the last of what a matrix product does.
-    """
-
-    def __init__(self, model):
-        self._axes = {(node.input[0], _axis_read(node)) for node in model.graph.node if node.op_type in FITTED}
-        self._names = {name for name, _ in self._axes}
-        self._seen = {}
-
-    def observe(self, name, x):
-        """Take in the array `x` of one tensor."""
-        if name not in self._names or not x.size:
-            return
-        for axis in (axis for one, axis in self._axes if one == name and x.ndim > axis):
-            others = tuple(place for place in range(x.ndim) if place != axis % x.ndim)
-            mean = x.mean(axis=others, dtype=np.float64)
-            self._add((name, axis), x.size // len(mean), mean, x.var(axis=others, dtype=np.float64))
-
-    def merge(self, other):
-        """Take in what `other`, of the same model, has seen."""
-        for key, seen in other._seen.items():
-            if seen is None:
-                self._seen[key] = None
-            else:
-                self._add(key, *seen)
-
-    def moments(self, node):
-        """(mean, variance), each [channels], of what `node` reads; None if that was not seen, or changes its size."""
-        seen = self._seen.get((node.input[0], _axis_read(node)))
-        return None if seen is None else seen[1:]
-
-    def _add(self, key, count, mean, variance):
-        known = self._seen.get(key, (0, np.zeros_like(mean), np.zeros_like(mean)))
-        if known is None or known[1].shape != mean.shape:
-            self._seen[key] = None
-            return
-        total = known[0] + count
-        share, apart = count / total, mean - known[1]
-        variance = known[2] + share * (variance - known[2]) + share * (1 - share) * np.square(apart)
-        self._seen[key] = total, known[1] + share * apart, variance
-
-
-def _axis_read(node):
-    return 1 if of(node.op_type).family == CONVOLUTION else -1
 
 
 def fitted_scales(model, inputs=None, *, op_types, exclude=(), per_channel=True, known=None):
@@ -66,14 +17,17 @@ def fitted_scales(model, inputs=None, *, op_types, exclude=(), per_channel=True,
     op_types, exclude   as in the recipes: which products
     known     a dictionary that keeps what was found, for the next model with the same weights
 
-    A weight that is read in two ways has none; nor has one that is not float32, or in the body of an If, Loop or Scan.
+    A weight that is quantized for two uses that differ has none; nor has one in the body of an If, Loop or Scan.
     """
     stored = {one.name: one for one in model.graph.initializer}
     known, found, ways = {} if known is None else known, {}, {}
-    nodes = [node for node in model.graph.node if node.op_type in FITTED and node.input[1] in stored]
-    for node in nodes:
-        ways.setdefault(node.input[1], set()).add((node.op_type == "Conv", *_way(node)))
-    taken = [node for node in nodes if node.op_type in op_types and node.name not in exclude]
+    for node in (one for one in model.graph.node if one.op_type in {*FITTED, *op_types}):
+        for place, name in enumerate(node.input):
+            ways.setdefault(name, set()).add(_way(node, place))
+    taken = [
+        node for node in model.graph.node
+        if node.op_type in FITTED and node.op_type in op_types and node.name not in exclude and node.input[1] in stored
+    ]  # fmt: skip
     for node in bar(taken, "fitting scales", unit="weight"):
         name = node.input[1]
         if len(ways[name]) > 1 or name in found:
@@ -86,8 +40,11 @@ def fitted_scales(model, inputs=None, *, op_types, exclude=(), per_channel=True,
     return found
 
 
-def _way(node):
-    return attribute(node, "transB", 0), attribute(node, "group", 1)
+def _way(node, place):
+    """What must be the same for all who read a weight, so that one scale suits them."""
+    if place != 1 or node.op_type not in FITTED:
+        return node.op_type, place
+    return node.op_type == "Conv", attribute(node, "transB", 0), attribute(node, "group", 1)
 
 
 def _fitted(node, weights, inputs, per_channel):

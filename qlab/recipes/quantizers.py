@@ -33,7 +33,9 @@ PLAIN = {"alpha": 1.0, "beta": 1.0, "transA": 0}  # of a Gemm
 FOLDED_AHEAD = {"Pad"}
 NORMALIZING = {"LayerNormalization", "ReduceMean"}  # ReduceMean: a norm that is written out
 SUMS_BROADCAST = 8  # the opset since which
-SEVEN_BITS = "weights of LSTMs, and of all products in a model with If, Loop or Scan, have 7 bits: no scale is fitted"
+SEVEN_BITS = (
+    "weights of LSTMs and attention, and those of a model with If, Loop or Scan, have 7 bits: no scale is fitted"
+)
 SILENT, USUAL = 4, 2  # onnxruntime's levels: fatal errors only, and warnings, its default (which it does not tell)
 
 
@@ -245,7 +247,7 @@ def _links(main):
 def quantized_dynamically(work, model, choice, *, op_types, per_channel, exclude=(), conv_dtype=None, inputs=None):
     """The ModelProto that quantize_dynamic makes of `model`, which changes; convolutions may have other weights.
 
-    inputs  what products read, if it was seen: `calibration.fitting.Inputs`
+    inputs  what products read, if it was seen: `calibration.observers.Inputs`
     """
     exclude = set(exclude) | (without_channels(model) if per_channel else set())
     as_products = {f"{name}_MatMul" for name in exclude}  # what a Gemm is called once it is a MatMul
@@ -260,9 +262,9 @@ def quantized_dynamically(work, model, choice, *, op_types, per_channel, exclude
         known = {tensor.name for tensor in model.graph.initializer}
         overrides |= {name: [{"quant_type": TYPES[conv_dtype], "symmetric": True}] for name in sorted(weights & known)}
     if choice.fits_pairs and "MatMul" in op_types and not inside:
-        fitting = {"op_types": {"MatMul", "Gemm"}, "exclude": exclude, "per_channel": per_channel}
+        fitting = {"op_types": op_types - {"Conv"} | {"Gemm"}, "exclude": exclude, "per_channel": per_channel}
         overrides |= _overrides(fitted_scales(model, inputs, **fitting, known=work.codes))
-    if choice.fits_pairs and (inside or ("LSTM" in op_types and "LSTM" in work.prepared.operators)):
+    if choice.fits_pairs and (inside or {"LSTM", "Attention"} & set(op_types) & set(work.prepared.operators)):
         work.notes.append(SEVEN_BITS)
     weight_type = TYPES[choice.weight_dtype]
     with _quantizer(work):

@@ -5,7 +5,8 @@ import onnx
 import pytest
 
 from qlab import calibration
-from qlab.calibration.fitting import Inputs, fitted_scales
+from qlab.calibration.fitting import fitted_scales
+from qlab.calibration.observers import Inputs
 from qlab.graph.operators import summed_rows
 from qlab.numerics.fitting import pair_limited_scale
 from tests.builders.blocks import FLOAT, node, save, value
@@ -122,7 +123,9 @@ def test_what_is_not_asked_for_or_read_in_two_ways_gets_none(model):
     twice = onnx.ModelProto()
     twice.CopyFrom(model)
     twice.graph.node.append(node("Gemm", ["d", "matrix"], ["z"], "again", transB=1))
-    assert "matrix" not in fitted_scales(twice, op_types=EVERYTHING)
+    twice.graph.node.append(node("Gather", ["turned", "places"], ["rows"], "looked up"))
+    assert "turned" in fitted_scales(twice, op_types=EVERYTHING)
+    assert "turned" not in fitted_scales(twice, op_types=EVERYTHING | {"Gather"})
 
 
 def test_what_was_found_is_kept_for_the_next_draft(model):
