@@ -11,12 +11,12 @@ import numpy as np
 
 from qlab.calibration.clipping import least_divergence_range, least_error_range, percentile_range, symmetric_range
 from qlab.calibration.histogram import Histogram, Magnitudes, as_float, extremes
-from qlab.graph.operators import CONVOLUTION, SUMS, of
+from qlab.graph.operators import CONVOLUTION, NO_INTEGER_KERNEL, ROUNDED_AT_LOAD, SUMS, of
 from qlab.numerics.dtypes import bit_width, check_flags, code_range, integer_name
 from qlab.text import figures
 
 BINS_PER_CODE = 4
-FITTED = ("Conv", "MatMul", "Gemm")  # products whose weights may get scales by what they read
+FITTED = ROUNDED_AT_LOAD - NO_INTEGER_KERNEL  # products whose weights may get scales by what they read
 
 
 class Observer(ABC):
