@@ -5,6 +5,7 @@ observers    running statistics of one tensor: observe, merge, range
 histogram    counts that widen without forgetting
 hessians     X^T X of what matrix products read: how much an error of each weight matters
 clipping     from a histogram to a range: percentile, least squared error, least KL divergence
+fitting      scales of weights for kernels whose sums saturate in 16 bits
 rounding     weights of a quantized file up or down, by what its layers read
 """
 

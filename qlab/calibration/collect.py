@@ -9,6 +9,7 @@ import numpy as np
 
 from qlab.calibration.observers import (
     EntropyObserver,
+    Inputs,
     Joins,
     MinMaxObserver,
     MovingAverageObserver,
@@ -34,14 +35,15 @@ class Ranges(Mapping):
     feeds     how many feeds were watched
     left_out  {name: reason} of tensors without a range: they cannot be quantized statically
     joins     what meets under one scale, and whether it gets codes enough: `.crowded(name, low, high)`
+    inputs    mean and variance of what each product reads, by channel: `.moments(node)`; None where not looked at
 
     `merge` takes in the ranges of another shard of the feeds; `save` writes what onnxruntime's quantizer reads. The
     statistics behind the ranges are kept, the activations are not. A range is as wide as what was seen, after clipping:
     that 0 must be inside is the quantizer's to see to.
     """
 
-    def __init__(self, observers, dtypes, left_out, joins):
-        self.feeds, self.joins = 0, joins
+    def __init__(self, observers, dtypes, left_out, joins, inputs=None):
+        self.feeds, self.joins, self.inputs = 0, joins, inputs
         self._observers, self._dtypes, self._left_out = dict(observers), dict(dtypes), dict(left_out)
         self._found = {}
 
@@ -88,6 +90,8 @@ class Ranges(Mapping):
             self._leave_out(name, "holds infinity, such as a mask: no code means that")
         else:
             self.joins.observe(name, x)
+            if self.inputs is not None:
+                self.inputs.observe(name, x)
         self._found.pop(name, None)
 
     def merge(self, other):
@@ -106,6 +110,8 @@ class Ranges(Mapping):
         for name, observer in self._observers.items():
             observer.merge(other._observers[name])
         self.joins.merge(other.joins)
+        if self.inputs is not None and other.inputs is not None:
+            self.inputs.merge(other.inputs)
         self.feeds += other.feeds
         self._found.clear()
         return self
@@ -184,7 +190,8 @@ def collect(
     watched = WatchedModel(model)
     if not watched.tensors:
         raise ValueError(f"{watched.path} has no float32 or float16 tensor to watch: there is nothing to calibrate")
-    ranges = Ranges({name: observer() for name in watched.tensors}, watched.tensors, watched.left_out, watched.joins)
+    observers = {name: observer() for name in watched.tensors}
+    ranges = Ranges(observers, watched.tensors, watched.left_out, watched.joins, watched.inputs)
     with bar(iterate_feeds(reader), "calibrating", total=_length(reader), unit="feed") as feeds:
         for feed in feeds:
             try:
@@ -233,7 +240,7 @@ class WatchedModel:
     The model is not changed, and weights stored outside its file are read where they lie.
     tensors   {name: np.float32 or np.float16} of all that is watched, in graph order
     left_out  {name: reason} of the tensors that cannot be
-    joins     Joins of the model, which has seen nothing yet
+    joins, inputs  Joins and Inputs of the model, which have seen nothing yet
     Raises what `graph.load` raises, and ValueError if onnxruntime cannot run the model.
     """
 
@@ -243,6 +250,7 @@ class WatchedModel:
         computed = [name for node in network.items for name in node.output if name]
         self.session = model.unoptimized(shown=computed)
         self.joins = Joins(model.proto)  # of a model that runs: each node has the inputs and outputs that it needs
+        self.inputs = Inputs(model.proto)
         types = {value.name: value.type for value in (*self.session.get_inputs(), *self.session.get_outputs())}
         types = {name: types[name] for name in (*network.inputs, *computed)}
         self.tensors = {name: WATCHED[kind] for name, kind in types.items() if kind in WATCHED}

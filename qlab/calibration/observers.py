@@ -1,7 +1,8 @@
 """Observers: running statistics of one tensor, and the range that they give it.
 
 All work alike: `.observe(x)` for each feed, `.merge(other)` for what another observer saw after this one, `.range()`.
-None keeps an array that it was shown. `Joins` watches where tensors meet under one scale: whether all get codes enough.
+None keeps an array that it was shown. `Joins` watches where tensors meet under one scale: whether all get codes enough;
+`Inputs`, what products read.
 """
 
 from abc import ABC, abstractmethod
@@ -10,11 +11,12 @@ import numpy as np
 
 from qlab.calibration.clipping import least_divergence_range, least_error_range, percentile_range, symmetric_range
 from qlab.calibration.histogram import Histogram, Magnitudes, as_float, extremes
-from qlab.graph.operators import SUMS
+from qlab.graph.operators import CONVOLUTION, NO_INTEGER_KERNEL, ROUNDED_AT_LOAD, SUMS, of
 from qlab.numerics.dtypes import bit_width, check_flags, code_range, integer_name
 from qlab.text import figures
 
 BINS_PER_CODE = 4
+FITTED = ROUNDED_AT_LOAD - NO_INTEGER_KERNEL  # products whose weights may get scales by what they read
 
 
 class Observer(ABC):
@@ -299,3 +301,51 @@ def _wider(one, other):
 
 def _count(codes):
     return max(1, round(codes))
+
+
+class Inputs:
+    """What the products of a ModelProto read: mean and variance of each channel, over all feeds.
+
+    Channels are along axis 1 of what a convolution reads, the last of what a matrix product does.
+    """
+
+    def __init__(self, model):
+        self._axes = {(node.input[0], _axis_read(node)) for node in model.graph.node if node.op_type in FITTED}
+        self._names = {name for name, _ in self._axes}
+        self._seen = {}
+
+    def observe(self, name, x):
+        """Take in the array `x` of one tensor."""
+        if name not in self._names or not x.size:
+            return
+        for axis in (axis for one, axis in self._axes if one == name and x.ndim > axis):
+            others = tuple(place for place in range(x.ndim) if place != axis % x.ndim)
+            mean = x.mean(axis=others, dtype=np.float64)
+            self._add((name, axis), x.size // len(mean), mean, x.var(axis=others, dtype=np.float64))
+
+    def merge(self, other):
+        """Take in what `other`, of the same model, has seen."""
+        for key, seen in other._seen.items():
+            if seen is None:
+                self._seen[key] = None
+            else:
+                self._add(key, *seen)
+
+    def moments(self, node):
+        """(mean, variance), each [channels], of what `node` reads; None if that was not seen, or changes its size."""
+        seen = self._seen.get((node.input[0], _axis_read(node)))
+        return None if seen is None else seen[1:]
+
+    def _add(self, key, count, mean, variance):
+        known = self._seen.get(key, (0, np.zeros_like(mean), np.zeros_like(mean)))
+        if known is None or known[1].shape != mean.shape:
+            self._seen[key] = None
+            return
+        total = known[0] + count
+        share, apart = count / total, mean - known[1]
+        variance = known[2] + share * (variance - known[2]) + share * (1 - share) * np.square(apart)
+        self._seen[key] = total, known[1] + share * apart, variance
+
+
+def _axis_read(node):
+    return 1 if of(node.op_type).family == CONVOLUTION else -1

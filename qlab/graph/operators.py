@@ -267,6 +267,29 @@ def factors(node):
     return 0, of(node.op_type).weights or 1
 
 
+def summed_rows(node, weights):
+    """The array `weights` of a product as rows (outputs, K) whose neighbours an integer kernel adds first.
+
+    None of a product whose kernel adds no two products of u8 x s8 in 16 bits.
+    1. Convolutions read their input channels last: places of the kernel, and in each the channels of the group.
+    2. One channel by itself (depthwise, one output each) has a kernel of its own; ConvInteger has its weights on the
+       left.
+    3. An LSTM's weights lie as rows in the file; those of a quantized one, as K before outputs, like matrices.
+    4. Matrices, several of them, or a vector, which is one output's.
+    Source: measured on onnxruntime 1.32's AVX2 kernels (tests/graph/test_summed_rows.py).
+    """
+    if of(node.op_type).family == CONVOLUTION:
+        by_itself = weights.shape[1] == 1 and attribute(node, "group", 1) == len(weights)
+        if by_itself or node.op_type == "ConvInteger":
+            return None
+        return weights.reshape(*weights.shape[:2], -1).swapaxes(1, 2).reshape(len(weights), -1)
+    if weights.ndim < 2:
+        return weights.reshape(1, -1)
+    if node.op_type != "LSTM" and not attribute(node, "transB", 0):
+        weights = weights.swapaxes(-2, -1)
+    return weights.reshape(-1, weights.shape[-1])
+
+
 def scale_places(node, place):
     """Where the (scale, zero point) of the codes that `node` reads at `place` stand among its inputs, or None.
 

@@ -84,7 +84,7 @@ class Card:
     def fastest(self) -> str:
         """The fastest sign pair whose products are exact here, such as "u8s8".
 
-        Where u8 x s8 saturates it does not count, however fast: it needs 7-bit weights (reduce_range) to be right.
+        Where u8 x s8 saturates it does not count, however fast: its weights need 7 bits or fitted scales to be right.
         """
         return max(self._exact, key=lambda pair: self.speed[pair])
 

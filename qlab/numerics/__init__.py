@@ -9,11 +9,12 @@ Read in this order:
     kernels       ONNX's quantization operators, equal to the standard and to onnxruntime
     rounding      up or down: codes for which a layer's output errs least
     saturation    int16 and int32 overflow, made visible on any computer
+    fitting       scales of weights with which no sum of two products saturates
     metrics       SQNR, and the bootstrap interval of a difference
 
 `dtypes` holds what these share.
 """
 
-from qlab.numerics import affine, blockwise, codebook, granularity, kernels, metrics, rounding, saturation
+from qlab.numerics import affine, blockwise, codebook, fitting, granularity, kernels, metrics, rounding, saturation
 
-__all__ = ["affine", "blockwise", "codebook", "granularity", "kernels", "metrics", "rounding", "saturation"]
+__all__ = ["affine", "blockwise", "codebook", "fitting", "granularity", "kernels", "metrics", "rounding", "saturation"]

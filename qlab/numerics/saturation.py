@@ -1,7 +1,8 @@
 """Where integer sums go wrong: two overflows, kept apart.
 
 int16: on x86 without VNNI, u8 x s8 products go through `vpmaddubsw`, which adds two neighbours in 16 bits and
-*saturates*: a wrong answer already at K = 2. `reduce_range` (7-bit weights) is the guard. int32: any accumulator
+*saturates*: a wrong answer already at K = 2. Guards are `reduce_range` (7-bit weights) and, with nearly all 8 bits, a
+scale fitted to the pairs (`fitting`). int32: any accumulator
 overflows when K is long enough; most paths then wrap around, VNNI's `vpdpbusds` stays at the largest number. Here both
 can be seen on any computer.
 """

@@ -142,7 +142,8 @@ class Choice:
 
     activation_dtype, weight_dtype  "uint8" or "int8"; weights "int4" as well
     symmetric                       whether the activations' zero point is 0 (int8 activations)
-    reduce_range                    7-bit weights, so that two products fit in 16 bits where u8 x s8 saturates
+    reduce_range                    whether two products have to fit in 16 bits, since u8 x s8 saturates: 7-bit weights
+    fits_pairs                      or, for weights of convolutions and matrices, 8 bits with scales that see to it
     why                             the reason, for the reader
     """
 
@@ -151,6 +152,7 @@ class Choice:
     symmetric: bool
     reduce_range: bool
     why: str
+    fits_pairs: bool = False
 
     @property
     def pair(self):
@@ -158,7 +160,7 @@ class Choice:
         return SHORT[self.activation_dtype] + SHORT[self.weight_dtype]
 
     def __str__(self):
-        bits = "7-bit " if self.reduce_range else ""
+        bits = "7-bit " if self.reduce_range and not self.fits_pairs else ""
         return f"activations {self.activation_dtype} x {bits}weights {self.weight_dtype}"
 
 
@@ -177,13 +179,21 @@ def check_op_types(op_types, known, other=""):
 
 
 def choose(
-    card=None, activation_dtype=None, weight_dtype=None, reduce_range=None, *, activations=DTYPES, weights=DTYPES
+    card=None,
+    activation_dtype=None,
+    weight_dtype=None,
+    reduce_range=None,
+    *,
+    activations=DTYPES,
+    weights=DTYPES,
+    fits_pairs=True,
 ):
     """The Choice for a machine; None leaves a part of it to the card (this machine's own if `card` is None).
 
     1. Where s8 x s8 is as fast as anything (ARM), that: symmetric, no zero points to correct for.
     2. Otherwise the fastest pair that a recipe can use: u8 x s8 or u8 x u8 on x86.
-    3. Where u8 x s8 saturates, int8 weights get 7 bits (reduce_range), which keeps every sum within 16 bits.
+    3. Where u8 x s8 saturates, int8 weights get scales with which every sum of two products stays within 16 bits,
+       whatever the feeds; or 7 bits, which do the same, where that is asked for (reduce_range=True, fits_pairs=False).
 
     4. int4 weights are multiplied in float, whatever the machine: its activations are those of int8 weights.
 
@@ -220,20 +230,24 @@ def choose(
     # s8 x s8 as well: onnxruntime shifts its activations to unsigned where the CPU multiplies u8 x s8 only.
     saturating = pair.endswith("s8") and card.saturates
     reduced = saturating if reduce_range is None else reduce_range
+    fitted = reduced and reduce_range is None and fits_pairs
     return Choice(
         activation_dtype="uint8" if pair[0] == "u" else "int8",
         weight_dtype="uint8" if pair[2] == "u" else "int8",
         symmetric=pair[0] == "s",
         reduce_range=reduced,
-        why=_why(card, pair, asked, saturating, reduced),
+        why=_why(card, pair, asked, saturating, reduced, fitted),
+        fits_pairs=fitted,
     )
 
 
-def _why(card, pair, asked, saturating, reduced):
+def _why(card, pair, asked, saturating, reduced, fitted):
     whose = "as asked" if all(asked) else "the fastest usable pair"
     text = f"{whose} on {card.name} ({card.speed[pair]:.2f}x float32)"
     if not saturating:
         return text
+    if fitted:
+        return f"{text}, with scales such that no sum of two products leaves 16 bits, where it would saturate there"
     if reduced:
         return f"{text}, with 7-bit weights because 8-bit ones saturate there"
     return f"{text}, but SATURATES there: large sums come out wrong (reduce_range=None mends it)"

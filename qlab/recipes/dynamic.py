@@ -42,7 +42,8 @@ def dynamic(
                    float unless asked for: ConvInteger fuses with nothing, and takes its weights as the left operand
     weight_dtype   "int8" or "uint8"; None: the faster one on this machine
     per_channel    a weight scale per output channel, for matrix products and LSTMs; ConvInteger has one per tensor
-    reduce_range   7-bit weights; None: where u8 x s8 would saturate
+    reduce_range   7-bit weights; None: where u8 x s8 would saturate, scales with which no sum of two products does; 7
+                   bits of what gets none: LSTMs, convolutions, attention, and models with If, Loop or Scan
     exclude        names of nodes that stay in float
     card           the machine to optimize for; None: this one
 

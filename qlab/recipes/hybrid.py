@@ -70,7 +70,7 @@ def hybrid(
         as_products(rewritten, exclude)
         half = quantized_statically(work, rewritten, choice, ranges, op_types=OF_STATIC, **settings)
         _rename_scales(half)
-        result = quantized_dynamically(work, half, choice, op_types=OF_DYNAMIC, **settings)
+        result = quantized_dynamically(work, half, choice, op_types=OF_DYNAMIC, inputs=ranges.inputs, **settings)
         _spare_the_others(result, exclude)
         return work.finish(result, choice, op_types=OF_STATIC | OF_DYNAMIC, **settings)
 

@@ -17,6 +17,7 @@ from onnxruntime.quantization.onnx_quantizer import ONNXQuantizer
 from onnxruntime.quantization.quant_utils import QuantizationMode, add_infer_metadata, update_opset_version
 
 from qlab import graph
+from qlab.calibration.fitting import fitted_scales
 from qlab.files import writing
 from qlab.graph.editing import Weights, unshare
 from qlab.graph.model import OLDEST_OPSET, opset_of
@@ -30,6 +31,9 @@ PLAIN = {"alpha": 1.0, "beta": 1.0, "transA": 0}  # of a Gemm
 FOLDED_AHEAD = {"Pad"}
 NORMALIZING = {"LayerNormalization", "ReduceMean"}  # ReduceMean: a norm that is written out
 SUMS_BROADCAST = 8  # the opset since which
+SEVEN_BITS = (
+    "weights of LSTMs and attention, and those of a model with If, Loop or Scan, have 7 bits: no scale is fitted"
+)
 SILENT, USUAL = 4, 2  # onnxruntime's levels: fatal errors only, and warnings, its default (which it does not tell)
 
 
@@ -238,21 +242,28 @@ def _links(main):
     return Links(main.node, ends=[output.name for output in main.output])
 
 
-def quantized_dynamically(work, model, choice, *, op_types, per_channel, exclude=(), conv_dtype=None):
-    """The ModelProto that quantize_dynamic makes of `model`, which changes; convolutions may have other weights."""
+def quantized_dynamically(work, model, choice, *, op_types, per_channel, exclude=(), conv_dtype=None, inputs=None):
+    """The ModelProto that quantize_dynamic makes of `model`, which changes; convolutions may have other weights.
+
+    inputs  what products read, if it was seen: `calibration.observers.Inputs`
+    """
     exclude = set(exclude) | (without_channels(model) if per_channel else set())
     as_products = {f"{name}_MatMul" for name in exclude}  # what a Gemm is called once it is a MatMul
     inside = len(list(graph.graphs(model))) > 1
     # What stands behind an operator of onnxruntime's own in a body has no type that ONNX could infer.
     options = {"EnableSubgraph": inside, "WeightSymmetric": True, "DefaultTensorType": onnx.TensorProto.FLOAT}
     options["MatMulConstBOnly"] = True
+    overrides = options["TensorQuantOverrides"] = {}
     # The quantizer looks for what is overridden in every body as well, and fails: there all weights have one dtype.
     if "Conv" in op_types and conv_dtype not in (None, choice.weight_dtype) and not inside:
         weights = {node.input[1] for node in model.graph.node if node.op_type == "Conv"}
         known = {tensor.name for tensor in model.graph.initializer}
-        options["TensorQuantOverrides"] = {
-            name: [{"quant_type": TYPES[conv_dtype], "symmetric": True}] for name in sorted(weights & known)
-        }
+        overrides |= {name: [{"quant_type": TYPES[conv_dtype], "symmetric": True}] for name in sorted(weights & known)}
+    if choice.fits_pairs and "MatMul" in op_types and not inside:
+        fitting = {"op_types": op_types - {"Conv"} | {"Gemm"}, "exclude": exclude, "per_channel": per_channel}
+        overrides |= _overrides(fitted_scales(model, inputs, **fitting, known=work.codes))
+    if choice.fits_pairs and (inside or {"LSTM", "Attention"} & set(op_types) & set(work.prepared.operators)):
+        work.notes.append(SEVEN_BITS)
     weight_type = TYPES[choice.weight_dtype]
     with _quantizer(work):
         quantizer = ONNXQuantizer(
@@ -272,6 +283,16 @@ def quantized_dynamically(work, model, choice, *, op_types, per_channel, exclude
         return _quantized_by(quantizer)
 
 
+def _overrides(scales):
+    """What onnxruntime's quantizers are to take instead of scales of their own, int8 codes in mind."""
+    return {
+        name: [
+            {"scale": one, "zero_point": 0} | ({} if axis is None else {"axis": axis}) for one in np.atleast_1d(scale)
+        ]
+        for name, (axis, scale) in scales.items()
+    }
+
+
 def quantized_statically(work, model, choice, ranges, *, op_types, per_channel, exclude):
     """The ModelProto, in QDQ format, that quantize_static makes of `model`, which changes, with the Ranges `ranges`."""
     if per_channel and opset_of(model) < OLDEST_OPSET:
@@ -282,6 +303,11 @@ def quantized_statically(work, model, choice, ranges, *, op_types, per_channel, 
     exclude = set(exclude) | (without_channels(model) if per_channel else set()) | clips_seen_unclipped(model)
     unshare(model, op_types, exclude)
     activation_type, weight_type = TYPES[choice.activation_dtype], TYPES[choice.weight_dtype]
+    # Unsigned weights too: per channel, onnxruntime's convolution wants the same zero point in every channel.
+    options = {"ActivationSymmetric": choice.symmetric, "WeightSymmetric": True}
+    if choice.fits_pairs:
+        fitting = {"op_types": op_types, "exclude": exclude, "per_channel": per_channel}
+        options["TensorQuantOverrides"] = _overrides(fitted_scales(model, ranges.inputs, **fitting, known=work.codes))
     with _quantizer(work):
         quantizer = Placing(
             {} if work.codes is None else work.codes,
@@ -294,8 +320,7 @@ def quantized_statically(work, model, choice, ranges, *, op_types, per_channel, 
             [],  # all nodes
             sorted(exclude),
             sorted(op_types),
-            # Unsigned weights too: per channel, onnxruntime's convolution wants the same zero point in every channel.
-            {"ActivationSymmetric": choice.symmetric, "WeightSymmetric": True},
+            options,
         )
         result = _quantized_by(quantizer)
     keep_float(result)

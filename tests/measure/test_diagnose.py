@@ -20,6 +20,7 @@ from qlab.measure.diagnosis.examination import ExactSums
 from qlab.measure.diagnosis.float_products import _reason
 from qlab.text import ms
 from tests.builders import blocks, faults, steady
+from tests.builders.blocks import FLOAT, node, save, value
 
 ON_X86 = platform.machine().lower() in ("x86_64", "amd64")
 
@@ -342,10 +343,31 @@ def test_saturation_is_a_risk_only_where_the_card_saturates_and_the_weights_are_
     large = recipes.dynamic(model, tmp_path / "large.onnx", card=card)
     finding = next(one for one in diagnose(model, large, feed, card=bad) if one.code == "saturation-risk")
     assert finding.evidence.startswith("3 of 3 u8 x s8 products")
-    assert "reduce_range" in finding.remedy
+    assert "no sum leaves 16 bits" in finding.remedy
     small = recipes.dynamic(model, tmp_path / "small.onnx", card=bad)
     assert "saturation-risk" not in codes(diagnose(model, small, feed, card=bad))
     assert "saturation-risk" not in codes(diagnose(model, large, feed, card=card))
+
+
+SIDE_BY_SIDE, ABOVE_EACH_OTHER = np.ones((1, 4, 1, 1)), np.ones((1, 1, 3, 3))  # what has one sign
+SIGNS = {
+    "neighbouring channels of one sign": (SIDE_BY_SIDE * (-1) ** np.arange(9).reshape(1, 1, 3, 3), {}, True),
+    "neighbouring channels of two signs": (ABOVE_EACH_OTHER * (-1) ** np.arange(4).reshape(1, 4, 1, 1), {}, False),
+    "depthwise": (ABOVE_EACH_OTHER, {"group": 4}, False),
+}
+
+
+@pytest.mark.parametrize("signs", SIGNS)
+def test_which_weights_of_a_convolution_are_neighbours_is_as_the_kernels_have_it(tmp_path, card, signs):
+    signs, attributes, is_at_risk = SIGNS[signs]
+    w = np.random.default_rng(0).uniform(0.9, 1, (4, *signs.shape[1:])).astype(np.float32) * signs.astype(np.float32)
+    model, feed = tmp_path / "conv.onnx", {"x": faults.noise(1, 4, 8, 8)}
+    ends = [value("x", FLOAT, [1, 4, 8, 8])], [value("y", FLOAT, None)]
+    save(model, [node("Conv", ["x", "w"], ["y"], "conv", **attributes)], *ends, {"w": w})
+    quantized = recipes.static(model, tmp_path / "int8.onnx", feed, activation_dtype="uint8", weight_dtype="int8",
+                               card=replace(card, saturates=False))  # fmt: skip
+    found = codes(diagnose(model, quantized, feed, card=replace(card, saturates=True)))
+    assert ("saturation-risk" in found) == is_at_risk
 
 
 @pytest.mark.parametrize("place", ["inside", "beside"])

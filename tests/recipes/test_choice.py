@@ -15,9 +15,20 @@ def test_where_u8_x_s8_is_fastest_and_exact_that_with_all_8_bits():
     assert (choice.pair, choice.reduce_range, choice.symmetric) == ("u8s8", False, False)
 
 
-def test_where_u8_x_s8_saturates_but_is_fastest_its_weights_get_7_bits():
+def test_where_u8_x_s8_saturates_but_is_fastest_its_weights_get_scales_that_fit_pairs():
     choice = choose(AVX2)
-    assert (choice.pair, choice.reduce_range) == ("u8s8", True)
+    assert (choice.pair, choice.reduce_range, choice.fits_pairs) == ("u8s8", True, True)
+    assert str(choice) == "activations uint8 x weights int8"
+    assert "scales such that no sum of two products leaves 16 bits" in choice.why
+    assert not choose(VNNI).fits_pairs
+    assert not choose(SLOW_S8).fits_pairs
+
+
+@pytest.mark.parametrize("settings", [{"reduce_range": True}, {"fits_pairs": False}])
+def test_all_weights_have_7_bits_where_that_is_asked_for_or_nothing_else_can_be_done(settings):
+    choice = choose(AVX2, **settings)
+    assert (choice.reduce_range, choice.fits_pairs) == (True, False)
+    assert str(choice) == "activations uint8 x 7-bit weights int8"
     assert "7-bit weights because 8-bit ones saturate" in choice.why
 
 

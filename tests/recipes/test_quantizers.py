@@ -159,7 +159,8 @@ def parts(path):
 def test_the_codes_of_dynamic_are_those_of_quantize_dynamic(tmp_path, card):
     """Its quantizer is called without its files, which nobody promises: a new onnxruntime may call it otherwise."""
     prepared = recipes.prepare(blocks.conformer_block(tmp_path), tmp_path / "prepared.onnx")
-    ours = recipes.dynamic(tmp_path / "conformer.onnx", tmp_path / "ours.onnx", weight_dtype="int8", card=card)
+    settings = {"weight_dtype": "int8", "reduce_range": False, "card": card}
+    ours = recipes.dynamic(tmp_path / "conformer.onnx", tmp_path / "ours.onnx", **settings)
     quantize_dynamic(
         prepared,
         tmp_path / "theirs.onnx",
@@ -177,7 +178,7 @@ def test_the_codes_of_static_are_those_of_quantize_static(dtype, tmp_path, card)
     ranges = calibration.collect(prepared, [blocks.cnn_feed()])
     ours = recipes.static(
         tmp_path / "cnn.onnx", tmp_path / "ours.onnx", ranges=ranges, activation_dtype=dtype, weight_dtype="int8",
-        card=card,
+        reduce_range=False, card=card,
     )  # fmt: skip
     quantize_static(
         prepared,

@@ -7,6 +7,8 @@ import pytest
 from onnx import numpy_helper, version_converter
 
 from qlab import calibration, graph, machine, models, recipes
+from qlab.graph.operators import is_product, summed_rows
+from qlab.numerics.saturation import can_saturate
 from qlab.recipes.hybrid import as_products
 from qlab.runtime import open_session
 from tests.builders import blocks
@@ -21,16 +23,76 @@ def stored(path, dtype):
     return [weight for weight in weights if weight.dtype == dtype and weight.ndim > 1]
 
 
-def test_where_u8_x_s8_saturates_every_weight_has_7_bits(tmp_path):
-    operators = ("MatMul", "LSTM")
-    for quantized in (
-        recipes.dynamic(blocks.recurrent(tmp_path, "LSTM"), tmp_path / "a.onnx", op_types=operators, card=AVX2),
-        recipes.static(blocks.residual_cnn(tmp_path), tmp_path / "b.onnx", READER, card=AVX2),
-        recipes.hybrid(blocks.residual_cnn(tmp_path), tmp_path / "c.onnx", READER, card=AVX2),
-    ):
-        weights = stored(quantized.path, np.int8)
-        assert weights
-        assert max(np.abs(weight.astype(int)).max() for weight in weights) == 64
+def on_avx2(folder, **settings):
+    """Models of each recipe, for a machine whose sums saturate."""
+    operators = {"op_types": ("MatMul", "LSTM"), "card": AVX2} | settings
+    yield recipes.dynamic(blocks.recurrent(folder, "LSTM"), folder / "a.onnx", **operators)
+    yield recipes.static(blocks.residual_cnn(folder), folder / "b.onnx", READER, card=AVX2, **settings)
+    if not settings:
+        yield recipes.hybrid(blocks.residual_cnn(folder), folder / "c.onnx", READER, card=AVX2)
+
+
+def weights_of(path):
+    """(node, codes of its weights) of every quantized product in the file."""
+    model = onnx.load(path)
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    codes = {one.output[0]: stored.get(one.input[0]) for one in model.graph.node if one.op_type == "DequantizeLinear"}
+    for node in model.graph.node:
+        name = node.input[1] if is_product(node) else ""
+        found = (codes | stored).get(name)
+        if found is not None and found.dtype == np.int8:
+            yield node, found
+
+
+def test_where_u8_x_s8_saturates_no_input_can_make_a_sum_do_so(tmp_path):
+    largest = {}
+    for quantized in on_avx2(tmp_path):
+        assert "7-bit" not in str(quantized.choice)
+        for node, codes in weights_of(quantized.path):
+            rows = summed_rows(node, codes)
+            assert rows is None or not can_saturate(rows.T).any(), node.name
+            largest.setdefault(node.op_type, []).append(int(np.abs(codes.astype(int)).max()))
+    assert set(largest) == {"Conv", "Gemm", "MatMulInteger", "DynamicQuantizeLSTM"}
+    assert min(largest["Conv"] + largest["Gemm"] + largest["MatMulInteger"]) > 64
+    assert max(largest["DynamicQuantizeLSTM"]) == 64
+
+
+def test_what_gets_no_scales_that_fit_has_7_bits_and_is_told_of(tmp_path):
+    lstm, static, _ = on_avx2(tmp_path)
+    assert any("have 7 bits" in note for note in lstm.notes)
+    assert not static.notes
+
+
+def test_weights_have_7_or_8_bits_where_that_is_asked_for(tmp_path):
+    for reduced, largest in ((True, 64), (False, 127)):
+        for quantized in on_avx2(tmp_path, reduce_range=reduced):
+            assert max(np.abs(weight.astype(int)).max() for weight in stored(quantized.path, np.int8)) == largest
+
+
+def test_scales_that_fit_pairs_lose_less_than_7_bits(tmp_path, quality):
+    model, kept = blocks.residual_cnn(tmp_path), {}
+    for reduced in (None, True):
+        path = recipes.static(model, tmp_path / f"{reduced}.onnx", READER, reduce_range=reduced, card=AVX2).path
+        kept[reduced] = quality(model, path, READER[0])
+    assert kept[None] > kept[True] + 1
+
+
+def test_one_scale_for_all_channels_fits_the_pairs_of_each(tmp_path):
+    options = {"per_channel": False, "card": AVX2}
+    static = recipes.static(blocks.residual_cnn(tmp_path), tmp_path / "a.onnx", READER, **options)
+    dynamic = recipes.dynamic(blocks.linear(tmp_path), tmp_path / "b.onnx", **options)
+    found = [summed_rows(*one) for path in (static.path, dynamic.path) for one in weights_of(path)]
+    assert not any(can_saturate(rows.T).any() for rows in found if rows is not None)
+    assert min(np.abs(rows.astype(int)).max() for rows in found if rows is not None) > 64
+
+
+def test_ranges_without_what_products_read_give_scales_that_fit_all_the_same(tmp_path):
+    model = blocks.residual_cnn(tmp_path)
+    ranges = calibration.collect(recipes.prepare(model, tmp_path / "prepared.onnx"), READER)
+    ranges.inputs = None
+    path = recipes.static(model, tmp_path / "int8.onnx", ranges=ranges, card=AVX2).path
+    found = [summed_rows(*one) for one in weights_of(path)]
+    assert not any(can_saturate(rows.T).any() for rows in found if rows is not None)
 
 
 def test_where_u8_x_s8_saturates_and_u8_x_u8_is_faster_no_weight_is_signed(tmp_path):

@@ -10,7 +10,7 @@ import math
 import numpy as np
 from onnx import TensorProto
 
-from qlab.graph.operators import CONVOLUTIONS, DYNAMIC, STATIC, factors, is_product
+from qlab.graph.operators import DYNAMIC, STATIC, factors, is_product, summed_rows
 from qlab.measure.compare import declared
 from qlab.measure.diagnosis.examination import OPTION
 from qlab.measure.diagnosis.finding import ACCURACY, LAST, Cause, Finding, Kind
@@ -32,7 +32,7 @@ TINY = np.finfo(np.float32).tiny
 RISK = Kind(
     "saturation-risk",
     "8-bit weights where u8 x s8 saturates",
-    mend="7-bit weights (reduce_range) where the card says that 8 bits saturate",
+    mend="scales of weights with which no sum leaves 16 bits, since the card says that sums saturate",
     costs=ACCURACY,
     told=LAST,
 )
@@ -107,15 +107,18 @@ def saturated_layers(examination, bill):
 
 
 def _at_risk(examination):
-    """(how many u8 x s8 products there are, those that some input makes saturate, in which share of their channels)."""
+    """(how many u8 x s8 products add in pairs, those that some input makes saturate, in which share of channels)."""
     weights = stored(examination.file.proto)
     products, risky, columns, at_risk = 0, [], 0, 0
     for node in examination.quantized.nodes:
         name = node.node.input[factors(node.node)[1]] if node.sign_pair == "u8s8" else None
         if name not in weights:
             continue
+        rows = summed_rows(node.node, examination.file.array(weights[name]))
+        if rows is None:
+            continue
         products += 1
-        found = can_saturate(_matrix(node, examination.file.array(weights[name])))
+        found = can_saturate(rows.T)
         columns, at_risk = columns + found.size, at_risk + int(found.sum())
         risky += [node] if found.any() else []
     return products, risky, at_risk / max(columns, 1)
@@ -152,13 +155,6 @@ def _only_here(examination, seen, exact, risky):
         remedy=f"nothing, for {there}" + (option if exact and exact.has_option else ": measure it there"),
         nodes=risky,
     )
-
-
-def _matrix(node, codes):
-    """The codes as the product reads them: K along the first axis, an output channel in each column."""
-    if node.op_type in CONVOLUTIONS:
-        return codes.reshape(codes.shape[0], -1).T
-    return np.ascontiguousarray(codes.reshape(-1, codes.shape[-1]))
 
 
 def quantized_at_load(examination, bill):

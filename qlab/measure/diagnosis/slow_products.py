@@ -148,7 +148,7 @@ def _slow_pair(examination, pair, better, nodes, cost):
         f"{ms(took(nodes))} a run; {card.name} does that at {card.speed[pair]:.2f} times float32's speed, "
         f"{_spoken(better)} at {card.speed[better]:.2f}"
     )
-    reduced = ", with 7-bit weights so that it does not saturate" if examination.choice.reduce_range else ""
+    reduced = ", its scales such that no sum saturates" if examination.choice.reduce_range else ""
     mend = f"its dtypes come from the card{reduced}"
     if recipe is not None and operators == {"ConvInteger"} and CONVOLUTION not in recipe.fits:
         mend = "leaves these convolutions in float"
