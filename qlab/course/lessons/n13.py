@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import PackageNotFoundError, distribution
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,7 +20,7 @@ import onnx
 from onnx import helper, numpy_helper, version_converter
 from onnxruntime.quantization import QuantType, quantize_dynamic, quantize_static
 
-from qlab import __version__, graph, machine, models, palette, sqnr_db
+from qlab import graph, machine, models, palette, sqnr_db
 from qlab.course.expect import call, expect_array, expect_number
 from qlab.course.lessons import exercise, folder, words
 from qlab.course.lessons.common import Feeds, Table, ends_of, in_haste, linear, watching
@@ -868,7 +868,7 @@ def facts_of(case, result, row, quality, **more):
     rest = {op: count for (_, op), count in graph.census(result.path).float.items() if op not in PRODUCTS}
     if rest:
         floats[", ".join(f"{count} {op}" for op, count in rest.items())] = "no products"
-    versions = dict(card.versions) | {"qlab": __version__}
+    versions = dict(card.versions) | {"qlab": version("quantization-lab")}
     return SimpleNamespace(
         model=f"{case.name} ({case.source})", machine=card.name, versions=versions, threads=1, fp32_ms=row.median_ms
         * row.speedup, int8_ms=row.median_ms, speedup=row.speedup, low=row.speedup_low, high=row.speedup_high,
