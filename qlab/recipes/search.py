@@ -16,7 +16,7 @@ from qlab.recipes.job import check_output, check_source, publish, sharing, works
 from qlab.recipes.mixing import Mixer
 from qlab.recipes.remembered import Remembered, finite
 from qlab.recipes.table import RECIPES
-from qlab.recipes.trials import FINAL_ROUNDS, Trials
+from qlab.recipes.trials import FINAL_ROUNDS, FINAL_S, Trials
 from qlab.runtime import Reader, as_feeds, bar, open_session
 from qlab.text import figures, ratio
 
@@ -291,7 +291,7 @@ class _Hunt:
         holding = holding[:FINALISTS]
         if holding:
             mixes = {step.floats: self.trials.mixer.mixed(self._places(step)) for step in holding}
-            timed = self.trials.timed(mixes, FINAL_ROUNDS)
+            timed = self.trials.timed(mixes, FINAL_ROUNDS, FINAL_S)
             holding = [replace(step, timing=timed[step.floats]) for step in holding]
             renewed = {step.floats: step for step in holding}
             self.steps = [renewed.get(step.floats, step) for step in self.steps]

@@ -15,11 +15,12 @@ from qlab.files import scratch
 from qlab.graph.timing import judge, rounds_here, speedup_interval
 from qlab.numerics.pooled import PooledError, is_float
 from qlab.recipes.remembered import finite
-from qlab.runtime import answers, open_session
+from qlab.runtime import MINIMUM_ROUNDS, answers, open_session
 
 FEW_FEEDS = 4  # that answers are compared on, and models timed
 KERNEL = "_kernel_time"  # how onnxruntime's profile calls the time that a node's kernel took
-ROUNDS, FINAL_ROUNDS = 10, 30
+ROUNDS, STEP_S = 10, 1.0  # at most; seconds that the rounds of a step should take, and with that
+FINAL_ROUNDS, FINAL_S = 30, 8.0  # the same where the last few are told apart
 
 
 @dataclass(frozen=True)
@@ -141,10 +142,25 @@ class Trials:
         usual = float(np.median([*known.values()])) if known else 1.0
         return {place: known.get(place, usual) for place in range(len(self.mixer.layers))}
 
-    def timed(self, mixes, rounds=ROUNDS):
-        """{key: Timing} of the sessions `mixes`, all timed beside fp32 in one run."""
+    @cached_property
+    def _pace(self):
+        """[seconds of fp32 for each feed that models are timed on]: of slow models, as many as fit into a step."""
+        found = []
+        for feed in self._feeds:
+            found.append(float(self._timer({"fp32": self.reference}, [feed], 1)["fp32"][0]))
+            if 2 * MINIMUM_ROUNDS * sum(found) > STEP_S:
+                return found[: max(1, len(found) - 1)]
+        return found
+
+    def timed(self, mixes, rounds=ROUNDS, seconds=STEP_S):
+        """{key: Timing} of the sessions `mixes`, all timed beside fp32 in one run.
+
+        As many rounds as take so many `seconds`, if each model is as slow as fp32: not fewer than an interval needs.
+        """
         sessions = {"fp32": self.reference} | {f"mix {at}": one for at, one in enumerate(mixes.values())}
-        seconds = self._timer(sessions, self._feeds, rounds_here(rounds))
+        fitting = int(seconds / max(len(sessions) * sum(self._pace), seconds / rounds))
+        rounds = max(MINIMUM_ROUNDS, fitting)
+        seconds = self._timer(sessions, self._feeds[: len(self._pace)], rounds_here(rounds))
         reference = seconds["fp32"]
         found = {}
         for at, key in enumerate(mixes):
