@@ -128,7 +128,7 @@ class _Hunt:
         whole = self._step(WHOLE, frozenset())
         if not whole.holds:
             everything = frozenset(range(len(self.layers)))
-            if self.trials.mixed(everything, "all in float").value < self.fp32 - self.at_most:
+            if self.trials.mixed(everything, "all in float") < self.fp32 - self.at_most:
                 self.notes.append(
                     "not even with all layers in float does the bound hold: the metric minds what fusing and folding "
                     "round, so it is fp32 as it was"
@@ -163,7 +163,7 @@ class _Hunt:
                 f"metric gives {self.fp32!r}, then {again!r} for the same fp32 session: more apart than at_most "
                 f"({self.at_most}). Fix its seeds, or average over more, or allow more"
             )
-        whole = self.trials.mixed((), WHOLE).value
+        whole = self.trials.mixed((), WHOLE)
         if whole == self.fp32 and (wrong := self.trials.damaged()) == self.fp32:
             raise ValueError(
                 f"metric does not respond: {self.fp32!r} for fp32, {whole!r} for all quantized, and {wrong!r} for a "
@@ -176,10 +176,10 @@ class _Hunt:
         names = tuple(self.layers[place].name for place in sorted(floats))
         if known := next((step for step in self.steps if step.floats == names), None):
             return known
-        trial = self.trials.mixed(floats, what)
+        value = self.trials.mixed(floats, what)
         timed = self.trials.timed({"mixed": self.trials.session(floats)})
-        loss = self.fp32 - trial.value
-        step = Step(what, names, trial.value, loss, loss <= self.at_most, timed["mixed"])
+        loss = self.fp32 - value
+        step = Step(what, names, value, loss, loss <= self.at_most, timed["mixed"])
         self.steps.append(step)
         return step
 
@@ -190,7 +190,7 @@ class _Hunt:
         """What each layer loses alone on integers, and by which of the two measures they are told apart."""
         alone = self._parts()
         lost = {part: max(0.0, self.fp32 - trial.value) for part, trial in alone.items()}
-        whole = self.fp32 - self.trials.mixed((), WHOLE).value
+        whole = self.fp32 - self.trials.mixed((), WHOLE)
         if ADDS_UP <= sum(lost.values()) / whole <= 1 / ADDS_UP:
             self.by, charged = "the metric", lost
         else:
@@ -203,7 +203,7 @@ class _Hunt:
                 layer = self.layers[place]
                 self.sensitivity[place] = Sensitivity(layer.name, layer.op_type, loss, db, share, count)
         few = self.trials.mixed(self._worst_first()[: few_of(len(self.layers))], "the few worst")
-        self.share = 1 - (self.fp32 - few.value) / whole
+        self.share = 1 - (self.fp32 - few) / whole
 
     def _parts(self):
         """{places of layers that follow each other: their Trial, alone on integers}.
@@ -219,7 +219,7 @@ class _Hunt:
         with bar(total=len(parts) + left, description="layers", unit="run") as shown:
             while parts:
                 for part in parts:
-                    found[part] = self.trials.mixed(everything - set(part), "one layer")
+                    found[part] = self.trials.looked_into(everything - set(part), "one layer")
                     shown.update()
                 worst = max(found, key=lambda part: (len(part) > 1, found[part].noise, -found[part].value))
                 parts = []
@@ -264,8 +264,7 @@ class _Hunt:
         candidates = sorted(floats, key=lambda place: -self.layers[place].weights)[:MOST_TAKEN_BACK]
         for place in candidates if len(floats) > 1 else ():
             fewer = floats - {place}
-            trial = self.trials.mixed(fewer, "taken back")
-            if self.fp32 - trial.value <= self.at_most:
+            if self.fp32 - self.trials.mixed(fewer, "taken back") <= self.at_most:
                 floats = fewer
         self._step("needed ones", floats)
         return floats

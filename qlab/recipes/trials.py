@@ -79,8 +79,14 @@ class Trials:
         return self._remembered("damaged", measure)[0]
 
     def mixed(self, floats, what):
-        """The Trial of the model with the layers at the places `floats` in float."""
-        return Trial(*self._remembered(sorted(self.mixer.names(floats)), lambda: self._measured(floats, what)))
+        """What the metric says of the model with the layers at the places `floats` in float."""
+        names = sorted(self.mixer.names(floats))
+        return self._remembered(names, lambda: [self.value(self.session(floats), what)])[0]
+
+    def looked_into(self, floats, what):
+        """The Trial of that model: its outputs compared with fp32's as well."""
+        value, names = self.mixed(floats, what), sorted(self.mixer.names(floats))
+        return Trial(value, self._remembered(["worst part", names], lambda: [self._worst(self.session(floats))])[0])
 
     def value(self, session, what):
         """What the metric says of a session. Raises ValueError if that is no number."""
@@ -91,10 +97,6 @@ class Trials:
                 f"metric gives {value!r} for {what}; expected a finite number, larger is better: return a float"
             )
         return float(value)
-
-    def _measured(self, floats, what):
-        session = self.session(floats)
-        return self.value(session, what), self._worst(session)
 
     def session(self, floats):
         """A session of that model; the one that was opened last is kept."""

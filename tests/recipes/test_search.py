@@ -112,7 +112,7 @@ def test_interrupted_it_goes_on_where_it_was(model, tmp_path, searched, found):
     again = searched(model, output, feeds, metric, at_most=0.05, keep=keep)
     assert set(again.calls) <= {"the output", "joined", "needed ones"}
     (file,) = keep.iterdir()
-    file.write_text('{"format": 1, "trials": {"x": [1]}}', encoding="utf-8")
+    file.write_text('{"format": 2, "trials": {"x": [1]}}', encoding="utf-8")
     assert searched(model, output, feeds, metric, at_most=0.05, keep=keep).calls["fp32"] == 2
 
 
