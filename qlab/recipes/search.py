@@ -62,8 +62,9 @@ def search(
        than 100, which is looked at in groups. A layer is a product with what works on its codes. Where the losses of
        single layers do not add up to that of all (a coarse metric, or one in dB), the error's energy in the worst part
        of the outputs tells them apart.
-    3. The worst ones stay in float: nearly as few as hold the bound, by doubling and halving. If that is more than one,
-       the same with those that win most for each millisecond of fp32.
+    3. The worst ones stay in float: nearly as few as hold the bound, by doubling and halving, from one on, or from a
+       tenth of all where even these win back less than half of the loss. If that is more than one, the same with those
+       that win most for each millisecond of fp32, from as many on.
     4. Each of them on integers again, where the bound holds without it.
     5. What lies between two floats joins them, where that is faster: a boundary less.
     6. The fastest of what holds, timed in one run beside fp32, is published. Where fp32 is faster, it is fp32.
@@ -122,6 +123,10 @@ class _Hunt:
     def layers(self):
         return self.trials.mixer.layers
 
+    @property
+    def _is_diffuse(self):
+        return bool(self.sensitivity) and self.share < DIFFUSE
+
     def run(self, row, model, output):
         """The Search: measured, chosen, and published at `output`."""
         self._start()
@@ -150,7 +155,7 @@ class _Hunt:
             layers=len(self.layers),
             by=self.by,
             share=self.share,
-            diffuse=bool(self.sensitivity) and self.share < DIFFUSE,
+            diffuse=self._is_diffuse,
             calls=dict(self.trials.calls),
             notes=tuple(self.notes),
         )
@@ -240,15 +245,22 @@ class _Hunt:
         )
 
     def _walk(self):
-        """As few as hold the bound, of the worst layers, and of those that win most a millisecond; the rest of it."""
-        floats = self._fewest(self._worst_first(), "worst")
-        if len(floats) > 1:
-            self._fewest(self._worst_first(self.trials.costs()), "best a millisecond")
+        """As few as hold the bound, of the worst layers, and of those that win most a millisecond; the rest of it.
+
+        Where the loss is diffuse one layer is not tried, but a tenth. Of layers that each win less, it takes more than
+        half as many.
+        """
+        floats = self._fewest(self._worst_first(), "worst", 0, few_of(len(self.layers)) if self._is_diffuse else 1)
+        if (count := len(floats)) > 1:
+            self._fewest(self._worst_first(self.trials.costs()), "best a millisecond", count // 2, count)
         self._joined(self._taken_back(set(floats)))
 
-    def _fewest(self, order, what):
-        """The shortest beginning of `order` that holds the bound, as a list: by doubling, then halving."""
-        low, high, count = 0, 1, len(self.layers)
+    def _fewest(self, order, what, low, high):
+        """The shortest beginning of `order` that holds the bound, as a list: by doubling `high`, then halving.
+
+        low, high  how many layers are too few, and how many are tried first
+        """
+        count = len(self.layers)
         while not self._step(f"{high} {what}", order[:high]).holds and high < count:
             low, high = high, min(2 * high, count)
         while high - low > max(1, high // CLOSE):
