@@ -53,12 +53,13 @@ Reader = Iterable[Feed] | CalibrationReader
 Feeds = Feed | Reader  # one, or several
 
 
-def open_session(model, *, threads=1, adjust=None):
+def open_session(model, *, threads=1, adjust=None, weights=None):
     """An onnxruntime session on the CPU for `model`, a path or a serialized model's bytes.
 
     `threads` run inside one operator, and operators run one after another. `adjust(options)` may change the
-    SessionOptions first. Raises FileNotFoundError if the file is not there, ValueError if onnxruntime cannot read or
-    run it.
+    SessionOptions first. `weights`, {name: array}: the numbers of constants that are stored outside of the bytes; they
+    are read where they lie, and must not change. Raises FileNotFoundError if the file is not there, ValueError if
+    onnxruntime cannot read or run it.
     """
     check_threads(threads)
     if not isinstance(model, bytes | str | PathLike):
@@ -71,6 +72,9 @@ def open_session(model, *, threads=1, adjust=None):
     def configure(options):
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
+        if weights:
+            values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
+            options.add_external_initializers(list(weights), values)
         if adjust is not None:
             adjust(options)
 

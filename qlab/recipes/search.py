@@ -299,8 +299,8 @@ class _Hunt:
     def _fastest(self):
         """The Step to publish: the fastest that holds, all timed in one run beside fp32; or fp32 itself."""
         holding = sorted((step for step in self.steps if step.holds), key=lambda step: -step.timing.speedup)
-        holding = holding[:FINALISTS]
         if holding:
+            holding = [step for step in holding if step.timing.high >= holding[0].timing.low][:FINALISTS]
             mixes = {step.floats: self.trials.mixer.mixed(self._places(step)) for step in holding}
             timed = self.trials.timed(mixes, FINAL_ROUNDS, FINAL_S)
             holding = [replace(step, timing=timed[step.floats]) for step in holding]
