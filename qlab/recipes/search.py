@@ -150,6 +150,7 @@ class _Hunt:
             at_most=self.at_most,
             fp32=self.fp32,
             best=best,
+            floats=self._floats(best, quantized),
             steps=tuple(self.steps),
             sensitivity=tuple(sorted(self.sensitivity.values(), key=lambda one: -one.share)),
             layers=len(self.layers),
@@ -322,6 +323,15 @@ class _Hunt:
         step = Step(FP32, names, self.fp32, 0.0, True, timed["again"])
         self.steps.append(step)
         return step
+
+    def _floats(self, best, quantized):
+        """The names of the layers that the file computes in float; a note on those that were to be, and are not."""
+        if quantized is None:
+            return best.floats
+        floats = {fate.name for fate in quantized.products if fate.how == "float"}
+        if coded := [name for name in best.floats if name not in floats]:
+            self.notes.append(f"left in float, and on integers, since what stands around has codes: {', '.join(coded)}")
+        return tuple(layer.name for layer in self.layers if layer.name in floats)
 
     def _publish(self, best, model, output):
         """Write `best` to the output: a Quantized of the recipe, or None for the model as it was."""
