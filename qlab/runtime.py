@@ -8,6 +8,8 @@ import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
+from contextvars import ContextVar
 from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +25,7 @@ MOST_THREADS = 64  # or as many as there are cores
 MINIMUM_ROUNDS = 6  # below this no distribution-free 95 % interval of a paired median exists: 2 * 0.5**5 > 0.05
 TRIES, MOST_REPEATS = 3, 10_000  # of an action, to see how long it takes; in one sample
 _PATIENCE_S = 3
+_TOLD = ContextVar("whether a bar tells of the whole already", default=False)
 _NUMPY_NAMES = {"float": "float32", "double": "float64", "string": "object"}  # ONNX's own names otherwise
 _NARROW = {
     TensorProto.INT4: TensorProto.INT8, TensorProto.UINT4: TensorProto.UINT8,
@@ -282,6 +285,17 @@ def _middle(seconds):
     return float(np.mean(sorted(seconds)[outside : len(seconds) - outside]))
 
 
+@contextmanager
+def only_bar(description, *, total=None, unit="it"):
+    """A bar that tells of the whole: what shows one of its own in this block does not. -> tqdm"""
+    with bar(description=description, total=total, unit=unit) as shown:
+        token = _TOLD.set(True)
+        try:
+            yield shown
+        finally:
+            _TOLD.reset(token)
+
+
 def bar(iterable=None, description=None, *, total=None, unit="it"):
     """A tqdm bar that shows after 3 s and vanishes at the end; TQDM_DISABLE=1 keeps it away. -> tqdm
 
@@ -292,7 +306,7 @@ def bar(iterable=None, description=None, *, total=None, unit="it"):
 
     in_notebook = _is_jupyters(sys.stderr) or _is_jupyters(sys.stdout)
     options = {"unit": unit, "delay": _PATIENCE_S, "leave": False}
-    if in_notebook and not _is_jupyters(sys.stdout):
+    if _TOLD.get() or (in_notebook and not _is_jupyters(sys.stdout)):
         options["disable"] = True  # left out otherwise: tqdm asks the environment for what is not given
     return tqdm(iterable, description, total, file=sys.stdout if in_notebook else sys.stderr, **options)
 

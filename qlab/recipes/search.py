@@ -17,7 +17,7 @@ from qlab.recipes.mixing import Mixer
 from qlab.recipes.remembered import Remembered, finite
 from qlab.recipes.table import RECIPES
 from qlab.recipes.trials import FINAL_ROUNDS, FINAL_S, Trials
-from qlab.runtime import Reader, as_feeds, bar, open_session
+from qlab.runtime import Reader, as_feeds, only_bar, open_session
 from qlab.text import figures, ratio
 
 DIFFUSE = 0.5  # of the loss: if the few worst layers in float win back less, no few are to blame
@@ -118,6 +118,7 @@ class _Hunt:
     by: str = ""
     share: float = 0.0
     notes: list = field(default_factory=list)
+    shown: object = None  # the bar of the mixes, while there is one
 
     @property
     def layers(self):
@@ -140,7 +141,8 @@ class _Hunt:
                 )
             else:
                 self._first_order()
-                self._walk()
+                with only_bar("mixes tried", unit="mix") as self.shown:
+                    self._walk()
         best = self._fastest()
         quantized = self._publish(best, model, output)
         return Search(
@@ -187,6 +189,8 @@ class _Hunt:
         loss = self.fp32 - value
         step = Step(what, names, value, loss, loss <= self.at_most, timed["mixed"])
         self.steps.append(step)
+        if self.shown is not None:
+            self.shown.update()
         return step
 
     def _places(self, step):
@@ -222,7 +226,7 @@ class _Hunt:
         parts = [tuple(range(at, min(at + size, count))) for at in range(0, count, size)]
         left = max(0, count // FEWER - len(parts)) if size > 1 else 0
         found = {}
-        with bar(total=len(parts) + left, description="layers", unit="run") as shown:
+        with only_bar("layers", total=len(parts) + left, unit="run") as shown:
             while parts:
                 for part in parts:
                     found[part] = self.trials.looked_into(everything - set(part), "one layer")
@@ -279,6 +283,7 @@ class _Hunt:
             fewer = floats - {place}
             if self.fp32 - self.trials.mixed(fewer, "taken back") <= self.at_most:
                 floats = fewer
+            self.shown.update()
         self._step("needed ones", floats)
         return floats
 
