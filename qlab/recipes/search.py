@@ -48,7 +48,8 @@ def search(
     >>> found = recipes.search("model.onnx", "out.onnx", feeds, accuracy, at_most=0.005)  # doctest: +SKIP
 
     model, output  a path or graph.Model, and a path; `model` is never touched, `output` appears whole or not at all
-    reader         representative feeds: ranges are collected on all of them, answers and times compared on the first 4
+    reader         representative feeds: ranges are collected on all of them, answers compared on the first 4, times on
+                   as many of these as fit into a second
     metric         metric(session) gives a number, larger is better; the same each time for the same session
     at_most        how much less of it than fp32 has is good enough, in the metric's own unit
     recipe         the name of one of RECIPES;   card, the machine to optimize for; None: this one
@@ -335,7 +336,7 @@ class _Hunt:
             return best.floats
         floats = {fate.name for fate in quantized.products if fate.how == "float"}
         if coded := [name for name in best.floats if name not in floats]:
-            self.notes.append(f"left in float, and on integers, since what stands around has codes: {', '.join(coded)}")
+            self.notes.append(f"meant for float, but between codes and so on integers: {', '.join(coded)}")
         return tuple(layer.name for layer in self.layers if layer.name in floats)
 
     def _publish(self, best, model, output):

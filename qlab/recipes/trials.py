@@ -17,9 +17,9 @@ from qlab.numerics.pooled import PooledError, is_float
 from qlab.recipes.remembered import finite
 from qlab.runtime import MINIMUM_ROUNDS, answers, open_session
 
-FEW_FEEDS = 4  # that answers are compared on, and models timed
+FEW_FEEDS = 4  # that answers are compared on, and models timed, unless they are slow
 KERNEL = "_kernel_time"  # how onnxruntime's profile calls the time that a node's kernel took
-ROUNDS, STEP_S = 10, 1.0  # at most; seconds that the rounds of a step should take, and with that
+ROUNDS, STEP_S = 10, 1.0  # of a step: so many at most, and as fit into so many seconds
 FINAL_ROUNDS, FINAL_S = 30, 8.0  # the same where the last few are told apart
 
 
@@ -154,15 +154,15 @@ class Trials:
                 return found[: max(1, len(found) - 1)]
         return found
 
-    def timed(self, mixes, rounds=ROUNDS, seconds=STEP_S):
+    def timed(self, mixes, most_rounds=ROUNDS, budget_s=STEP_S):
         """{key: Timing} of the sessions `mixes`, all timed beside fp32 in one run.
 
-        As many rounds as take so many `seconds`, if each model is as slow as fp32: not fewer than an interval needs.
+        As many rounds as fit into `budget_s` seconds if each model is as slow as fp32, but enough for an interval.
         """
         sessions = {"fp32": self.reference} | {f"mix {at}": one for at, one in enumerate(mixes.values())}
-        fitting = int(seconds / max(len(sessions) * sum(self._pace), seconds / rounds))
-        rounds = max(MINIMUM_ROUNDS, fitting)
-        seconds = self._timer(sessions, self._feeds[: len(self._pace)], rounds_here(rounds))
+        fitting = int(budget_s / max(len(sessions) * sum(self._pace), budget_s / most_rounds))
+        rounds = rounds_here(max(MINIMUM_ROUNDS, fitting))
+        seconds = self._timer(sessions, self._feeds[: len(self._pace)], rounds)
         reference = seconds["fp32"]
         found = {}
         for at, key in enumerate(mixes):

@@ -126,7 +126,7 @@ def test_floats_are_those_of_the_file_where_a_product_left_out_gets_codes_from_i
     assert {fate.how for fate in search.quantized.products if fate.name == "scores"} == {"static"}
     assert search.floats == ()
     assert "0 of 9 layers in float" in repr(search)
-    assert "left in float, and on integers, since what stands around has codes: scores" in repr(search)
+    assert "meant for float, but between codes and so on integers: scores" in repr(search)
 
 
 def test_where_no_few_layers_are_to_blame_it_says_so(model, tmp_path, searched):
@@ -135,6 +135,22 @@ def test_where_no_few_layers_are_to_blame_it_says_so(model, tmp_path, searched):
     assert search.diffuse
     assert "diffuse" in repr(search)
     assert search.share < 0.5
+    assert search.loss <= search.at_most
+
+
+def test_where_the_loss_is_diffuse_the_walk_begins_at_a_tenth_of_the_layers(tmp_path, searched, monkeypatch):
+    monkeypatch.setattr(suspects, "DEPTH", 24)
+    model, feeds = suspects.network(tmp_path), suspects.feeds(1)
+    metric = Metric(model, feeds)
+    search = searched(model, tmp_path / "out.onnx", feeds, metric, at_most=0.008)
+    by_loss, by_win = (
+        [int(step.what.split()[0]) for step in search.steps if step.what.endswith(what)]
+        for what in ("worst", "best a millisecond")
+    )
+    assert search.diffuse
+    assert by_loss[:2] == [2, 4]  # of 25
+    assert by_win[0] in by_loss
+    assert min(by_win) >= by_win[0] // 2
     assert search.loss <= search.at_most
 
 
