@@ -10,7 +10,7 @@ Beside the search, on digits and noise: by hand, quantize_static with the k node
 onnxruntime.quantization.qdq_loss_debug finds the furthest from fp32's, k doubled until the bound holds; and
 nncf.quantize_with_accuracy_control, where QLAB_NNCF names a Python that has it, in an environment of its own. It would
 rank its quantizers on 300 feeds and put back one after the other; here it ranks them on the 4 feeds that lose most, and
-puts back 24 at most, so that it ends in minutes: it may miss a bound that it would reach given hours.
+puts back 6 at most, so that it ends in minutes: it may miss a bound that it would reach given hours.
 
     python -m venv nncf && nncf/bin/pip install nncf onnxruntime onnx && export QLAB_NNCF=nncf/bin/python
 """

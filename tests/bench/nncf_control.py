@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-RANKED_ON, MOST_PUT_BACK = 4, 24  # feeds; groups of quantizers
+RANKED_ON, MOST_PUT_BACK = 4, 6  # feeds; groups of quantizers
 
 
 def feeds(path):
