@@ -27,6 +27,7 @@ CLOSE = 8  # a beginning that is longer than need be by less than this part of i
 MOST_TAKEN_BACK = 8  # floats that are tried on integers again
 MOST_JOINED, GAP = 4, 2  # intervals between floats that are tried in float as well; layers in one
 FINALISTS = 4
+ROUNDED = 1e-12  # of the metric: 1.0 - 0.995 is a little more than 0.005
 FP32, WHOLE = "fp32", "all quantized"
 
 
@@ -135,7 +136,7 @@ class _Hunt:
         whole = self._step(WHOLE, frozenset())
         if not whole.holds:
             everything = frozenset(range(len(self.layers)))
-            if self.trials.mixed(everything, "all in float") < self.fp32 - self.at_most:
+            if not self._holds(self.fp32 - self.trials.mixed(everything, "all in float")):
                 self.notes.append(
                     "not even with all layers in float does the bound hold: the metric minds what fusing and folding "
                     "round, so it is fp32 as it was"
@@ -188,11 +189,14 @@ class _Hunt:
         value = self.trials.mixed(floats, what)
         timed = self.trials.timed({"mixed": self.trials.session(floats)})
         loss = self.fp32 - value
-        step = Step(what, names, value, loss, loss <= self.at_most, timed["mixed"])
+        step = Step(what, names, value, loss, self._holds(loss), timed["mixed"])
         self.steps.append(step)
         if self.shown is not None:
             self.shown.update()
         return step
+
+    def _holds(self, loss):
+        return loss <= self.at_most + ROUNDED * max(abs(self.fp32), self.at_most)
 
     def _places(self, step):
         return [place for place, layer in enumerate(self.layers) if layer.name in step.floats]
@@ -282,7 +286,7 @@ class _Hunt:
         candidates = sorted(floats, key=lambda place: -self.layers[place].weights)[:MOST_TAKEN_BACK]
         for place in candidates if len(floats) > 1 else ():
             fewer = floats - {place}
-            if self.fp32 - self.trials.mixed(fewer, "taken back") <= self.at_most:
+            if self._holds(self.fp32 - self.trials.mixed(fewer, "taken back")):
                 floats = fewer
             self.shown.update()
         self._step("needed ones", floats)

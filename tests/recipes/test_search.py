@@ -163,6 +163,20 @@ def test_if_all_quantized_holds_there_is_no_search(model, tmp_path, searched):
     assert "one layer" not in search.calls
 
 
+def test_a_loss_of_just_the_bound_is_within_it_however_fractions_round(model, tmp_path, searched):
+    feeds = suspects.feeds()
+    errs = Metric(model, feeds)
+
+    def right(session):
+        error = -errs(session)
+        return 1.0 if error == 0 else 0.995 if error < 0.5 else 0.0
+
+    assert not 1.0 - 0.995 <= 0.005
+    search = searched(model, tmp_path / "out.onnx", feeds, right, at_most=0.005)
+    assert (search.floats, search.best.holds) == ((), True)
+    assert len(search.steps) == 1
+
+
 def test_a_slow_model_is_timed_on_fewer_feeds_and_in_fewer_rounds(model, tmp_path, searched, monkeypatch):
     monkeypatch.delenv("QLAB_FAST", raising=False)  # which has fewer rounds anyway
 
