@@ -8,6 +8,8 @@ import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
+from contextvars import ContextVar
 from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +25,7 @@ MOST_THREADS = 64  # or as many as there are cores
 MINIMUM_ROUNDS = 6  # below this no distribution-free 95 % interval of a paired median exists: 2 * 0.5**5 > 0.05
 TRIES, MOST_REPEATS = 3, 10_000  # of an action, to see how long it takes; in one sample
 _PATIENCE_S = 3
+_TOLD = ContextVar("whether a bar tells of the whole already", default=False)
 _NUMPY_NAMES = {"float": "float32", "double": "float64", "string": "object"}  # ONNX's own names otherwise
 _NARROW = {
     TensorProto.INT4: TensorProto.INT8, TensorProto.UINT4: TensorProto.UINT8,
@@ -53,12 +56,13 @@ Reader = Iterable[Feed] | CalibrationReader
 Feeds = Feed | Reader  # one, or several
 
 
-def open_session(model, *, threads=1, adjust=None):
+def open_session(model, *, threads=1, adjust=None, weights=None):
     """An onnxruntime session on the CPU for `model`, a path or a serialized model's bytes.
 
     `threads` run inside one operator, and operators run one after another. `adjust(options)` may change the
-    SessionOptions first. Raises FileNotFoundError if the file is not there, ValueError if onnxruntime cannot read or
-    run it.
+    SessionOptions first. `weights`, {name: array}: the numbers of constants that are stored outside of the bytes; they
+    are read where they lie, and must not change. Raises FileNotFoundError if the file is not there, ValueError if
+    onnxruntime cannot read or run it.
     """
     check_threads(threads)
     if not isinstance(model, bytes | str | PathLike):
@@ -71,6 +75,9 @@ def open_session(model, *, threads=1, adjust=None):
     def configure(options):
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
+        if weights:
+            values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
+            options.add_external_initializers(list(weights), values)
         if adjust is not None:
             adjust(options)
 
@@ -278,6 +285,17 @@ def _middle(seconds):
     return float(np.mean(sorted(seconds)[outside : len(seconds) - outside]))
 
 
+@contextmanager
+def only_bar(description, *, total=None, unit="it"):
+    """A bar that tells of the whole: what shows one of its own in this block does not. -> tqdm"""
+    with bar(description=description, total=total, unit=unit) as shown:
+        token = _TOLD.set(True)
+        try:
+            yield shown
+        finally:
+            _TOLD.reset(token)
+
+
 def bar(iterable=None, description=None, *, total=None, unit="it"):
     """A tqdm bar that shows after 3 s and vanishes at the end; TQDM_DISABLE=1 keeps it away. -> tqdm
 
@@ -288,7 +306,7 @@ def bar(iterable=None, description=None, *, total=None, unit="it"):
 
     in_notebook = _is_jupyters(sys.stderr) or _is_jupyters(sys.stdout)
     options = {"unit": unit, "delay": _PATIENCE_S, "leave": False}
-    if in_notebook and not _is_jupyters(sys.stdout):
+    if _TOLD.get() or (in_notebook and not _is_jupyters(sys.stdout)):
         options["disable"] = True  # left out otherwise: tqdm asks the environment for what is not given
     return tqdm(iterable, description, total, file=sys.stdout if in_notebook else sys.stderr, **options)
 

@@ -45,3 +45,13 @@ def test_a_bar_does_not_get_into_what_a_notebook_catches(monkeypatch, at_once):
 
 def test_what_is_quick_shows_no_bar(monkeypatch, no_bar_is_due):
     assert run_a_bar(monkeypatch, io.StringIO(), io.StringIO()) == ("", "")
+
+
+def test_beside_a_bar_of_the_whole_no_other_shows_until_its_end(monkeypatch, at_once):
+    monkeypatch.setattr(sys, "stderr", inside := io.StringIO())
+    with bars.only_bar("all of it", unit="part") as shown:
+        list(bars.bar(range(3), "a part"))
+        shown.update()
+    assert "all of it:" in inside.getvalue()
+    assert "a part" not in inside.getvalue()
+    assert "counting:" in run_a_bar(monkeypatch, io.StringIO(), io.StringIO())[1]

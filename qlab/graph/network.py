@@ -1,6 +1,7 @@
 """All that is in a ModelProto, whoever holds it: its graphs and nodes, their types, who computes and who reads."""
 
 import contextlib
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto,
 
 from qlab.graph.operators import CODES, KEEP_THE_TYPE
 
-LARGE = 4096  # bytes: what is larger is a weight, never a shape that inference could need
+LARGE = 1024  # numbers: what has more is a weight, never a shape that inference could need
 
 
 def graphs(model: ModelProto) -> Iterator[GraphProto]:
@@ -95,7 +96,7 @@ def without_weights(model):
     light.graph.value_info.extend(graph.value_info)
     for tensor in graph.initializer:
         large = TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)
-        light.graph.initializer.append(large if tensor.ByteSize() > LARGE else tensor)
+        light.graph.initializer.append(large if math.prod(tensor.dims) > LARGE else tensor)
     return light
 
 

@@ -36,7 +36,7 @@ class Sensitivity:
 class Step:
     """One model that was tried whole.
 
-    what    how it came about;   floats, names of the products that stay in float
+    what    how it came about;   floats, names of the products that are left in float
     value   what the metric says, and how much less than of fp32: loss;   holds, whether that is within the bound
     timing  how fast it is beside fp32
     """
@@ -57,6 +57,8 @@ class Search(Tabular):
     quantized      what that recipe says of it: a Quantized; None where fp32 itself is the fastest that holds
     at_most, fp32  the bound on the loss, and the metric of fp32
     best           the Step that was published
+    floats         names of the layers that are in float in the file. A product of two activations that was left in
+                   float may not be: it is on integers where what stands around it gives it codes and takes its own
     steps          all Steps, in order
     sensitivity    every layer by itself, the worst first; empty where all quantized holds
     by             what told the layers apart: "the metric", or "the worst part's SQNR" where the metric does not
@@ -72,6 +74,7 @@ class Search(Tabular):
     at_most: float
     fp32: float
     best: Step
+    floats: tuple[str, ...]
     steps: tuple[Step, ...]
     sensitivity: tuple[Sensitivity, ...]
     layers: int
@@ -85,11 +88,6 @@ class Search(Tabular):
     def loss(self) -> float:
         """Of the model that was published."""
         return self.best.loss
-
-    @property
-    def floats(self) -> tuple[str, ...]:
-        """Names of the products that were put back to float."""
-        return self.best.floats
 
     def __fspath__(self):
         return str(self.path)
@@ -112,7 +110,7 @@ class Search(Tabular):
         what = (
             "all in float"
             if self.quantized is None
-            else f"{len(best.floats)} of {plural(self.layers, 'layer')} in float"
+            else f"{len(self.floats)} of {plural(self.layers, 'layer')} in float"
         )
         text = f"{self.recipe}: {self.path}: {what}, loss {figures(best.loss)} (at most {figures(self.at_most)})"
         return f"{text}, {ratio(best.timing.speedup)}x fp32 ({best.timing.verdict})"

@@ -1,12 +1,18 @@
 """One recipe on one model, again and again, each time with other layers in float: cheap enough to search with."""
 
+import math
 from dataclasses import dataclass
 
-from qlab.graph.network import Links
+import numpy as np
+from onnx import TensorProto, external_data_helper
+
+from qlab.graph.network import LARGE, Links, reads
 from qlab.graph.operators import FLOAT_PRODUCTS
 from qlab.recipes.job import drafting, job
 from qlab.recipes.quantized import ways
 from qlab.runtime import open_session
+
+NUMBERS = {TensorProto.FLOAT: np.float32, TensorProto.INT8: np.int8, TensorProto.UINT8: np.uint8}  # of weights
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class Mixer:
     def __init__(self, recipe, model, output, reader, **options):
         self._recipe, self._model, self._output = recipe, model, output
         self._reader, self._options = reader, options
-        self._codes = {}
+        self._codes, self._shelf = {}, Shelf()
         with job(recipe.name, model, output) as work:
             self.prepared = work.prepared
         self.layers = layers_of(recipe, self.prepared.proto, self.draft(()))
@@ -54,7 +60,9 @@ class Mixer:
 
     def mixed(self, floats):
         """A session of the model with the layers at these places in float."""
-        return open_session(self.draft(self.names(floats)).SerializeToString())
+        draft = self.draft(self.names(floats))
+        weights = self._shelf.taken_from(draft)
+        return open_session(draft.SerializeToString(), weights=weights)
 
     def publish(self, floats):
         """Let the recipe write the output, with these layers in float: a Quantized."""
@@ -65,6 +73,34 @@ class Mixer:
         return self._recipe(self._model, self._output, self._reader, exclude=tuple(names), **self._options)
 
 
+class Shelf:
+    """The weights of many drafts of one model, outside of them: what several have alike is there once."""
+
+    def __init__(self):
+        self._kept = {}
+
+    def taken_from(self, draft):
+        """{name: array} of the large weights that the ModelProto `draft` has no more, as `open_session` takes them."""
+        read, taken = {name for node in draft.graph.node for name in reads(node)}, {}
+        for tensor in draft.graph.initializer:
+            # A constant that nobody reads is dropped before onnxruntime would look for its numbers.
+            if tensor.data_type not in NUMBERS or math.prod(tensor.dims) <= LARGE or tensor.name not in read:
+                continue
+            if numbers := tensor.raw_data:
+                external_data_helper.set_external_data(tensor, "shelf")
+                tensor.ClearField("raw_data")
+                taken[tensor.name] = self._array(tensor, numbers)
+        return taken
+
+    def _array(self, tensor, numbers):
+        """The array of a tensor's bytes; a name may stand for other numbers in another draft."""
+        alike = self._kept.setdefault((tensor.name, tensor.data_type, *tensor.dims), [])
+        if (known := next((array for kept, array in alike if kept == numbers), None)) is not None:
+            return known
+        alike.append((numbers, np.frombuffer(numbers, NUMBERS[tensor.data_type]).reshape(tensor.dims)))
+        return alike[-1][1]
+
+
 def layers_of(recipe, before, after):
     """The Layers of the pre-processed ModelProto `before` that are quantized in `after`, in graph order.
 
@@ -73,7 +109,7 @@ def layers_of(recipe, before, after):
     """
     how = {node.name: way for node, way, _ in ways(before, after) if way}
     links = Links(before.graph.node)
-    sizes = {tensor.name: _count(tensor.dims) for tensor in before.graph.initializer}
+    sizes = {tensor.name: math.prod(tensor.dims) for tensor in before.graph.initializer}
     products = [node for node in before.graph.node if node.name in how]
     owned = {node.name: [node.name] for node in products}
     of = {node.name: node.name for node in products}
@@ -93,10 +129,3 @@ def layers_of(recipe, before, after):
         Layer(one.name, one.op_type, how[one.name], tuple(owned[one.name]), sizes.get(one.input[1], 0))
         for one in products
     ]
-
-
-def _count(dims):
-    count = 1
-    for size in dims:
-        count *= size
-    return count

@@ -12,7 +12,7 @@ import onnxruntime
 
 from qlab.files import as_path, write_whole, writing
 
-FORMAT = 1
+FORMAT = 2
 MOST_BYTES = 64_000_000  # of a file of trials
 
 

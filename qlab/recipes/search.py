@@ -16,8 +16,8 @@ from qlab.recipes.job import check_output, check_source, publish, sharing, works
 from qlab.recipes.mixing import Mixer
 from qlab.recipes.remembered import Remembered, finite
 from qlab.recipes.table import RECIPES
-from qlab.recipes.trials import FINAL_ROUNDS, Trials
-from qlab.runtime import Reader, as_feeds, bar, open_session
+from qlab.recipes.trials import FINAL_ROUNDS, FINAL_S, Trials
+from qlab.runtime import Reader, as_feeds, only_bar, open_session
 from qlab.text import figures, ratio
 
 DIFFUSE = 0.5  # of the loss: if the few worst layers in float win back less, no few are to blame
@@ -48,7 +48,8 @@ def search(
     >>> found = recipes.search("model.onnx", "out.onnx", feeds, accuracy, at_most=0.005)  # doctest: +SKIP
 
     model, output  a path or graph.Model, and a path; `model` is never touched, `output` appears whole or not at all
-    reader         representative feeds: ranges are collected on all of them, answers and times compared on the first 4
+    reader         representative feeds: ranges are collected on all of them, answers compared on the first 4, times on
+                   as many of these as fit into a second
     metric         metric(session) gives a number, larger is better; the same each time for the same session
     at_most        how much less of it than fp32 has is good enough, in the metric's own unit
     recipe         the name of one of RECIPES;   card, the machine to optimize for; None: this one
@@ -62,8 +63,9 @@ def search(
        than 100, which is looked at in groups. A layer is a product with what works on its codes. Where the losses of
        single layers do not add up to that of all (a coarse metric, or one in dB), the error's energy in the worst part
        of the outputs tells them apart.
-    3. The worst ones stay in float: nearly as few as hold the bound, by doubling and halving. If that is more than one,
-       the same with those that win most for each millisecond of fp32.
+    3. The worst ones stay in float: nearly as few as hold the bound, by doubling and halving, from one on, or from a
+       tenth of all where even these win back less than half of the loss. If that is more than one, the same with those
+       that win most for each millisecond of fp32, from as many on.
     4. Each of them on integers again, where the bound holds without it.
     5. What lies between two floats joins them, where that is faster: a boundary less.
     6. The fastest of what holds, timed in one run beside fp32, is published. Where fp32 is faster, it is fp32.
@@ -117,10 +119,15 @@ class _Hunt:
     by: str = ""
     share: float = 0.0
     notes: list = field(default_factory=list)
+    shown: object = None  # the bar of the mixes, while there is one
 
     @property
     def layers(self):
         return self.trials.mixer.layers
+
+    @property
+    def _is_diffuse(self):
+        return bool(self.sensitivity) and self.share < DIFFUSE
 
     def run(self, row, model, output):
         """The Search: measured, chosen, and published at `output`."""
@@ -128,14 +135,15 @@ class _Hunt:
         whole = self._step(WHOLE, frozenset())
         if not whole.holds:
             everything = frozenset(range(len(self.layers)))
-            if self.trials.mixed(everything, "all in float").value < self.fp32 - self.at_most:
+            if self.trials.mixed(everything, "all in float") < self.fp32 - self.at_most:
                 self.notes.append(
                     "not even with all layers in float does the bound hold: the metric minds what fusing and folding "
                     "round, so it is fp32 as it was"
                 )
             else:
                 self._first_order()
-                self._walk()
+                with only_bar("mixes tried", unit="mix") as self.shown:
+                    self._walk()
         best = self._fastest()
         quantized = self._publish(best, model, output)
         return Search(
@@ -145,12 +153,13 @@ class _Hunt:
             at_most=self.at_most,
             fp32=self.fp32,
             best=best,
+            floats=self._floats(best, quantized),
             steps=tuple(self.steps),
             sensitivity=tuple(sorted(self.sensitivity.values(), key=lambda one: -one.share)),
             layers=len(self.layers),
             by=self.by,
             share=self.share,
-            diffuse=bool(self.sensitivity) and self.share < DIFFUSE,
+            diffuse=self._is_diffuse,
             calls=dict(self.trials.calls),
             notes=tuple(self.notes),
         )
@@ -163,7 +172,7 @@ class _Hunt:
                 f"metric gives {self.fp32!r}, then {again!r} for the same fp32 session: more apart than at_most "
                 f"({self.at_most}). Fix its seeds, or average over more, or allow more"
             )
-        whole = self.trials.mixed((), WHOLE).value
+        whole = self.trials.mixed((), WHOLE)
         if whole == self.fp32 and (wrong := self.trials.damaged()) == self.fp32:
             raise ValueError(
                 f"metric does not respond: {self.fp32!r} for fp32, {whole!r} for all quantized, and {wrong!r} for a "
@@ -176,11 +185,13 @@ class _Hunt:
         names = tuple(self.layers[place].name for place in sorted(floats))
         if known := next((step for step in self.steps if step.floats == names), None):
             return known
-        trial = self.trials.mixed(floats, what)
+        value = self.trials.mixed(floats, what)
         timed = self.trials.timed({"mixed": self.trials.session(floats)})
-        loss = self.fp32 - trial.value
-        step = Step(what, names, trial.value, loss, loss <= self.at_most, timed["mixed"])
+        loss = self.fp32 - value
+        step = Step(what, names, value, loss, loss <= self.at_most, timed["mixed"])
         self.steps.append(step)
+        if self.shown is not None:
+            self.shown.update()
         return step
 
     def _places(self, step):
@@ -190,7 +201,7 @@ class _Hunt:
         """What each layer loses alone on integers, and by which of the two measures they are told apart."""
         alone = self._parts()
         lost = {part: max(0.0, self.fp32 - trial.value) for part, trial in alone.items()}
-        whole = self.fp32 - self.trials.mixed((), WHOLE).value
+        whole = self.fp32 - self.trials.mixed((), WHOLE)
         if ADDS_UP <= sum(lost.values()) / whole <= 1 / ADDS_UP:
             self.by, charged = "the metric", lost
         else:
@@ -203,7 +214,7 @@ class _Hunt:
                 layer = self.layers[place]
                 self.sensitivity[place] = Sensitivity(layer.name, layer.op_type, loss, db, share, count)
         few = self.trials.mixed(self._worst_first()[: few_of(len(self.layers))], "the few worst")
-        self.share = 1 - (self.fp32 - few.value) / whole
+        self.share = 1 - (self.fp32 - few) / whole
 
     def _parts(self):
         """{places of layers that follow each other: their Trial, alone on integers}.
@@ -216,10 +227,10 @@ class _Hunt:
         parts = [tuple(range(at, min(at + size, count))) for at in range(0, count, size)]
         left = max(0, count // FEWER - len(parts)) if size > 1 else 0
         found = {}
-        with bar(total=len(parts) + left, description="layers", unit="run") as shown:
+        with only_bar("layers", total=len(parts) + left, unit="run") as shown:
             while parts:
                 for part in parts:
-                    found[part] = self.trials.mixed(everything - set(part), "one layer")
+                    found[part] = self.trials.looked_into(everything - set(part), "one layer")
                     shown.update()
                 worst = max(found, key=lambda part: (len(part) > 1, found[part].noise, -found[part].value))
                 parts = []
@@ -240,15 +251,22 @@ class _Hunt:
         )
 
     def _walk(self):
-        """As few as hold the bound, of the worst layers, and of those that win most a millisecond; the rest of it."""
-        floats = self._fewest(self._worst_first(), "worst")
-        if len(floats) > 1:
-            self._fewest(self._worst_first(self.trials.costs()), "best a millisecond")
+        """As few as hold the bound, of the worst layers, and of those that win most a millisecond; the rest of it.
+
+        Where the loss is diffuse one layer is not tried, but a tenth. Of layers that each win less, it takes more than
+        half as many.
+        """
+        floats = self._fewest(self._worst_first(), "worst", 0, few_of(len(self.layers)) if self._is_diffuse else 1)
+        if (count := len(floats)) > 1:
+            self._fewest(self._worst_first(self.trials.costs()), "best a millisecond", count // 2, count)
         self._joined(self._taken_back(set(floats)))
 
-    def _fewest(self, order, what):
-        """The shortest beginning of `order` that holds the bound, as a list: by doubling, then halving."""
-        low, high, count = 0, 1, len(self.layers)
+    def _fewest(self, order, what, low, high):
+        """The shortest beginning of `order` that holds the bound, as a list: by doubling `high`, then halving.
+
+        low, high  how many layers are too few, and how many are tried first
+        """
+        count = len(self.layers)
         while not self._step(f"{high} {what}", order[:high]).holds and high < count:
             low, high = high, min(2 * high, count)
         while high - low > max(1, high // CLOSE):
@@ -264,9 +282,9 @@ class _Hunt:
         candidates = sorted(floats, key=lambda place: -self.layers[place].weights)[:MOST_TAKEN_BACK]
         for place in candidates if len(floats) > 1 else ():
             fewer = floats - {place}
-            trial = self.trials.mixed(fewer, "taken back")
-            if self.fp32 - trial.value <= self.at_most:
+            if self.fp32 - self.trials.mixed(fewer, "taken back") <= self.at_most:
                 floats = fewer
+            self.shown.update()
         self._step("needed ones", floats)
         return floats
 
@@ -288,10 +306,10 @@ class _Hunt:
     def _fastest(self):
         """The Step to publish: the fastest that holds, all timed in one run beside fp32; or fp32 itself."""
         holding = sorted((step for step in self.steps if step.holds), key=lambda step: -step.timing.speedup)
-        holding = holding[:FINALISTS]
         if holding:
+            holding = [step for step in holding if step.timing.high >= holding[0].timing.low][:FINALISTS]
             mixes = {step.floats: self.trials.mixer.mixed(self._places(step)) for step in holding}
-            timed = self.trials.timed(mixes, FINAL_ROUNDS)
+            timed = self.trials.timed(mixes, FINAL_ROUNDS, FINAL_S)
             holding = [replace(step, timing=timed[step.floats]) for step in holding]
             renewed = {step.floats: step for step in holding}
             self.steps = [renewed.get(step.floats, step) for step in self.steps]
@@ -311,6 +329,15 @@ class _Hunt:
         step = Step(FP32, names, self.fp32, 0.0, True, timed["again"])
         self.steps.append(step)
         return step
+
+    def _floats(self, best, quantized):
+        """The names of the layers that the file computes in float; a note on those that were to be, and are not."""
+        if quantized is None:
+            return best.floats
+        floats = {fate.name for fate in quantized.products if fate.how == "float"}
+        if coded := [name for name in best.floats if name not in floats]:
+            self.notes.append(f"meant for float, but between codes and so on integers: {', '.join(coded)}")
+        return tuple(layer.name for layer in self.layers if layer.name in floats)
 
     def _publish(self, best, model, output):
         """Write `best` to the output: a Quantized of the recipe, or None for the model as it was."""

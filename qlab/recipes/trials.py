@@ -15,11 +15,12 @@ from qlab.files import scratch
 from qlab.graph.timing import judge, rounds_here, speedup_interval
 from qlab.numerics.pooled import PooledError, is_float
 from qlab.recipes.remembered import finite
-from qlab.runtime import answers, open_session
+from qlab.runtime import MINIMUM_ROUNDS, answers, open_session
 
-FEW_FEEDS = 4  # that answers are compared on, and models timed
+FEW_FEEDS = 4  # that answers are compared on, and models timed, unless they are slow
 KERNEL = "_kernel_time"  # how onnxruntime's profile calls the time that a node's kernel took
-ROUNDS, FINAL_ROUNDS = 10, 30
+ROUNDS, STEP_S = 10, 1.0  # of a step: so many at most, and as fit into so many seconds
+FINAL_ROUNDS, FINAL_S = 30, 8.0  # the same where the last few are told apart
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,14 @@ class Trials:
         return self._remembered("damaged", measure)[0]
 
     def mixed(self, floats, what):
-        """The Trial of the model with the layers at the places `floats` in float."""
-        return Trial(*self._remembered(sorted(self.mixer.names(floats)), lambda: self._measured(floats, what)))
+        """What the metric says of the model with the layers at the places `floats` in float."""
+        names = sorted(self.mixer.names(floats))
+        return self._remembered(names, lambda: [self.value(self.session(floats), what)])[0]
+
+    def looked_into(self, floats, what):
+        """The Trial of that model: its outputs compared with fp32's as well."""
+        value, names = self.mixed(floats, what), sorted(self.mixer.names(floats))
+        return Trial(value, self._remembered(["worst part", names], lambda: [self._worst(self.session(floats))])[0])
 
     def value(self, session, what):
         """What the metric says of a session. Raises ValueError if that is no number."""
@@ -90,10 +97,6 @@ class Trials:
                 f"metric gives {value!r} for {what}; expected a finite number, larger is better: return a float"
             )
         return float(value)
-
-    def _measured(self, floats, what):
-        session = self.session(floats)
-        return self.value(session, what), self._worst(session)
 
     def session(self, floats):
         """A session of that model; the one that was opened last is kept."""
@@ -141,10 +144,25 @@ class Trials:
         usual = float(np.median([*known.values()])) if known else 1.0
         return {place: known.get(place, usual) for place in range(len(self.mixer.layers))}
 
-    def timed(self, mixes, rounds=ROUNDS):
-        """{key: Timing} of the sessions `mixes`, all timed beside fp32 in one run."""
+    @cached_property
+    def _pace(self):
+        """[seconds of fp32 for each feed that models are timed on]: of slow models, as many as fit into a step."""
+        found = []
+        for feed in self._feeds:
+            found.append(float(self._timer({"fp32": self.reference}, [feed], 1)["fp32"][0]))
+            if 2 * MINIMUM_ROUNDS * sum(found) > STEP_S:
+                return found[: max(1, len(found) - 1)]
+        return found
+
+    def timed(self, mixes, most_rounds=ROUNDS, budget_s=STEP_S):
+        """{key: Timing} of the sessions `mixes`, all timed beside fp32 in one run.
+
+        As many rounds as fit into `budget_s` seconds if each model is as slow as fp32, but enough for an interval.
+        """
         sessions = {"fp32": self.reference} | {f"mix {at}": one for at, one in enumerate(mixes.values())}
-        seconds = self._timer(sessions, self._feeds, rounds_here(rounds))
+        fitting = int(budget_s / max(len(sessions) * sum(self._pace), budget_s / most_rounds))
+        rounds = rounds_here(max(MINIMUM_ROUNDS, fitting))
+        seconds = self._timer(sessions, self._feeds[: len(self._pace)], rounds)
         reference = seconds["fp32"]
         found = {}
         for at, key in enumerate(mixes):

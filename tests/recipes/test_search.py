@@ -7,7 +7,7 @@ import pytest
 
 from qlab import graph, recipes
 from qlab.runtime import open_session
-from tests.builders import suspects
+from tests.builders import blocks, suspects
 
 OUTLIER = 2_000.0
 
@@ -112,8 +112,21 @@ def test_interrupted_it_goes_on_where_it_was(model, tmp_path, searched, found):
     again = searched(model, output, feeds, metric, at_most=0.05, keep=keep)
     assert set(again.calls) <= {"the output", "joined", "needed ones"}
     (file,) = keep.iterdir()
-    file.write_text('{"format": 1, "trials": {"x": [1]}}', encoding="utf-8")
+    file.write_text('{"format": 2, "trials": {"x": [1]}}', encoding="utf-8")
     assert searched(model, output, feeds, metric, at_most=0.05, keep=keep).calls["fp32"] == 2
+
+
+def test_floats_are_those_of_the_file_where_a_product_left_out_gets_codes_from_its_neighbours(tmp_path, searched):
+    layers = ("q", "k", "v", "scores", "context", "out", "pointwise1", "depthwise", "pointwise2")
+    # fp32 twice, all quantized, all in float; each layer alone on integers: by this metric one of them is to blame.
+    told = iter([1, 1, 0, 1, *(name != "scores" for name in layers)])
+    model, feed = blocks.conformer_block(tmp_path), blocks.conformer_feed()
+    search = searched(model, tmp_path / "out.onnx", [feed], lambda session: float(next(told, 1)), at_most=0.5)
+    assert search.best.floats == ("scores",)
+    assert {fate.how for fate in search.quantized.products if fate.name == "scores"} == {"static"}
+    assert search.floats == ()
+    assert "0 of 9 layers in float" in repr(search)
+    assert "meant for float, but between codes and so on integers: scores" in repr(search)
 
 
 def test_where_no_few_layers_are_to_blame_it_says_so(model, tmp_path, searched):
@@ -125,6 +138,22 @@ def test_where_no_few_layers_are_to_blame_it_says_so(model, tmp_path, searched):
     assert search.loss <= search.at_most
 
 
+def test_where_the_loss_is_diffuse_the_walk_begins_at_a_tenth_of_the_layers(tmp_path, searched, monkeypatch):
+    monkeypatch.setattr(suspects, "DEPTH", 24)
+    model, feeds = suspects.network(tmp_path), suspects.feeds(1)
+    metric = Metric(model, feeds)
+    search = searched(model, tmp_path / "out.onnx", feeds, metric, at_most=0.008)
+    by_loss, by_win = (
+        [int(step.what.split()[0]) for step in search.steps if step.what.endswith(what)]
+        for what in ("worst", "best a millisecond")
+    )
+    assert search.diffuse
+    assert by_loss[:2] == [2, 4]  # of 25
+    assert by_win[0] in by_loss
+    assert min(by_win) >= by_win[0] // 2
+    assert search.loss <= search.at_most
+
+
 def test_if_all_quantized_holds_there_is_no_search(model, tmp_path, searched):
     feeds = suspects.feeds()
     search = searched(model, tmp_path / "out.onnx", feeds, Metric(model, feeds), at_most=0.5)
@@ -132,6 +161,26 @@ def test_if_all_quantized_holds_there_is_no_search(model, tmp_path, searched):
     assert not search.diffuse
     assert search.steps[0].what == "all quantized"
     assert "one layer" not in search.calls
+
+
+def test_a_slow_model_is_timed_on_fewer_feeds_and_in_fewer_rounds(model, tmp_path, searched, monkeypatch):
+    monkeypatch.delenv("QLAB_FAST", raising=False)  # which has fewer rounds anyway
+
+    def asked(seconds):
+        found = []
+
+        def clock(sessions, feeds, rounds):
+            found.append((len(sessions), len(feeds), rounds))
+            return {name: np.full(rounds, seconds) for name in sessions}
+
+        feeds = suspects.feeds(6)
+        searched(model, tmp_path / "out.onnx", feeds, Metric(model, feeds), at_most=0.5, timer=clock)
+        return found
+
+    # fp32 by itself for each feed, all quantized beside fp32, and once more at the end.
+    assert asked(1e-4) == [(1, 1, 1)] * 4 + [(2, 4, 10), (2, 4, 30)]
+    assert asked(0.04) == [(1, 1, 1)] * 3 + [(2, 2, 6), (2, 2, 30)]
+    assert asked(1.0) == [(1, 1, 1), (2, 1, 6), (2, 1, 6)]
 
 
 def test_where_no_mix_holds_it_is_fp32_as_it_was(model, tmp_path, searched):
