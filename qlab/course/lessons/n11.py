@@ -528,6 +528,11 @@ def _(answer):
                 "this is the true derivative, and nothing would ever be learned": np.zeros_like(x),
                 "these are rounded numbers of the forward pass: asked for the gradient":
                     np.clip(codes, first, last) * scale,
+                "these are codes, of the forward pass: asked for the gradient": np.clip(codes, first, last),
+                "the forward pass times the gradient: it is the derivative that is a factor, 1 inside and 0 beyond":
+                    gradient * np.clip(codes, first, last) * scale,
+                "codes times the gradient: it is the derivative that is a factor, 1 inside and 0 beyond":
+                    gradient * np.clip(codes, first, last),
             },
             hint="the gradient where quant_min <= x / scale <= quant_max, 0 elsewhere",
         )  # fmt: skip
@@ -583,6 +588,9 @@ def _(answer):
             },
             hint="round(v) - v inside, quant_min or quant_max beyond, times the gradient; what shares a scale adds up",
         )  # fmt: skip
+        if array.shape != np.shape(scale):  # the trainer's Adam changes the scale in place
+            how = "keepdims=True" if np.ndim(scale) else "the sum of all, without axes"
+            raise Almost(f"{said}: shape {array.shape}; the scale has shape {np.shape(scale)}: {how}")
     return "inside and beyond, summed over just what shares a scale"
 
 
@@ -618,6 +626,10 @@ _LOG_P = "log p is (logit - the row's largest) - log(sum of exp of these), witho
 def _judge_layer(said, case, seen):
     x, labels, weight, bias, scale, *ends = case
     loss, by_weight, by_bias, by_scale = layer_gradients(*case)
+    shapes, asked = [expect_array(each, said).shape for each in seen], [(), weight.shape, bias.shape, np.shape(scale)]
+    if shapes != asked and sorted(shapes) == sorted(asked):
+        raise Almost(f"{said}: the order is loss, by_weight, by_bias, by_scale, of shapes {', '.join(map(str, asked))}; "
+                     f"seen {', '.join(map(str, shapes))}")  # fmt: skip
     n, (rounded, real) = len(x), (fake(weight, scale, *ends), weight)
     summed = cross_entropy(x @ real.T + bias, labels)
     softmax = lambda w: n * cross_entropy(x @ w.T + bias, labels)[1]
@@ -726,9 +738,9 @@ def _judge_export(said, x, case, nodes, tensors):
     if codes is not None and codes.shape == bias.shape and 0.51 < np.abs(codes - bias / unit).max() < 1.01:
         raise Almost(f"{said}: the bias' codes are cut off instead of rounded (astype cuts): np.rint")
     if codes is None or (np.abs(codes - bias / unit) > 1.5).any():
-        raise Almost(
-            f"{said}: the bias' codes do not fit its new scale: {brief(codes)}, asked for {brief(np.rint(bias / unit))}"
-        )
+        asked = np.rint(bias / unit).astype(np.int32)
+        raise Almost(f"{said}: the bias' codes do not fit its new scale: {brief(codes)}, asked for round(bias / scale), "
+                     f"{brief(asked)}")  # fmt: skip
     _judge_pairs(said, case, written.graph.node, held, own[0].output[0])
     _judge_outcome(said, x, case, model)
 
@@ -766,8 +778,11 @@ def _judge_codes(said, case, read):
         free = np.clip(np.rint(weight / w_scale), -128, 127)
         narrow = np.clip(np.rint(weight / w_scale), -ends[1], ends[1])
         cut = np.clip(np.trunc(weight / w_scale), *ends)
+        whole = fake(weight, w_scale, *ends)
         why = (
-            ": they leave the learned codes' range; clip to `ends`" if np.array_equal(codes, free)
+            ": these are real numbers, stored in int8; a code is such a number / w_scale"
+            if any(np.array_equal(codes, cut_off(real)) for cut_off in (np.trunc, np.rint) for real in (weight, whole))
+            else ": they leave the learned codes' range; clip to `ends`" if np.array_equal(codes, free)
             else ": quant_min is one code further than -quant_max" if np.array_equal(codes, narrow)
             else ": cut off instead of rounded (astype cuts): np.rint" if np.array_equal(codes, cut)
             else ""
