@@ -87,7 +87,7 @@ def explored(bits, clip):
 def loss_of_one(weights, losses, at, slope, scale):
     """The loss against one weight, with the straight-through slope drawn where the weight stands. -> Figure"""
     figure, axes = palette.figure(height=3.4)
-    axes.plot(np.asarray(weights) / scale, losses, color=palette.ERROR, label="loss of a batch")
+    axes.step(np.asarray(weights) / scale, losses, where="mid", color=palette.ERROR, label="loss of a batch")
     middle = float(np.interp(at, weights, losses))
     reach = 1.2 * scale
     axes.plot(
@@ -98,6 +98,7 @@ def loss_of_one(weights, losses, at, slope, scale):
     axes.set(xlabel="the weight, in scales", ylabel="cross entropy")
     axes.set_title("One weight moves: the loss stands still, then jumps")
     axes.legend(loc="best")
+    figure.alt = "The loss of a batch against one weight: level steps, and a sloped dashed line through one of them"
     return figure
 
 
@@ -110,6 +111,7 @@ def foretold_and_changed(foretold, changed, *, title):
     axes.plot(foretold, changed, "o", color=palette.WEIGHTS, markersize=5, label="a weight")
     axes.set(xlabel="change of the loss, by the straight-through slope", ylabel="change of the loss", title=title)
     axes.legend(loc="upper left")
+    figure.alt = f"{title}. Points of single weights around the diagonal on which both changes are the same"
     return figure
 
 
@@ -122,8 +124,14 @@ def loss_curves(runs, *, title):
         axes.plot(np.arange(1, len(losses) + 1), np.maximum(losses, 1e-5), color=shades[bits], linewidth=1.2)
         axes.annotate(f"{bits} bits", (len(losses), max(losses[-1], 1e-5)), (4, 0), textcoords="offset points",
                       color=shades[bits], va="center")  # fmt: skip
-    axes.set(yscale="log", xlabel=f"step, {BATCH} digits each", ylabel="cross entropy (log)", title=title)
+    axes.set(
+        yscale="log",
+        xlabel=f"step, {BATCH} digits each",
+        ylabel="cross entropy of the training batch (log)",
+        title=title,
+    )
     axes.margins(x=0.08)
+    figure.alt = f"{title}. Loss of each step's batch, falling, one curve for each number of bits"
     return figure
 
 
@@ -143,6 +151,7 @@ def accuracy_against_bits(found, fp32, *, title):
     axes.set_xticks(sorted({each for points in found.values() for each in points}))
     axes.invert_xaxis()
     axes.legend(loc="lower left")
+    figure.alt = f"{title}. Digits read right against bits of a weight, three methods with intervals, fp32 dotted"
     return figure
 
 
@@ -150,7 +159,7 @@ def accuracy_against_bits(found, fp32, *, title):
 def weights_on_levels(before, after, ends, *, title):
     """Weights in units of their scales before and after training, levels and the borders between them. -> Figure"""
     figure, panels = palette.figure(2, 1, height=4.4, layout=None, sharex=True)
-    figure.subplots_adjust(left=0.09, right=0.97, bottom=0.12, top=0.9, hspace=0.32)
+    figure.subplots_adjust(left=0.09, right=0.97, bottom=0.12, top=0.86, hspace=0.32)
     first, last = ends
     view = first - _BEYOND, last + _BEYOND
     bins = np.linspace(*view, 97)
@@ -160,11 +169,12 @@ def weights_on_levels(before, after, ends, *, title):
         for border in np.arange(first, last) + 0.5:
             axes.axvline(border, color=palette.ERROR, linewidth=1, linestyle="--")
         for level in range(first, last + 1):
-            axes.axvline(level, 0, 0.08, color=palette.INTEGER, linewidth=2.5)
+            axes.axvline(level, 0, 0.16, color=palette.INTEGER, linewidth=4)
         axes.set_ylabel("% of the weights")
         axes.set_title(said, fontsize=10, fontweight="normal")
     panels[1].set_xlabel("weight / its scale (green: levels; red: where the code changes)")
     figure.suptitle(title, x=0.02, ha="left", fontsize=12, fontweight="bold")
+    figure.alt = f"{title}. Histograms of weight / scale before and after; after, a peak just above +{last}"
     return figure
 
 
@@ -628,8 +638,8 @@ def _judge_layer(said, case, seen):
     loss, by_weight, by_bias, by_scale = layer_gradients(*case)
     shapes, asked = [expect_array(each, said).shape for each in seen], [(), weight.shape, bias.shape, np.shape(scale)]
     if shapes != asked and sorted(shapes) == sorted(asked):
-        raise Almost(f"{said}: the order is loss, by_weight, by_bias, by_scale, of shapes {', '.join(map(str, asked))}; "
-                     f"seen {', '.join(map(str, shapes))}")  # fmt: skip
+        raise Almost(f"{said}: the order is loss, by_weight, by_bias, by_scale, of shapes "
+                     f"{', '.join(map(str, asked))}; seen {', '.join(map(str, shapes))}")  # fmt: skip
     n, (rounded, real) = len(x), (fake(weight, scale, *ends), weight)
     summed = cross_entropy(x @ real.T + bias, labels)
     softmax = lambda w: n * cross_entropy(x @ w.T + bias, labels)[1]
@@ -739,8 +749,8 @@ def _judge_export(said, x, case, nodes, tensors):
         raise Almost(f"{said}: the bias' codes are cut off instead of rounded (astype cuts): np.rint")
     if codes is None or (np.abs(codes - bias / unit) > 1.5).any():
         asked = np.rint(bias / unit).astype(np.int32)
-        raise Almost(f"{said}: the bias' codes do not fit its new scale: {brief(codes)}, asked for round(bias / scale), "
-                     f"{brief(asked)}")  # fmt: skip
+        raise Almost(f"{said}: the bias' codes do not fit its new scale: {brief(codes)}, asked for "
+                     f"round(bias / scale), {brief(asked)}")  # fmt: skip
     _judge_pairs(said, case, written.graph.node, held, own[0].output[0])
     _judge_outcome(said, x, case, model)
 
