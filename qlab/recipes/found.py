@@ -9,6 +9,7 @@ from qlab.text import Table, Tabular, decibels, figures, ms, plural, ratio
 
 SHOWN, MOST_TOLD = 3, 8  # names in a cell; layers of which a line tells why they stayed in float
 FEW = 10  # one layer of so many, at the least one
+SOME = 4  # one layer of so many in float is a mixture worth having, however the loss is spread
 INSTEAD = (
     "try what makes all of them more exact (recipes.hybrid or recipes.dynamic, other ranges with method=, 8-bit "
     "weights where they are 7; then equalization, smoothing, bias correction, rounding by calibration), weights only, "
@@ -132,8 +133,11 @@ class Search(Tabular):
                 yield f"  concentrated: {said} (told apart by {self.by})"
             elif self.quantized is None:
                 yield f"  diffuse: {said}; no mix was both within the bound and faster than fp32: {INSTEAD}"
+            elif (count := len(self.best.floats)) <= max(1, self.layers // SOME):
+                held = f"{count} in float {'holds' if count == 1 else 'together hold'} the bound"
+                yield f"  not one by one: {said}, and {held}"
             else:
-                yield f"  diffuse: {said}; it took {len(self.best.floats)} in float. For fewer, {INSTEAD}"
+                yield f"  diffuse: {said}; it took {count} in float. For fewer, {INSTEAD}"
 
     def _few_in_float(self):
         """What the few worst layers in float win back, in words."""
@@ -174,7 +178,7 @@ def _drawn(search, palette):
     axes.axvline(search.at_most, color=palette.FP32, linestyle="--", linewidth=1)
     axes.set_xlabel("loss of the metric (dashed: the bound; numbers: layers in float)")
     axes.set_ylabel("time / that of fp32")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.12 * max(time for _, time in [*points, fp32]))
     axes.legend(loc="best", fontsize=9)
     told = f"{len(search.floats)} of {plural(search.layers, 'layer')} in float"
     speed = f"{ratio(search.best.timing.speedup)}x as fast as fp32" if search.quantized is not None else "fp32 itself"

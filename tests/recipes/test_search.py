@@ -139,6 +139,9 @@ def test_where_no_few_layers_are_to_blame_it_says_so(model, tmp_path, searched):
     search = searched(model, tmp_path / "out.onnx", feeds, Metric(model, feeds), at_most=0.002)
     assert search.diffuse
     assert f"it took {len(search.best.floats)} in float. For fewer, try what makes all of them" in repr(search)
+    small = repr(replace(search, share=-0.31, layers=4 * len(search.best.floats)))
+    assert "diffuse" not in small
+    assert f"grows by 31 %, and {len(search.best.floats)} in float together hold the bound" in small
     none = repr(replace(search, quantized=None, share=-0.31, layers=12))
     assert "the worst layer of 12 in float: the loss grows by 31 %; no mix was both within the bound and faster" in none
     assert search.share < 0.5

@@ -88,7 +88,7 @@ def staircase(found, *, title, bound=None):
             axes.axhline(bound, color=palette.FP32, linewidth=1.4, label="fp32 minus half a point")
         axes.set(xlabel="layers in float", title=network, ylim=(0, 103))
     panels[0, 0].set_ylabel("digits read right, %")
-    panels[0, -1].legend(loc="lower right", fontsize=9)
+    panels[0, 0].legend(loc="lower right", fontsize=9)
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
     figure.alt = f"{title}. Digits read right against layers in float, three orders, in {' and '.join(found)}"
     return figure

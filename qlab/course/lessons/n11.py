@@ -126,8 +126,8 @@ def loss_curves(runs, *, title):
                       color=shades[bits], va="center")  # fmt: skip
     axes.set(
         yscale="log",
-        xlabel=f"step, {BATCH} digits each",
-        ylabel="cross entropy of the training batch (log)",
+        xlabel=f"step, a batch of {BATCH} training digits each",
+        ylabel="cross entropy of the batch (log)",
         title=title,
     )
     axes.margins(x=0.08)
