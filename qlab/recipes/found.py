@@ -9,10 +9,11 @@ from qlab.text import Table, Tabular, decibels, figures, ms, plural, ratio
 
 SHOWN, MOST_TOLD = 3, 8  # names in a cell; layers of which a line tells why they stayed in float
 FEW = 10  # one layer of so many, at the least one
+SOME = 4  # one layer of so many in float is a mixture worth having, however the loss is spread
 INSTEAD = (
-    "no few layers are to blame, and putting some back cannot help much: try what makes all of them more exact "
-    "(recipes.hybrid or recipes.dynamic, other ranges with method=, 8-bit weights where they are 7; then equalization, "
-    "smoothing, bias correction, rounding by calibration), weights only, or quantization-aware training"
+    "try what makes all of them more exact (recipes.hybrid or recipes.dynamic, other ranges with method=, 8-bit "
+    "weights where they are 7; then equalization, smoothing, bias correction, rounding by calibration), weights only, "
+    "or quantization-aware training"
 )
 
 
@@ -127,11 +128,24 @@ class Search(Tabular):
         if len(told) > MOST_TOLD:
             yield f"  in float: {len(told) - MOST_TOLD} more, each of less weight; .floats names all"
         if self.sensitivity:
-            few = plural(few_of(self.layers), "worst layer")
-            text = f"the {few} of {self.layers} in float win back {100 * self.share:.0f} % of the loss"
-            yield (
-                f"  diffuse: {text}: {INSTEAD}" if self.diffuse else f"  concentrated: {text} (told apart by {self.by})"
-            )
+            said = self._few_in_float()
+            if not self.diffuse:
+                yield f"  concentrated: {said} (told apart by {self.by})"
+            elif self.quantized is None:
+                yield f"  diffuse: {said}; no mix was both within the bound and faster than fp32: {INSTEAD}"
+            elif (count := len(self.best.floats)) <= max(1, self.layers // SOME):
+                held = f"{count} in float {'holds' if count == 1 else 'together hold'} the bound"
+                yield f"  not one by one: {said}, and {held}"
+            else:
+                yield f"  diffuse: {said}; it took {count} in float. For fewer, {INSTEAD}"
+
+    def _few_in_float(self):
+        """What the few worst layers in float win back, in words."""
+        few, percent = few_of(self.layers), f"{100 * abs(self.share):.0f} %"
+        who = f"the worst layer of {self.layers}" if few == 1 else f"the {few} worst layers of {self.layers}"
+        if self.share < 0:
+            return f"{who} in float: the loss grows by {percent}"
+        return f"{who} in float {'wins' if few == 1 else 'win'} back {percent} of the loss"
 
     def plot(self):
         """A figure of milliseconds against loss: every step, and the staircase of the fastest within each bound."""
@@ -143,21 +157,34 @@ class Search(Tabular):
 
 def _drawn(search, palette):
     figure, axes = palette.figure(height=4.0)
-    points = [(step.loss, 1 / step.timing.speedup) for step in search.steps]
+    fp32 = (0.0, 1.0)  # beside itself as fast as itself, whatever a clock says
+    points = [
+        fp32 if step is search.best and search.quantized is None else (step.loss, 1 / step.timing.speedup)
+        for step in search.steps
+    ]
+    axes.plot(*fp32, "s", color=palette.FP32)
+    axes.annotate("fp32", fp32, xytext=(6, 4), textcoords="offset points")
     for step, point in zip(search.steps, points, strict=True):
-        is_best = step is search.best
-        colour = palette.INTEGER if step.holds else palette.FP32
-        axes.plot(*point, "*" if is_best else "o", color=colour, markersize=14 if is_best else 6)
-        axes.annotate(f"{len(step.floats)}", point, xytext=(6, 4), textcoords="offset points")
-    axes.plot(0.0, 1.0, "s", color=palette.FP32)
-    axes.annotate("fp32", (0.0, 1.0), xytext=(6, 4), textcoords="offset points")
-    axes.step(*zip(*staircase([*points, (0.0, 1.0)]), strict=True), where="post", color=palette.INTEGER, linewidth=1)
+        colour = palette.INTEGER if step.holds else palette.ERROR
+        if step is search.best:
+            axes.plot(*point, "*", color=colour, markersize=14, label="published")
+        else:
+            said = "within the bound" if step.holds else "beyond the bound"
+            shown = axes.get_legend_handles_labels()[1]
+            axes.plot(*point, "o", color=colour, markersize=6, label="" if said in shown else said)
+        if point != fp32:
+            axes.annotate(f"{len(step.floats)}", point, xytext=(6, 4), textcoords="offset points")
+    axes.step(*zip(*staircase([*points, fp32]), strict=True), where="post", color=palette.INTEGER, linewidth=1)
     axes.axvline(search.at_most, color=palette.FP32, linestyle="--", linewidth=1)
     axes.set_xlabel("loss of the metric (dashed: the bound; numbers: layers in float)")
-    axes.set_ylabel("time, of that of fp32")
-    axes.set_ylim(bottom=0)
+    axes.set_ylabel("time / that of fp32")
+    axes.set_ylim(0, 1.12 * max(time for _, time in [*points, fp32]))
+    axes.legend(loc="best", fontsize=9)
     told = f"{len(search.floats)} of {plural(search.layers, 'layer')} in float"
-    axes.set_title(f"{told}: {ratio(search.best.timing.speedup)}x fp32, loss {figures(search.loss)}")
+    speed = f"{ratio(search.best.timing.speedup)}x as fast as fp32" if search.quantized is not None else "fp32 itself"
+    title = f"{told}: {speed}, loss {figures(search.loss)}"
+    axes.set_title(title)
+    figure.alt = f"{title}. Time against loss of {plural(len(points), 'model')}, the bound on the loss dashed"
     return figure
 
 

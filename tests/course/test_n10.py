@@ -83,12 +83,27 @@ def test_orders_that_agree_correlate_by_one_and_reversed_ones_by_minus_one():
     assert n10.rank_correlation([1, 5, 9], [3, 2, 1]) == pytest.approx(-1)
 
 
+def test_an_answer_that_fails_for_another_reason_is_told_nothing_of_axes():
+    def fails(codes, scale, exact, rounded):
+        return 1 / 0
+
+    said = judge("10.3", fails).text()
+    assert "division by zero" in said
+    assert "axes" not in said
+
+
+def test_of_each_layer_its_kernel_is_told():
+    kinds = n10.kinds_of(models.path("digits"))
+    assert list(kinds) == list(n10.layers_of(models.path("digits")))
+    assert [list(kinds.values()).count(kind) for kind in ("3 x 3", "1 x 1", "Gemm")] == [6, 5, 1]
+
+
 def test_its_pictures_draw():
     found = {which: {"a": (30.0, 1.0), "b": (20.0, 2.0)} for which in WHICH}
     steps = {which: {"greedy": [10.0, 90.0, 99.0]} for which in WHICH}
     drawn = (
         n10.two_ways(),
-        n10.sensitivity(found, title="two"),
+        n10.sensitivity(found, title="two", kinds={"a": "3 x 3"}),
         n10.staircase(steps, title="two", bound=98.0),
         n10.mixture(["a_1", "b_2"], ["a_1"], 90.0, whole=99.0),
     )

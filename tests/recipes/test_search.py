@@ -1,5 +1,6 @@
 """A search finds the layer that is to blame, says where none is, goes on where it was, and asks the metric seldom."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -90,8 +91,12 @@ def test_a_search_is_told_in_words_and_drawn(found):
     assert "all quantized" in text
     assert suspects.VICTIM in text
     assert "<table" in search._repr_html_()
-    (axes,) = search.plot().axes
+    figure = search.plot()
+    (axes,) = figure.axes
     assert "loss" in axes.get_xlabel()
+    assert {"published", "beyond the bound"} <= {one.get_text() for one in axes.get_legend().get_texts()}
+    assert "x as fast as fp32" in figure.alt
+    assert "fp32 itself" in replace(search, quantized=None).plot().alt
 
 
 def test_interrupted_it_goes_on_where_it_was(model, tmp_path, searched, found):
@@ -133,7 +138,12 @@ def test_where_no_few_layers_are_to_blame_it_says_so(model, tmp_path, searched):
     feeds = suspects.feeds()
     search = searched(model, tmp_path / "out.onnx", feeds, Metric(model, feeds), at_most=0.002)
     assert search.diffuse
-    assert "diffuse" in repr(search)
+    assert f"it took {len(search.best.floats)} in float. For fewer, try what makes all of them" in repr(search)
+    small = repr(replace(search, share=-0.31, layers=4 * len(search.best.floats)))
+    assert "diffuse" not in small
+    assert f"grows by 31 %, and {len(search.best.floats)} in float together hold the bound" in small
+    none = repr(replace(search, quantized=None, share=-0.31, layers=12))
+    assert "the worst layer of 12 in float: the loss grows by 31 %; no mix was both within the bound and faster" in none
     assert search.share < 0.5
     assert search.loss <= search.at_most
 

@@ -87,7 +87,7 @@ def explored(bits, clip):
 def loss_of_one(weights, losses, at, slope, scale):
     """The loss against one weight, with the straight-through slope drawn where the weight stands. -> Figure"""
     figure, axes = palette.figure(height=3.4)
-    axes.plot(np.asarray(weights) / scale, losses, color=palette.ERROR, label="loss of a batch")
+    axes.step(np.asarray(weights) / scale, losses, where="mid", color=palette.ERROR, label="loss of a batch")
     middle = float(np.interp(at, weights, losses))
     reach = 1.2 * scale
     axes.plot(
@@ -98,6 +98,7 @@ def loss_of_one(weights, losses, at, slope, scale):
     axes.set(xlabel="the weight, in scales", ylabel="cross entropy")
     axes.set_title("One weight moves: the loss stands still, then jumps")
     axes.legend(loc="best")
+    figure.alt = "The loss of a batch against one weight: level steps, and a sloped dashed line through one of them"
     return figure
 
 
@@ -110,6 +111,7 @@ def foretold_and_changed(foretold, changed, *, title):
     axes.plot(foretold, changed, "o", color=palette.WEIGHTS, markersize=5, label="a weight")
     axes.set(xlabel="change of the loss, by the straight-through slope", ylabel="change of the loss", title=title)
     axes.legend(loc="upper left")
+    figure.alt = f"{title}. Points of single weights around the diagonal on which both changes are the same"
     return figure
 
 
@@ -122,8 +124,14 @@ def loss_curves(runs, *, title):
         axes.plot(np.arange(1, len(losses) + 1), np.maximum(losses, 1e-5), color=shades[bits], linewidth=1.2)
         axes.annotate(f"{bits} bits", (len(losses), max(losses[-1], 1e-5)), (4, 0), textcoords="offset points",
                       color=shades[bits], va="center")  # fmt: skip
-    axes.set(yscale="log", xlabel=f"step, {BATCH} digits each", ylabel="cross entropy (log)", title=title)
+    axes.set(
+        yscale="log",
+        xlabel=f"step, a batch of {BATCH} training digits each",
+        ylabel="cross entropy of the batch (log)",
+        title=title,
+    )
     axes.margins(x=0.08)
+    figure.alt = f"{title}. Loss of each step's batch, falling, one curve for each number of bits"
     return figure
 
 
@@ -143,6 +151,7 @@ def accuracy_against_bits(found, fp32, *, title):
     axes.set_xticks(sorted({each for points in found.values() for each in points}))
     axes.invert_xaxis()
     axes.legend(loc="lower left")
+    figure.alt = f"{title}. Digits read right against bits of a weight, three methods with intervals, fp32 dotted"
     return figure
 
 
@@ -150,7 +159,7 @@ def accuracy_against_bits(found, fp32, *, title):
 def weights_on_levels(before, after, ends, *, title):
     """Weights in units of their scales before and after training, levels and the borders between them. -> Figure"""
     figure, panels = palette.figure(2, 1, height=4.4, layout=None, sharex=True)
-    figure.subplots_adjust(left=0.09, right=0.97, bottom=0.12, top=0.9, hspace=0.32)
+    figure.subplots_adjust(left=0.09, right=0.97, bottom=0.12, top=0.86, hspace=0.32)
     first, last = ends
     view = first - _BEYOND, last + _BEYOND
     bins = np.linspace(*view, 97)
@@ -160,11 +169,12 @@ def weights_on_levels(before, after, ends, *, title):
         for border in np.arange(first, last) + 0.5:
             axes.axvline(border, color=palette.ERROR, linewidth=1, linestyle="--")
         for level in range(first, last + 1):
-            axes.axvline(level, 0, 0.08, color=palette.INTEGER, linewidth=2.5)
+            axes.axvline(level, 0, 0.16, color=palette.INTEGER, linewidth=4)
         axes.set_ylabel("% of the weights")
         axes.set_title(said, fontsize=10, fontweight="normal")
     panels[1].set_xlabel("weight / its scale (green: levels; red: where the code changes)")
     figure.suptitle(title, x=0.02, ha="left", fontsize=12, fontweight="bold")
+    figure.alt = f"{title}. Histograms of weight / scale before and after; after, a peak just above +{last}"
     return figure
 
 
@@ -528,6 +538,11 @@ def _(answer):
                 "this is the true derivative, and nothing would ever be learned": np.zeros_like(x),
                 "these are rounded numbers of the forward pass: asked for the gradient":
                     np.clip(codes, first, last) * scale,
+                "these are codes, of the forward pass: asked for the gradient": np.clip(codes, first, last),
+                "the forward pass times the gradient: it is the derivative that is a factor, 1 inside and 0 beyond":
+                    gradient * np.clip(codes, first, last) * scale,
+                "codes times the gradient: it is the derivative that is a factor, 1 inside and 0 beyond":
+                    gradient * np.clip(codes, first, last),
             },
             hint="the gradient where quant_min <= x / scale <= quant_max, 0 elsewhere",
         )  # fmt: skip
@@ -583,6 +598,9 @@ def _(answer):
             },
             hint="round(v) - v inside, quant_min or quant_max beyond, times the gradient; what shares a scale adds up",
         )  # fmt: skip
+        if array.shape != np.shape(scale):  # the trainer's Adam changes the scale in place
+            how = "keepdims=True" if np.ndim(scale) else "the sum of all, without axes"
+            raise Almost(f"{said}: shape {array.shape}; the scale has shape {np.shape(scale)}: {how}")
     return "inside and beyond, summed over just what shares a scale"
 
 
@@ -618,6 +636,10 @@ _LOG_P = "log p is (logit - the row's largest) - log(sum of exp of these), witho
 def _judge_layer(said, case, seen):
     x, labels, weight, bias, scale, *ends = case
     loss, by_weight, by_bias, by_scale = layer_gradients(*case)
+    shapes, asked = [expect_array(each, said).shape for each in seen], [(), weight.shape, bias.shape, np.shape(scale)]
+    if shapes != asked and sorted(shapes) == sorted(asked):
+        raise Almost(f"{said}: the order is loss, by_weight, by_bias, by_scale, of shapes "
+                     f"{', '.join(map(str, asked))}; seen {', '.join(map(str, shapes))}")  # fmt: skip
     n, (rounded, real) = len(x), (fake(weight, scale, *ends), weight)
     summed = cross_entropy(x @ real.T + bias, labels)
     softmax = lambda w: n * cross_entropy(x @ w.T + bias, labels)[1]
@@ -726,9 +748,9 @@ def _judge_export(said, x, case, nodes, tensors):
     if codes is not None and codes.shape == bias.shape and 0.51 < np.abs(codes - bias / unit).max() < 1.01:
         raise Almost(f"{said}: the bias' codes are cut off instead of rounded (astype cuts): np.rint")
     if codes is None or (np.abs(codes - bias / unit) > 1.5).any():
-        raise Almost(
-            f"{said}: the bias' codes do not fit its new scale: {brief(codes)}, asked for {brief(np.rint(bias / unit))}"
-        )
+        asked = np.rint(bias / unit).astype(np.int32)
+        raise Almost(f"{said}: the bias' codes do not fit its new scale: {brief(codes)}, asked for "
+                     f"round(bias / scale), {brief(asked)}")  # fmt: skip
     _judge_pairs(said, case, written.graph.node, held, own[0].output[0])
     _judge_outcome(said, x, case, model)
 
@@ -766,8 +788,11 @@ def _judge_codes(said, case, read):
         free = np.clip(np.rint(weight / w_scale), -128, 127)
         narrow = np.clip(np.rint(weight / w_scale), -ends[1], ends[1])
         cut = np.clip(np.trunc(weight / w_scale), *ends)
+        whole = fake(weight, w_scale, *ends)
         why = (
-            ": they leave the learned codes' range; clip to `ends`" if np.array_equal(codes, free)
+            ": these are real numbers, stored in int8; a code is such a number / w_scale"
+            if any(np.array_equal(codes, cut_off(real)) for cut_off in (np.trunc, np.rint) for real in (weight, whole))
+            else ": they leave the learned codes' range; clip to `ends`" if np.array_equal(codes, free)
             else ": quant_min is one code further than -quant_max" if np.array_equal(codes, narrow)
             else ": cut off instead of rounded (astype cuts): np.rint" if np.array_equal(codes, cut)
             else ""

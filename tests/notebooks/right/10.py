@@ -11,8 +11,10 @@ def sensitivity(model, layers, feeds, score):
     found = {{}}
     for name in layers:
         pair = []
-        others = [node for other, nodes in layers.items() if other != name for node in nodes]
-        for left_out in (others, layers[name]):
+        every = [node.name for node in onnx.load(model).graph.node]
+        others = [node for other in layers if other != name for node in layers[other]]
+        for chosen in (layers[name], others):
+            left_out = [node for node in every if node not in chosen]
             output = str(folder / "some.onnx")
             quantize_static(model, output, common.Feeds(feeds), nodes_to_exclude=left_out, {STATIC})
             pair.append(score(output))
@@ -61,12 +63,12 @@ def sensitivity(model, layers, feeds, score):
 """,
         ),
         (
-            "scales per channel, an array for a pair",
+            "an array for a pair",
             f"""\
 def sensitivity(model, layers, feeds, score):
     def of(chosen):
         out = folder / "mixed.onnx"
-        quantize_static(model, out, common.Feeds(feeds), per_channel=True, {STATIC},
+        quantize_static(model, out, common.Feeds(feeds), {STATIC},
                         nodes_to_quantize=[node for name in chosen for node in layers[name]])
         return score(str(out))
     names = list(layers)
@@ -218,6 +220,37 @@ def choose_floats(layers, measure, k):
                 best, most = name, right
         chosen.append(best)
     return tuple(chosen)
+""",
+        ),
+        (
+            "greedily, the last name of equals",
+            """\
+def choose_floats(layers, measure, k):
+    chosen = []
+    for _ in range(k):
+        chosen.append(max((measure([*chosen, name]), name) for name in layers if name not in chosen)[1])
+    return chosen
+""",
+        ),
+        (
+            "greedily, the last in order of equals",
+            """\
+def choose_floats(layers, measure, k):
+    chosen = []
+    while len(chosen) < k:
+        left = [name for name in reversed(layers) if name not in chosen]
+        chosen.append(left[int(np.argmax([measure([*chosen, name]) for name in left]))])
+    return chosen
+""",
+        ),
+        (
+            "from all in float, back to integers",
+            """\
+def choose_floats(layers, measure, k):
+    kept = list(layers)
+    while len(kept) > k:
+        kept.remove(max(kept, key=lambda name: measure([other for other in kept if other != name])))
+    return kept
 """,
         ),
         (

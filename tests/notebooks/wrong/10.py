@@ -80,6 +80,16 @@ WRONG_ANSWERS = {
         ("everything on integers", sensitivity(second="of(layers)"), "expected a file with"),
         ("without the ReLU", sensitivity(nodes="nodes_to_quantize=list(names)"), "its ReLU was left out"),
         ("the path for the score", sensitivity(score="str(output)"), "two numbers"),
+        (
+            "scales per channel",
+            sensitivity(types="per_channel=True, **U8"),
+            "per_channel",
+        ),
+        (
+            "all but the others",
+            sensitivity(nodes="nodes_to_exclude=[n for o in layers if o not in names for n in layers[o]]"),
+            "an Add that is in no layer",
+        ),
         ("over the model", sensitivity(output="model"), "the fp32 file was written over"),
         ("what is lost instead of the score", sensitivity(score="100 - score(output)"), "is no score of a file"),
     ],
@@ -137,6 +147,17 @@ WRONG_ANSWERS = {
         ("one scale", correct(result="codes + np.rint(missing / scale[0]).astype(np.int32)"), "the first one's scale"),
         ("sizes", correct(missing="np.abs(exact - rounded).mean(axis=(0, 2, 3))"), "they have signs"),
         ("rounded too early", correct(result="codes + (np.rint(missing) / scale).astype(np.int32)"), "rounded before"),
+        ("means of pictures", correct(missing="(exact - rounded).mean(axis=(1, 2, 3))"), "channels are axis 1"),
+        (
+            "a real bias and codes",
+            correct(result="np.rint(codes * scale + missing / scale).astype(np.int32)"),
+            "a real number and codes are added",
+        ),
+        (
+            "all over the scale",
+            correct(result="np.rint((codes + missing) / scale).astype(np.int32)"),
+            "they are codes already",
+        ),
         ("the first picture", correct(missing="(exact - rounded)[0].mean(axis=(1, 2))"), "the first picture alone"),
     ],
     "10.4": [
@@ -158,6 +179,11 @@ WRONG_ANSWERS = {
             "those on integers",
             choose("return sorted(layers, key=lambda n: measure([o for o in layers if o != n]))[k:]"),
             "those in float are asked for",
+        ),
+        (
+            "those that help most alone",
+            choose("return sorted(layers, key=lambda n: measure([n]))[-k:]"),
+            "these help most when only one is in float",
         ),
         ("numbers for names", choose("return list(range(k))"), "not their places"),
         ("one name is measured as text", choose("return sorted(layers, key=measure)[:k]"), "seen one name"),
