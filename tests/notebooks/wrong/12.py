@@ -127,7 +127,9 @@ WRONG_ANSWERS = {
          "codes are whole numbers"),
         ("floor", gptq(code="np.clip(np.floor(rows[k] / scales[-1]), -most, most - 1)"), "differ"),
         ("swapped", gptq(result="np.float32(scales), codes"), "swapped"),
-        ("not damped", gptq(damped="hessian", upper="np.linalg.cholesky(np.linalg.pinv(damped)).T"), "gptq raised"),
+        ("not damped", gptq(damped="hessian", upper="np.linalg.cholesky(np.linalg.pinv(damped)).T"), "Was the Hessian damped?"),
+        ("scales of the weight as it came", gptq(block="weight[k : k + block_size]"), "as it came"),
+        ("in place", gptq().replace("weight.astype(np.float64)", "weight"), "work on a copy"),
     ],
     "12.3": [
         ("the last block is not padded", size(total="k * bits + blocks * scale_bits"), "padded"),
@@ -156,6 +158,7 @@ WRONG_ANSWERS = {
         ("always level 4", node(level=", accuracy_level=4"), "accuracy_level=4, asked for 1"),
         ("one code a byte", node("(padded.T.reshape(n, blocks, block_size) + 8).astype(np.uint8)"), "two codes a byte"),
         ("not padded", node("n12.pack(codes.T)"), "the last one padded"),
+        ("one row only", node().replace('["T", k]', "[1, k]"), "leave T open"),
         ("a MatMul", node(op="MatMul"), "expected one MatMulNBits"),
         ("bytes of a model", node(end=".SerializeToString()"), "expected an onnx.ModelProto"),
     ],
