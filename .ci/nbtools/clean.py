@@ -3,6 +3,7 @@
 import base64
 import copy
 import io
+import re
 
 from nbformat import NotebookNode
 from PIL import Image
@@ -39,6 +40,9 @@ def _is_empty(output):
     return WIDGET_VIEW in output.get("data", {}) or (output.output_type == "stream" and not output.text)
 
 
+_SECOND_BAR = re.compile(r"\n\r[^\n]*?\x1b\[A")  # a bar below another: a line down, written over, a line up again
+
+
 def _as_it_stands(line):
     """A printed line after its carriage returns: what came later stands over what came before, and a bar is gone."""
     stands = ""
@@ -52,7 +56,8 @@ def _clean_output(output):
         kept = {key: value for key, value in output.metadata.items() if key == "qlab" or key.startswith("image/")}
         output.metadata = NotebookNode(kept)
     if output.output_type == "stream":
-        output.text = "\n".join(map(_as_it_stands, output.text.split("\n")))
+        text = _SECOND_BAR.sub("", output.text)
+        output.text = "\n".join(map(_as_it_stands, text.split("\n")))
     if "image/png" in output.get("data", {}):
         output.data["image/png"] = _compressed(output.data["image/png"])
     return output

@@ -138,6 +138,7 @@ def test_cleaning_drops_what_differs_between_equal_runs_and_what_is_blank_withou
     [
         ("\r 10%|#   |\r 90%|### |\r           \rdone\n", "done\n"),
         ("before\n\r50%|## |\r        \r", "before\n"),
+        ("\r0/2\n\r 10%|#   |\x1b[A\n\r 90%|### |\x1b[A\n\r      \r\x1b[A\r1/2\r   \rdone\n", "done\n"),
         ("two  \n\n  lines \n", "two  \n\n  lines \n"),
     ],
 )

@@ -121,7 +121,10 @@ def roofline(side, gflops, gb_s, gain_int8, gain_int4):
     axes.set_xlabel("rows of activations (log)")
     axes.set_ylabel("milliseconds a product (log)")
     quickest = [min(found, key=lambda name: found[name][at][1]) for at in (0, -1)]
-    axes.set_title(f"By the roofline: {quickest[0]} at 1 row, {quickest[1]} at {counts[-1]}")
+    title = f"Fastest by the roofline: {quickest[0]} at 1 row, {quickest[1]} at {counts[-1]}"
+    axes.set_title(title)
+    at = lambda points: ", ".join(f"{ms:.2f} ms at {count}" for count, ms in (points[0], points[-1]))
+    figure.alt = f"{title}. {'; '.join(f'{name} {at(points)}' for name, points in found.items())}."
     return figure
 
 
@@ -129,6 +132,12 @@ def roofline(side, gflops, gb_s, gain_int8, gain_int4):
 def price(points, *, title, unit="SQNR of the layer's output (dB)"):
     """Formats by what they cost and keep: {name: (bits a weight, dB)}. -> Figure"""
     figure, axes = palette.figure(height=4.6)
+    apart, step = {}, np.ptp([kept for _, kept in points.values()]) / 60
+    for name, (bits, kept) in points.items():  # one label where two points lie on each other
+        same = [other for other, (b, k) in apart.items() if abs(b - bits) < 0.02 and abs(k - kept) < step]
+        key = f"{same[0]} and {name}" if same else name
+        apart[key] = apart.pop(same[0]) if same else (bits, kept)
+    alone, points = points, apart
     names = sorted(points, key=lambda name: points[name][1])
     heights = [points[name][1] for name in names]
     gap = max(0.35, np.ptp(heights) / 18)
@@ -137,14 +146,17 @@ def price(points, *, title, unit="SQNR of the layer's output (dB)"):
     for name, height in zip(names, spread(heights, gap), strict=True):
         bits, kept = points[name]
         axes.plot([bits, column], [kept, height], color="#C8C8C8", linewidth=0.7, zorder=1)
-        axes.plot(bits, kept, "o", color=palette.WEIGHTS, markersize=7, zorder=3)
+        axes.plot(bits, kept, "o", color=palette.WEIGHTS, markersize=7, markeredgecolor="white", zorder=3)
         axes.text(column, height, f" {name}", va="center", color=INK, fontsize=9)
     axes.set_xlim(left - 0.05 * (right - left), right + 0.75 * (right - left))
     axes.set_xticks([tick for tick in axes.get_xticks() if left - 0.1 <= tick <= right + 0.1])
     axes.set_xlabel("bits a weight, scales included")
     axes.set_ylabel(unit)
     axes.set_title(title)
-    figure.alt = f"{title}. " + "; ".join(f"{n}: {points[n][0]:.2f} bits, {points[n][1]:.1f} dB" for n in names[::-1])
+    figure.alt = f"{title}. " + "; ".join(
+        f"{name}: {bits:.2f} bits, {kept:.1f} dB"
+        for name, (bits, kept) in sorted(alone.items(), key=lambda each: -each[1][1])
+    )
     return figure
 
 
@@ -171,6 +183,10 @@ def before_and_after(rows, *, title):
         Line2D([], [], marker="D", linestyle="", color=palette.ERROR, label="GPTQ, worse"),
     ]
     figure.legend(handles=keys, loc="outside lower center", ncols=3, fontsize=9)
+    figure.alt = f"{title}. SQNR by round-to-nearest and by GPTQ: " + "; ".join(
+        f"{name}, {', '.join(f'{which} {a:.1f} and {b:.1f} dB' for which, (a, b) in row.items())}"
+        for name, row in rows.items()
+    )
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
     return figure
 
@@ -528,7 +544,17 @@ _WRONG_TURNS = {
 
 
 def _codes_and_scales(answer, weight, hessian, bits, block_size, said):
-    seen = call(answer, weight, hessian, bits, block_size, name="gptq")
+    given = weight.copy()
+    given.flags.writeable = False  # as the notebook's are
+    try:
+        seen = call(partial(answer, given) if callable(answer) else answer, hessian, bits, block_size, name="gptq")
+    except Almost as error:
+        why = ""
+        if isinstance(error.__cause__, np.linalg.LinAlgError):
+            why = ". Was the Hessian damped? An input that is always 0, or fewer rows than inputs, leave it singular"
+        elif isinstance(error.__cause__, ValueError) and "read-only" in str(error.__cause__):
+            why = ". The weight that comes in is not to be changed: work on a copy"
+        raise Almost(f"{said}: {error}{why}") from None
     if not isinstance(seen, tuple | list) or len(seen) != 2:
         raise Almost(f"{said}: expected (codes, scales), seen {brief(seen)}")
     blocks = -(-len(weight) // block_size)
@@ -577,6 +603,11 @@ def _judge_real(answer, bits, block_size):
     of = lambda pair: sqnr_db(y, x @ told(*pair, block_size))
     seen, plain, best = of((codes, scales)), of(nearest), of(gptq(weight, hessian, bits, block_size))
     if seen >= plain + 0.75 * (best - plain):
+        if np.mean(np.isclose(scales[1:], nearest[1][1:], rtol=1e-4)) > 0.5:
+            raise Almost(
+                f"{said}: from the second block on the scales are those of the weight as it came; find a "
+                "block's scales when it begins, from the rows as they stand then"
+            )
         return plain, seen
     if _alike(codes, nearest[0]) > 0.995:
         raise Almost(
@@ -794,7 +825,9 @@ def _(answer):
                 session = open_session(model.SerializeToString())
                 (y,) = session.run(None, {session.get_inputs()[0].name: x})
             except Exception as error:
-                raise Almost(f"{said}: onnxruntime does not run it on {rows} rows: {error_text(error)}") from None
+                fixed = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim][:1] if rows > 1 else []
+                why = f"x is declared with {fixed[0]} row; leave T open, a name or None. " if any(fixed) else ""
+                raise Almost(f"{said}: {why}onnxruntime does not run it on {rows} rows: {error_text(error)}") from None
             kept = sqnr_db(x @ told(codes, scales, block_size), expect_array(y, "y"))
         if kept < (80 if level == 1 else 30):
             raise Almost(f"{said}: onnxruntime's result is {kept:.0f} dB from the product by the weights told")

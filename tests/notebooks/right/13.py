@@ -11,6 +11,7 @@ PAGE = """\
 def page(facts):
     q, e, r = facts.quality, facts.elsewhere, "{format}"
     show = lambda number: format(number, r)
+    NONE = "" if q.high > q.low else f", up to {{300 / facts.items:.2f}} % may change"
     out = dict(model={model}, machine=f"measured on {{facts.machine}}", recipe=f"call {{facts.call}}")
     out["versions"] = {versions}
     out["latency"] = {latency}
@@ -29,7 +30,7 @@ PARTS = {
     "versions": '" and ".join(map(" ".join, facts.versions.items()))',
     "latency": 'f"{show(facts.speedup)} times, {show(facts.low)} to {show(facts.high)}, on {facts.threads} threads"',
     "size": 'f"{show(facts.size_mb[0])} MB, now {show(facts.size_mb[1])} MB"',
-    "quality": 'f"{facts.measure} {q.difference:.5f} ({q.low:.5f}, {q.high:.5f}) of {facts.items}"',
+    "quality": 'f"{facts.measure} {q.difference:.5f} ({q.low:.5f}, {q.high:.5f}) of {facts.items}" + NONE',
     "floats": 'str(facts.in_float) if facts.in_float else "none"',
     "untested": '", ".join(facts.untested)',
 }
@@ -122,18 +123,18 @@ RIGHT_ANSWERS = {
                                    "    assert floats == 0 and slow == 0, (floats, slow)")),
         ("norms", assertions(dB="for a, b in zip(was, now):\n            noise = np.linalg.norm(a - b)\n"
                                 "            assert noise == 0 or 20 * np.log10(np.linalg.norm(a) / noise) "
-                                ">= least_db")),
+                                ">= least_db, 'dB'")),
         ("by qlab", assertions(dB="assert n13.least_db_of(fp32, int8, feed) >= least_db, 'dB'")),
     ],
     "13.3": [
         ("other words", page()),
         ("two places", page(format=".2f")),
         ("points", page(quality='f"{facts.measure.title()}: {100 * q.difference:+.3f} points ({100 * q.low:+.3f} to '
-                                '{100 * q.high:+.3f}), n = {facts.items}"')),
+                                '{100 * q.high:+.3f}), n = {facts.items}; up to 3 / {facts.items} of all may change"')),
         ("both times", page(latency='f"{facts.fp32_ms:.2f} ms, now {facts.int8_ms:.2f}; x{facts.low:.2f}-'
                                     '{facts.high:.2f}, {facts.threads}-thread"')),
         ("typographic minus", page(quality='f"{q.difference:+.4f} ({q.low:+.4f} to {q.high:+.4f}) {facts.measure} of '
-                                           '{facts.items}".replace("-", "\\u2212")')),
+                                           '{facts.items}, 3/n = {3 / facts.items:.4f}".replace("-", "\\u2212")')),
         ("many digits", page(format=".8f", untested="str(facts.untested)", versions="str(facts.versions)")),
     ],
     "13.4": [

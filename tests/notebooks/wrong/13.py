@@ -31,12 +31,12 @@ def regression_test(fp32, int8, feeds, least_db):
             {dB}
 """
 LINES = {
-    "inputs": "assert shapes(before.get_inputs()) == shapes(after.get_inputs())",
-    "outputs": "assert shapes(before.get_outputs()) == shapes(after.get_outputs())",
-    "floats": "assert not [op for _, op in ran.float if 'Conv' in op or 'MatMul' in op or 'Gemm' in op]",
-    "slow": "assert not ran.integer['', 'ConvInteger']",
+    "inputs": "assert shapes(before.get_inputs()) == shapes(after.get_inputs()), 'inputs'",
+    "outputs": "assert shapes(before.get_outputs()) == shapes(after.get_outputs()), 'outputs'",
+    "floats": "assert not [op for _, op in ran.float if 'Conv' in op or 'MatMul' in op or 'Gemm' in op], 'float'",
+    "slow": "assert not ran.integer['', 'ConvInteger'], 'ConvInteger'",
     "feeds": "feeds",
-    "dB": "assert sqnr_db(reference, seen) >= least_db",
+    "dB": "assert sqnr_db(reference, seen) >= least_db, 'dB'",
 }
 
 
@@ -68,7 +68,8 @@ def page(facts):
         "versions": ", ".join(f"{{name}} {{version}}" for name, version in facts.versions.items()),
         "latency": f"{{facts.speedup:.2f}} times ({{facts.low:.2f}} to {{facts.high:.2f}}), threads: {{facts.threads}}",
         "size": f"{{facts.size_mb[0]:.2f}} to {{facts.size_mb[1]:.2f}} MB",
-        "quality": f"{{facts.measure}} {{q.difference:+.4f}} ({{q.low:+.4f}} to {{q.high:+.4f}}) of {{facts.items}}",
+        "quality": f"{{facts.measure}} {{q.difference:+.4f}} ({{q.low:+.4f}} to {{q.high:+.4f}}) of {{facts.items}}"
+        f"; none of them changed: up to {{3 / facts.items:.1%}} may still" * (q.low == q.high == 0),
         "elsewhere": f"predicted for {{e.card}}: {{e.speedup:.2f}} ({{e.low:.2f}} to {{e.high:.2f}})",
         "in float": "; ".join(f"{{what}}: {{why}}" for what, why in facts.in_float.items()) or "nothing",
         "not tested": "; ".join(facts.untested),
@@ -93,25 +94,37 @@ WRONG_ANSWERS = {
          "a short line then weighs as much"),
         ("whole lines", metric(share="truth == said", result="np.mean(shares)"), "whole lines"),
         ("of what was read", metric(length="said"), "the characters read"),
+        ("a denominator with spaces", "def character_accuracy(session, feeds, truths):\n"
+         "    said = [n13.reading(session, feed).replace(' ', '') for feed in feeds]\n"
+         "    wrong = sum(n13.edits(t.replace(' ', ''), s) for t, s in zip(truths, said))\n"
+         "    return 1 - wrong / sum(map(len, truths))\n", "still counted in what it is divided by"),
+        ("a floor", metric(result="max(0, 1 - wrong / total)"), "a floor hides"),
+        ("per cent", metric(result="100 * (1 - wrong / total)"), "in per cent"),
         ("a list", metric(share="n13.edits(truth, said)", result="shares"), "expected one number"),
         ("printed", metric(result="print(1 - wrong / total)"), "returned None"),
     ],
     "13.2": [
-        ("no names", regression(inputs="pass"), "AssertionError"),
+        ("no names", regression(inputs="pass"), "whoever feeds it fails"),
         ("outputs by zip alone", regression(outputs="pass"), "one output more"),
         ("names without shapes", regression(
-            inputs="assert [v.name for v in before.get_inputs()] == [v.name for v in after.get_inputs()]",
-            outputs="assert [v.name for v in before.get_outputs()] == [v.name for v in after.get_outputs()]"),
+            inputs="assert [v.name for v in before.get_inputs()] == [v.name for v in after.get_inputs()], 1",
+            outputs="assert [v.name for v in before.get_outputs()] == [v.name for v in after.get_outputs()], 2"),
          "its batch is fixed to 1"),
-        ("convolutions alone", regression(floats="assert not [op for _, op in ran.float if 'Conv' in op]"),
+        ("convolutions alone", regression(floats="assert not [op for _, op in ran.float if 'Conv' in op], 'Conv'"),
          "its MatMul computes in float"),
         ("floats forgotten", regression(floats="pass"), "'floats' passes"),
-        ("only Conv by that name", regression(floats="assert ('', 'Conv') not in ran.float"), "'floats' passes"),
+        ("only Conv by that name", regression(floats="assert ('', 'Conv') not in ran.float, 'Conv'"),
+         "(there: ('com.microsoft"),
         ("slow forgotten", regression(slow="pass"),
          "'slow' passes"),
         ("no SQNR", regression(dB="pass"), "'fallen' passes"),
-        ("a limit of its own", regression(dB="assert sqnr_db(reference, seen) >= 20"), "is least_db used?"),
+        ("a limit of its own", regression(dB="assert sqnr_db(reference, seen) >= 20, 'dB'"), "is least_db used?"),
         ("the first feed", regression(feeds="feeds[:1]"), "look at every feed"),
+        ("the first output", regression(dB="assert sqnr_db(reference, seen) >= least_db, 'dB'\n            break"),
+         "look at every output"),
+        ("NaN is not below", regression(dB="noise = np.linalg.norm(reference - seen)\n            assert not "
+         "(noise > 0 and 20 * np.log10(np.linalg.norm(reference) / noise) < least_db), 'dB'"), "its output is NaN"),
+        ("without a message", regression(slow="assert not ran.integer['', 'ConvInteger']"), "without a message"),
         ("returns False", regression(inputs="if shapes(before.get_inputs()) != shapes(after.get_inputs()): "
                                             "return False"),
          "raises AssertionError or returns nothing"),
@@ -147,6 +160,9 @@ WRONG_ANSWERS = {
         ("versions forgotten", page('written["versions"] = ", ".join(facts.versions)'), "'versions'"),
         ("reasons forgotten", page('written["in float"] = ", ".join(facts.in_float) or "nothing"'), "'in float'"),
         ("nothing said of nothing", page('written["in float"] = str(facts.in_float)'), "nothing stayed in float here"),
+        ("empty where nothing is", page('written["in float"] = written["in float"].replace("nothing", "")'),
+         'write "nothing"'),
+        ("surer than it should be", page('written["quality"] = written["quality"].split("; none")[0]'), "(3/n)"),
         ("one size", page('written["size"] = f"{facts.size_mb[1]:.2f} MB"'), "the size before"),
         ("Markdown", page(result="n13.markdown(written)"), "expected a dict"),
     ],
@@ -155,6 +171,10 @@ WRONG_ANSWERS = {
         ("att_cache alone", stream(caches='"att_cache": att, "cnn_cache": caches["cnn_cache"]'), "it must be fed back"),
         ("the last chunk dropped", stream(end="frames.shape[1] - size + 1"), "the last, short chunk is missing"),
         ("the past fed as well", stream(first="max(0, start - 14)"), "chunk"),
+        ("the last one padded", "def stream(session, frames, size):\n"
+         "    more = np.zeros((1, -frames.shape[1] % size, 144), np.float32)\n"
+         "    out = n13.stream(session, np.concatenate([frames, more], axis=1), size)\n"
+         "    return out[:, : frames.shape[1]]\n", "or the last one is padded"),
         ("everything so far", stream(first="0"), "a stream has not heard the rest yet"),
         ("in one call", "def stream(session, frames, size):\n    return n13.whole(session, frames)\n",
          "a stream has not heard the rest yet"),
