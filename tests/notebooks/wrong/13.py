@@ -130,7 +130,7 @@ WRONG_ANSWERS = {
          "raises AssertionError or returns nothing"),
         ("too strict", regression(dB="assert np.array_equal(reference, seen), 'not equal'"), "a good file is refused"),
         ("census of the file as written", regression(floats="assert not [op for _, op in graph.census(int8, optimized="
-                                                            "False).float if 'Conv' in op]"), "a good file is refused"),
+                                                            "False).float if 'Conv' in op], 'Conv'"), "a good file is refused"),
     ],
     "13.3": [
         ("a point left out", page('del written["not tested"]'), "'not tested' is missing"),
