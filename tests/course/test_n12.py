@@ -95,7 +95,7 @@ def test_the_figures_say_in_words_what_they_show():
     assert "int4 0.30 ms at 1" in n12.rows_ms({"a loop": found}, title="three lines").alt
     assert "int8" in n12.load(found, title="busy").alt
     drawn = n12.roofline(1024, 100, 10, 3, 1.5)
-    assert drawn.axes[0].get_title("left") == "By the roofline: int4 at 1 row, int8 at 256"
+    assert drawn.axes[0].get_title("left") == "Fastest by the roofline: int4 at 1 row, int8 at 256"
     assert "5.00 bits" in n12.price({"int4": (5, 20.0), "int8": (9, 44.0)}, title="two formats").alt
     rows = {"layer": {"weights": (20.0, 18.0), "output": (22.0, 26.0)}}
     assert n12.before_and_after(rows, title="both").axes

@@ -69,7 +69,7 @@ def page(facts):
         "latency": f"{{facts.speedup:.2f}} times ({{facts.low:.2f}} to {{facts.high:.2f}}), threads: {{facts.threads}}",
         "size": f"{{facts.size_mb[0]:.2f}} to {{facts.size_mb[1]:.2f}} MB",
         "quality": f"{{facts.measure}} {{q.difference:+.4f}} ({{q.low:+.4f}} to {{q.high:+.4f}}) of {{facts.items}}"
-        f"; none of them changed: up to {{3 / facts.items:.1%}} may still" * (q.low == q.high == 0),
+        + "; none of them changed: up to {{:.1%}} may still".format(3 / facts.items) * (q.low == q.high == 0),
         "elsewhere": f"predicted for {{e.card}}: {{e.speedup:.2f}} ({{e.low:.2f}} to {{e.high:.2f}})",
         "in float": "; ".join(f"{{what}}: {{why}}" for what, why in facts.in_float.items()) or "nothing",
         "not tested": "; ".join(facts.untested),
@@ -129,8 +129,9 @@ WRONG_ANSWERS = {
                                             "return False"),
          "raises AssertionError or returns nothing"),
         ("too strict", regression(dB="assert np.array_equal(reference, seen), 'not equal'"), "a good file is refused"),
-        ("census of the file as written", regression(floats="assert not [op for _, op in graph.census(int8, optimized="
-                                                            "False).float if 'Conv' in op]"), "a good file is refused"),
+        ("census of the file as written", regression(
+            floats="assert not [op for _, op in graph.census(int8, optimized=False).float if 'Conv' in op], 'Conv'"),
+         "a good file is refused"),
     ],
     "13.3": [
         ("a point left out", page('del written["not tested"]'), "'not tested' is missing"),
