@@ -21,6 +21,7 @@ from qlab.course.lessons import exercise
 from qlab.course.lessons.common import operator_session
 from qlab.course.plots.schematic import Schematic
 from qlab.course.show import Almost, brief, kind, number
+from qlab.numerics.saturation import can_saturate
 from qlab.palette import INK, styled
 from qlab.runtime import interleave, open_session, run_operator
 
@@ -783,12 +784,13 @@ def judge_dynamic(card, target):
     if dtype not in (np.int8, np.uint8):
         raise Almost(f"{where}: weights of type {dtype}: QuantType.QInt8 or QuantType.QUInt8")
     pair, reduced = ("u8s8" if dtype == np.int8 else "u8u8"), (high - low <= 128)
-    if pair == "u8s8" and card.saturates and not reduced:
+    risky = pair == "u8s8" and card.saturates
+    if risky and any(can_saturate(weight).any() for weight in _weights(graph, products)):
         raise Almost(
             f"{where}: its weights have codes from {low} to {high} in u8 x s8 products, which saturate there: "
             "255 * 127 + 255 * 127 = 64,770 becomes 32,767. Give them 7 bits (reduce_range), or take QUInt8"
         )
-    if reduced and not (pair == "u8s8" and card.saturates):
+    if reduced and not risky:
         raise Almost(
             f"{where}: 7-bit weights ({low} to {high}) give a bit away; {_spaced(pair)} does not saturate there"
         )
@@ -798,7 +800,8 @@ def judge_dynamic(card, target):
         yours = f"your products are {_spaced(pair)}, {speeds[pair]:.2f} times as fast as float32"
         other = f". Activations are always uint8: no {_spaced(tempting)} here" if tempting[0] == "s" else ""
         raise Almost(f"{where}: {yours}; {_spaced(fastest)} is {speeds[fastest]:.2f} times as fast{other}")
-    return f"{_spaced(pair)}{' with 7-bit weights' if reduced else ''}"
+    guard = " with 7-bit weights" if reduced else " with scales that keep every sum within 16 bits" if risky else ""
+    return f"{_spaced(pair)}{guard}"
 
 
 def products_in(target):
@@ -845,10 +848,15 @@ def _products(graph):
     return products, sum(node.op_type == "MatMul" for node in graph.node)
 
 
+def _weights(graph, products):
+    """The codes of the products' weights, each [K, N]."""
+    held = {entry.name: entry for entry in graph.initializer}
+    return [numpy_helper.to_array(held[node.input[1]]) for node in products]
+
+
 def _codes(graph, products):
     """dtype of the products' weights, and their least and greatest code."""
-    held = {entry.name: entry for entry in graph.initializer}
-    weights = [numpy_helper.to_array(held[node.input[1]]) for node in products]
+    weights = _weights(graph, products)
     return weights[0].dtype, min(int(w.min()) for w in weights), max(int(w.max()) for w in weights)
 
 

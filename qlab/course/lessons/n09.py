@@ -33,11 +33,12 @@ from qlab.course.plots.figures import spread, times_axis, with_interval
 from qlab.course.plots.schematic import Schematic
 from qlab.course.show import Almost, brief, error_text, kind
 from qlab.graph import operators
-from qlab.graph.operators import CONVOLUTIONS, MATRIX_PRODUCTS, factors, scale_places
+from qlab.graph.operators import CONVOLUTIONS, MATRIX_PRODUCTS, factors, scale_places, summed_rows
 from qlab.measure.compare import rounds_here
 from qlab.measure.predict import Yardstick
 from qlab.measure.profile import Profile, profile_models
 from qlab.measure.trace import Tensor, sign_pair
+from qlab.numerics.saturation import can_saturate
 from qlab.palette import INK, styled
 from qlab.recipes.quantizers import captured_logs
 from qlab.runtime import interleave, open_session
@@ -911,7 +912,7 @@ def _reference_hybrid():
 
 
 class Facts(NamedTuple):
-    """Of a quantized file: operators that run, pairs by op_type, SQNR of the outputs, largest code of int8 weights,
+    """Of a quantized file: operators that run, pairs by op_type, SQNR of the outputs, whether u8 x s8 could saturate,
     {op_type: how many} of products with one scale for all of their weights, how many activations are made int8, and
     how many convolutions that are not depthwise run in float.
     """
@@ -919,7 +920,7 @@ class Facts(NamedTuple):
     counts: Counter
     pairs: dict
     sqnr: float
-    largest: int
+    can_saturate: bool
     one_scale: Counter
     signed: int
     left: int
@@ -933,16 +934,14 @@ def _facts(path):
     scales = ((node, scale_places(node, factors(node)[1])) for node in products)
     types = {tensor.name: tensor.data_type for tensor in written.graph.initializer}
     quantizers = (node for node in written.graph.node if node.op_type == "QuantizeLinear" and len(node.input) > 2)
-    codes = [
-        np.abs(numpy_helper.to_array(tensor).astype(int)).max()
-        for tensor in written.graph.initializer
-        if tensor.data_type == TensorProto.INT8 and math.prod(tensor.dims) > 1000
-    ]
+    held = {tensor.name: tensor for tensor in written.graph.initializer if tensor.data_type == TensorProto.INT8}
+    weights = ((node, held[name]) for node in products if (name := node.input[factors(node)[1]]) in held)
+    rows = (summed_rows(node, numpy_helper.to_array(tensor)) for node, tensor in weights)
     return Facts(
         counts=Counter(node.op_type for node in model.graph.node),
         pairs=pairs,
         sqnr=_outputs_db(path),
-        largest=max(codes, default=0),
+        can_saturate=any(can_saturate(row.T).any() for row in rows if row is not None),
         one_scale=Counter(
             node.op_type for node, places in scales if places and places[0] and dims.get(node.input[places[0]]) == 1
         ),
@@ -1033,7 +1032,7 @@ def judge_hybrid(facts, reference):
         raise Almost("the convolutions run in float: quantize_static is missing, or quantize_dynamic took another file")
     if facts.left:
         raise Almost(f"{facts.left} convolutions that are not depthwise run in float: are they left out of a call?")
-    if machine.card().saturates and facts.largest > 64:
+    if machine.card().saturates and facts.can_saturate:
         raise Almost("on this card u8 × s8 saturates: give both calls reduce_range=True")
     if _matrices(counts) < _matrices(reference.counts):
         raise Almost(
