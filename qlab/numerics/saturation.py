@@ -2,9 +2,8 @@
 
 int16: on x86 without VNNI, u8 x s8 products go through `vpmaddubsw`, which adds two neighbours in 16 bits and
 *saturates*: a wrong answer already at K = 2. Guards are `reduce_range` (7-bit weights) and, with nearly all 8 bits, a
-scale fitted to the pairs (`fitting`). int32: any accumulator
-overflows when K is long enough; most paths then wrap around, VNNI's `vpdpbusds` stays at the largest number. Here both
-can be seen on any computer.
+scale fitted to the pairs (`fitting`). int32: any accumulator overflows when K is long enough; most paths then wrap
+around, VNNI's `vpdpbusds` stays at the largest number. Here both can be seen on any computer.
 """
 
 import numpy as np
