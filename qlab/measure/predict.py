@@ -137,10 +137,13 @@ def predict(
        (less of it for short sums, none for depthwise convolutions); but not less than moving its tensors takes, a
        quarter of the bytes.
     2. Activations that are quantized while the model runs cost as much as copying them: B bytes read and B written, at
-       the card's rate. With static ranges only what goes in and out of float operators among integers does.
+       the card's rate or, where that is higher, at the one at which fp32's operators beside the products read and write
+       theirs: small tensors lie in a cache. With static ranges only what goes in and out of float operators among
+       integers costs that.
     3. An activation that only the float convolution has fused into it (HardSwish) becomes operators of its own, each of
        which takes as long as moving its tensors.
-    4. All else takes as long as before.
+    4. A bias added behind a matrix product that finds its ranges while it runs is added within.
+    5. All else takes as long as before.
     fp32's times are measured here. With the card of another machine they follow from it: 2 operations a multiply-add at
     its float32 rate, or all bytes once at its copying rate, whichever takes longer.
 
@@ -159,6 +162,8 @@ def predict(
     speed = card.speed[choose(card, activations=recipe.activations).pair]
     ways = dict(on_integers(before, recipe))
     after = {node: replace(node, ms=_after(node, ways, card, speed)) for node in before.nodes}
+    after |= {node: replace(node, ms=0.0) for node in _biases(before.nodes, ways)}
+    card = replace(card, copy_gb_per_s=max(card.copy_gb_per_s, _rate(before)))
     saved = before.kernel_ms - took(after.values())
     predicted = replace(before, nodes=tuple(after.values()), total_ms=before.total_ms - saved)
     edges, activations = _activations_ms(ways, recipe, card)
@@ -188,6 +193,21 @@ def _after(node, ways, card, speed):
     # What lies in a cache moves faster than the card copies; but a quarter of the bytes takes a quarter of the time.
     moving = min(_moving_ms(node.bytes / 4, card), node.ms / 4)
     return max(node.ms / integer_speed(node, speed), moving)
+
+
+def _rate(before):
+    """10⁹ bytes a second that the operators beside the products read and write, 0 where there are none."""
+    beside = [node for node in before.nodes if node.kind == "float" and not node.multiplies]
+    return sum(node.bytes for node in beside) / (took(beside) * 1e6) if took(beside) else 0.0
+
+
+def _biases(nodes, ways):
+    """The Adds of a constant to what a matrix product gives that is quantized while the model runs."""
+    links = side_by_side(nodes, lambda time: time.node)
+    for node in nodes:
+        made = links.makers(node) if node.op_type == "Add" else ()
+        if len(made) == 1 and made[0].family == "matrix product" and ways.get(made[0]) == DYNAMIC:
+            yield node
 
 
 def _quantizing_ms(nodes, ways, recipe, card):

@@ -52,6 +52,19 @@ def test_quantizing_while_the_model_runs_costs_a_copy_of_the_activations(tmp_pat
     assert dynamic["matrix product"] == static["matrix product"]
 
 
+def test_a_bias_is_added_within_a_product_that_finds_its_ranges_while_it_runs(tmp_path, card):
+    shape = [1, faults.ROWS, faults.WIDTH]  # not a matrix: else the runtime would make one operator of both in fp32
+    nodes = [blocks.node("MatMul", ["x", "w"], ["m"], "product"), blocks.node("Add", ["m", "b"], ["y"], "bias")]
+    ends = ([blocks.value(name, blocks.FLOAT, shape)] for name in "xy")
+    w = {"w": blocks.weights(faults.WIDTH, faults.WIDTH), "b": blocks.noise(faults.WIDTH)}
+    model, feed = blocks.save(tmp_path / "bias.onnx", nodes, *ends, w), {"x": blocks.noise(*shape)}
+    dynamic, static = (parts(measure.predict(model, feed, recipe, card=card)) for recipe in ("dynamic", "static"))
+    before, after = dynamic["the rest"]
+    assert before > 0
+    assert after == 0
+    assert static["the rest"] == (before, before)
+
+
 def test_this_machines_times_are_measured_and_the_ratio_is_the_cards(tmp_path, monkeypatch, card):
     own = replace(card, name="this machine")  # whose own card a busy minute may have spoiled
     (tmp_path / "own.json").write_text(own.to_json())
