@@ -53,11 +53,14 @@ def test_quantizing_while_the_model_runs_costs_a_copy_of_the_activations(tmp_pat
 
 
 def test_a_bias_is_added_within_a_product_that_finds_its_ranges_while_it_runs(tmp_path, card):
-    shape = [1, faults.ROWS, faults.WIDTH]  # not a matrix: else the runtime would make one operator of both in fp32
+    shape = ["batch", "rows", faults.WIDTH]  # left open: else the runtime makes one Gemm of both in fp32
     nodes = [blocks.node("MatMul", ["x", "w"], ["m"], "product"), blocks.node("Add", ["m", "b"], ["y"], "bias")]
     ends = ([blocks.value(name, blocks.FLOAT, shape)] for name in "xy")
     w = {"w": blocks.weights(faults.WIDTH, faults.WIDTH), "b": blocks.noise(faults.WIDTH)}
-    model, feed = blocks.save(tmp_path / "bias.onnx", nodes, *ends, w), {"x": blocks.noise(*shape)}
+    model, feed = (
+        blocks.save(tmp_path / "bias.onnx", nodes, *ends, w),
+        {"x": blocks.noise(1, faults.ROWS, faults.WIDTH)},
+    )
     dynamic, static = (parts(measure.predict(model, feed, recipe, card=card)) for recipe in ("dynamic", "static"))
     before, after = dynamic["the rest"]
     assert before > 0
