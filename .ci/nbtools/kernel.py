@@ -38,7 +38,7 @@ class Run(NamedTuple):
 
     notebook: the executed copy. controls: outputs of moving every control. widget_state: {model id: state}.
     answers: {exercise id: {answer's name: outputs of the check cell}}. seconds: the notebook's own cells only.
-    used: see used.py.
+    used: see used.py. asks_for_a_card: whether any of it read a machine's card, or wrote one.
     """
 
     notebook: NotebookNode
@@ -47,6 +47,7 @@ class Run(NamedTuple):
     answers: dict
     seconds: float
     used: dict
+    asks_for_a_card: bool = True
 
 
 def _record_error(cell, cell_index, execute_reply):
@@ -125,6 +126,7 @@ def run(notebook, folder, tried=None, **environment):
     answers, seconds = {}, 0.0
     kernel = Kernel(notebook, folder)
     with kernel.started(**environment):
+        kernel.call("used.py", "watch")
         for index in range(len(kernel.notebook.cells)):
             start = time.perf_counter()
             kernel.execute(index)
@@ -135,4 +137,6 @@ def run(notebook, folder, tried=None, **environment):
                     answers[exercise.id][listed.name] = kernel.answer(exercise, listed.code)
                 answers[exercise.id]["solution"] = kernel.answer(exercise, exercise.solution)
         controls = kernel.call("controls.py", "press_every_control")
-        return Run(kernel.notebook, controls, kernel.client.widget_state, answers, seconds, {})
+        (card,) = kernel.call("used.py", "asked_for_a_card")
+        asks = json.loads(card.text)
+        return Run(kernel.notebook, controls, kernel.client.widget_state, answers, seconds, {}, asks)

@@ -40,6 +40,11 @@ def report():
     print(json.dumps({path: digest(path) for path in sorted(loaded | gathered(read))}))
 
 
+def asked_for_a_card():
+    """Print whether the file of a machine's card was opened since `watch`, as JSON: `machine.card` reads one."""
+    print(json.dumps(any(Path(path).name.startswith("machine-") for path in sys._opened_for_the_notebook)))
+
+
 def below(path):
     """The path from the repository's root, with slashes; None for one that lies elsewhere."""
     path = Path(path).absolute()

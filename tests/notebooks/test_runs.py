@@ -80,6 +80,13 @@ def test_a_control_whose_callback_raises_is_refused(code, says, tmp_path):
     assert problem.startswith(f"moving a control raised RuntimeError: {says}")
 
 
+@pytest.mark.parametrize(
+    ("code", "asks"), [("machine.card()", True), ("machine.reference_cards()", False), ("machine", False)]
+)
+def test_it_is_seen_whether_a_notebook_asks_for_a_card(code, asks, tmp_path):
+    assert kernel.run(notebook_of("from qlab import machine", code), tmp_path).asks_for_a_card is asks
+
+
 def test_every_answer_of_an_exercise_is_tried_where_it_stands(tmp_path):
     leak = "print('helper' in globals(), answer)"
     wrong = {"99.1": [Wrong("adds", "answer = 6 + 7", "13 is not")]}
