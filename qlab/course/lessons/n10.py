@@ -277,7 +277,7 @@ def attention_entry(loud=60.0):
         arrays[f"w_{letter}"] = weight
         nodes.append(helper.make_node("MatMul", ["h", f"w_{letter}"], [letter], name=letter))
     size = len(scale)
-    shaped = lambda name: helper.make_tensor_value_info(name, TensorProto.FLOAT, ["frames", size])
+    shaped = lambda name: helper.make_tensor_value_info(name, TensorProto.FLOAT, ["tokens", size])
     inside = [numpy_helper.from_array(np.ascontiguousarray(array, np.float32), name) for name, array in arrays.items()]
     graph = helper.make_graph(nodes, "entry", [shaped("x")], [shaped(letter) for letter in "qkv"], inside)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
