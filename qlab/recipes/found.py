@@ -122,8 +122,9 @@ class Search(Tabular):
         for one in told[:MOST_TOLD]:
             alone = "alone" if one.of == 1 else f"as one of {one.of}"
             yield (
-                f"  in float: {one.layer} ({one.op_type}): {alone} it loses {figures(one.loss)}, worst part "
-                f"{decibels(one.sqnr_db)} dB, {100 * one.share:.0f} % of what all lose by themselves"
+                f"  in float: {one.layer} ({one.op_type}): {alone} on integers it loses {figures(one.loss)} of the "
+                f"metric, SQNR of the outputs' worst part {decibels(one.sqnr_db)} dB, {100 * one.share:.0f} % of the "
+                f"{'loss' if self.by == 'the metric' else 'error energy'} of all layers, each alone"
             )
         if len(told) > MOST_TOLD:
             yield f"  in float: {len(told) - MOST_TOLD} more, each of less weight; .floats names all"

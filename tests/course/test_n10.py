@@ -95,7 +95,18 @@ def test_an_answer_that_fails_for_another_reason_is_told_nothing_of_axes():
 def test_of_each_layer_its_kernel_is_told():
     kinds = n10.kinds_of(models.path("digits"))
     assert list(kinds) == list(n10.layers_of(models.path("digits")))
-    assert [list(kinds.values()).count(kind) for kind in ("3 x 3", "1 x 1", "Gemm")] == [6, 5, 1]
+    assert [list(kinds.values()).count(kind) for kind in ("3 x 3", "depthwise 3 x 3", "1 x 1", "Gemm")] == [
+        1, 5, 5, 1,
+    ]  # fmt: skip
+
+
+def test_of_each_layer_the_products_are_counted():
+    work = n10.products_of(models.path("digits"))
+    assert list(work) == list(n10.layers_of(models.path("digits")))
+    kinds = n10.kinds_of(models.path("digits"))
+    assert work[next(name for name in work if kinds[name] == "3 x 3")] == 32 * 9 * 8 * 8
+    assert work[next(name for name in work if kinds[name] == "1 x 1")] == 32 * 64 * 8 * 8
+    assert work[next(name for name in work if kinds[name] == "Gemm")] == 128 * 10
 
 
 def test_its_pictures_draw():
@@ -103,9 +114,14 @@ def test_its_pictures_draw():
     steps = {which: {"greedy": [10.0, 90.0, 99.0]} for which in WHICH}
     drawn = (
         n10.two_ways(),
-        n10.sensitivity(found, title="two", kinds={"a": "3 x 3"}),
+        n10.sensitivity(found, title="two", kinds={"a": "3 x 3"}, whole=dict.fromkeys(WHICH, 0.5)),
         n10.staircase(steps, title="two", bound=98.0),
         n10.mixture(["a_1", "b_2"], ["a_1"], 90.0, whole=99.0),
     )
     assert all(isinstance(one, Figure) for one in drawn)
+    assert "all on int8: everywhere 0.5 dB" in drawn[1].alt
+    assert "the orders lie on each other" in drawn[2].alt
+    assert "2 boxes in order, 1 float" in drawn[3].alt
+    parted = {"one": {"greedy": [1.0, 3.0], "by weights": [1.0, 2.0]}}
+    assert "they part at 1 in float" in n10.staircase(parted, title="two").alt
     assert common.in_haste()

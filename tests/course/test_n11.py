@@ -107,6 +107,11 @@ def test_patches_times_the_weight_s_rows_are_the_convolution(tiny):
         np.testing.assert_allclose(product + network.parameters[step.reads[2]], given, rtol=1e-4, atol=1e-5)
 
 
+def test_the_log_of_a_softmax_is_finite_for_logits_of_any_size():
+    found = training.log_softmax(np.float32([[0, 0], [1e4, 0]]))
+    np.testing.assert_allclose(found, [[-np.log(2), -np.log(2)], [0, -1e4]], rtol=1e-6)
+
+
 def test_adam_s_first_step_is_as_long_as_its_rate_and_goes_down():
     values = {"w": np.float32([1.0, -1.0])}
     n11.Adam(values, {"w": 0.1}).step({"w": np.float32([5.0, -1e-3])}, times=0.5)
@@ -154,11 +159,11 @@ def test_no_digit_to_choose_by_is_learned_from_or_tested():
 
 def test_the_figures_say_in_words_what_they_show():
     assert len(n11.fake_node().alt) > 100
-    assert "8 levels" in n11.explored(3, 0.8).alt
+    assert "8 levels from -0.8 to 0.6" in n11.explored(3, 0.8).alt
     curves = {how: {4: (0.9, 0.8, 1.0), 2: (0.5, 0.4, 0.6)} for how in ("nearest", "AdaRound", "QAT")}
     figure = n11.accuracy_against_bits(curves, 0.99, title="three methods")
     assert figure.axes[0].get_legend().get_texts()[0].get_text() == "round to nearest"
     assert n11.weights_on_levels(np.zeros(9), np.ones(9), (-2, 1), title="moved").axes
     assert n11.loss_curves({4: [1.0, 0.1], 2: [2.0, 1.0]}, title="two").axes
     assert n11.foretold_and_changed(np.ones(3), np.ones(3), title="alike").axes
-    assert n11.loss_of_one([0.0, 1.0], [2.0, 1.0], 0.5, -1.0, 0.5).axes
+    assert "the level changes at 1.0" in n11.loss_of_one([0.0, 1.0], [2.0, 1.0], 0.5, -1.0, 0.5).alt

@@ -15,7 +15,7 @@ from onnxruntime import GraphOptimizationLevel
 from qlab import models, palette
 from qlab.course.expect import call, expect_array, expect_close, expect_number, expect_shape
 from qlab.course.lessons import exercise, n08
-from qlab.course.lessons.training import Adam, Network, cross_entropy, fake, patches  # noqa: F401  the notebook's
+from qlab.course.lessons.training import Adam, Network, cross_entropy, fake, log_softmax, patches  # noqa: F401
 from qlab.course.plots.schematic import Schematic
 from qlab.course.show import Almost, brief, error_text, kind
 from qlab.numerics.affine import QParams, mse_range, qparams_from_range
@@ -68,6 +68,12 @@ def staircase(x, rounded, true, straight, *, title):
     below.plot(x, straight, color=palette.WEIGHTS, label="straight-through")
     below.set(xlabel="x, a weight", ylabel="derivative", ylim=(-0.15, 4.6))
     below.legend(loc="upper left", ncols=2)
+    ends, levels = x[straight != 0][[0, -1]], np.unique(rounded)
+    figure.alt = (
+        f"{title}. Above, x and its fake quantization, a staircase of {len(levels)} levels from {levels[0]:.3g} to "
+        f"{levels[-1]:.3g}; below, its derivative, 0 but for spikes at the steps, and the straight-through one, 1 from "
+        f"{ends[0]:.3g} to {ends[1]:.3g}, 0 beyond"
+    )
     return figure
 
 
@@ -98,7 +104,12 @@ def loss_of_one(weights, losses, at, slope, scale):
     axes.set(xlabel="the weight, in scales", ylabel="cross entropy")
     axes.set_title("One weight moves: the loss stands still, then jumps")
     axes.legend(loc="best")
-    figure.alt = "The loss of a batch against one weight: level steps, and a sloped dashed line through one of them"
+    steps = np.flatnonzero(np.diff(losses))
+    jumps = np.asarray(weights)[steps] / 2 + np.asarray(weights)[np.minimum(steps + 1, len(weights) - 1)] / 2
+    figure.alt = (
+        "The loss of a batch against one weight: level steps, and a sloped dashed line through one of them; the level "
+        f"changes at {', '.join(f'{jump / scale:.1f}' for jump in jumps) or 'no place'}"
+    )
     return figure
 
 
@@ -158,7 +169,7 @@ def accuracy_against_bits(found, fp32, *, title):
 @styled
 def weights_on_levels(before, after, ends, *, title):
     """Weights in units of their scales before and after training, levels and the borders between them. -> Figure"""
-    figure, panels = palette.figure(2, 1, height=4.4, layout=None, sharex=True)
+    figure, panels = palette.figure(2, 1, height=4.4, layout=None, sharex=True, sharey=True)
     figure.subplots_adjust(left=0.09, right=0.97, bottom=0.12, top=0.86, hspace=0.32)
     first, last = ends
     view = first - _BEYOND, last + _BEYOND
@@ -174,7 +185,7 @@ def weights_on_levels(before, after, ends, *, title):
         axes.set_title(said, fontsize=10, fontweight="normal")
     panels[1].set_xlabel("weight / its scale (green: levels; red: where the code changes)")
     figure.suptitle(title, x=0.02, ha="left", fontsize=12, fontweight="bold")
-    figure.alt = f"{title}. Histograms of weight / scale before and after; after, a peak just above +{last}"
+    figure.alt = f"{title}. Histograms of weight / scale before and after, one vertical axis"
     return figure
 
 
@@ -499,6 +510,25 @@ def _rounding_cases():
     yield "numbers just beyond the ends", np.float32([-4.3, -4.2, 3.2, 3.45]), np.float32(1), -4, 3, np.ones(4, "f")
 
 
+def _keeping(answer, given):
+    """The answer; what it is called with, the check's copies, ends up in the list `given`."""
+
+    def called(*arguments):
+        given[:] = arguments
+        return answer(*arguments)
+
+    return called
+
+
+def _judge_untouched(said, given, x, gradient):
+    """x and the gradient are read by others after the answer: training's weight, the other exercise's function."""
+    if not np.array_equal(given[-1], gradient):
+        raise Almost(f"{said}: `gradient` was changed in place: the other of the two functions needs it whole; return "
+                     "a new array")  # fmt: skip
+    if not np.array_equal(given[0], x):
+        raise Almost(f"{said}: `x` was changed in place: it is the weight that training keeps; make a new array")
+
+
 def _expect_function(answer, name):
     if not callable(answer):
         raise Almost(f"expected the function {name}, seen {brief(answer)}, a `{kind(answer)}`")
@@ -511,7 +541,8 @@ def _(answer):
     _expect_function(answer, "fake_quantize_backward")
     at_ends = "numbers on the ends", np.float32([-4, -1, 0, 3]), np.float32(1), -4, 3, np.ones(4, "f")
     for said, x, scale, first, last, gradient in (*_rounding_cases(), at_ends):
-        seen = call(answer, x, scale, first, last, gradient, name="fake_quantize_backward")
+        given = []
+        seen = call(_keeping(answer, given), x, scale, first, last, gradient, name="fake_quantize_backward")
         v = x / scale
         codes = np.rint(v)
         inside = (v >= first) & (v <= last)
@@ -546,6 +577,7 @@ def _(answer):
             },
             hint="the gradient where quant_min <= x / scale <= quant_max, 0 elsewhere",
         )  # fmt: skip
+        _judge_untouched(said, given, x, gradient)
     return "passes inside, stops at both ends, one scale or one for each channel"
 
 
@@ -553,7 +585,15 @@ def _(answer):
 def _(answer):
     _expect_function(answer, "scale_gradient")
     for said, x, scale, first, last, gradient in _rounding_cases():
-        seen = call(answer, x, scale, first, last, gradient, name="scale_gradient")
+        given = []
+        try:
+            seen = call(_keeping(answer, given), x, scale, first, last, gradient, name="scale_gradient")
+        except Almost as found:
+            if "AxisError" not in str(found):
+                raise
+            raise Almost(
+                f"{said}: {found}; the scale's shape here is {np.shape(scale)}: take the axes from it"
+            ) from None
         v = x / scale
         inside, codes = (v > first) & (v < last), np.clip(np.rint(v), first, last)
 
@@ -601,6 +641,7 @@ def _(answer):
         if array.shape != np.shape(scale):  # the trainer's Adam changes the scale in place
             how = "keepdims=True" if np.ndim(scale) else "the sum of all, without axes"
             raise Almost(f"{said}: shape {array.shape}; the scale has shape {np.shape(scale)}: {how}")
+        _judge_untouched(said, given, x, gradient)
     return "inside and beyond, summed over just what shares a scale"
 
 
@@ -788,6 +829,7 @@ def _judge_codes(said, case, read):
         free = np.clip(np.rint(weight / w_scale), -128, 127)
         narrow = np.clip(np.rint(weight / w_scale), -ends[1], ends[1])
         cut = np.clip(np.trunc(weight / w_scale), *ends)
+        own = np.rint(weight / largest.reshape(-1, *[1] * (weight.ndim - 1)))
         whole = fake(weight, w_scale, *ends)
         why = (
             ": these are real numbers, stored in int8; a code is such a number / w_scale"
@@ -795,6 +837,7 @@ def _judge_codes(said, case, read):
             else ": they leave the learned codes' range; clip to `ends`" if np.array_equal(codes, free)
             else ": quant_min is one code further than -quant_max" if np.array_equal(codes, narrow)
             else ": cut off instead of rounded (astype cuts): np.rint" if np.array_equal(codes, cut)
+            else ": these are write_qdq's own, of its scale; divide by w_scale" if np.abs(codes - own).max() <= 1
             else ""
         )  # fmt: skip
         raise Almost(f"{said}: {np.sum(codes != wanted)} of {wanted.size} codes are not those of training{why}")

@@ -115,11 +115,15 @@ def fake(x, scale, quant_min, quant_max):
     return v
 
 
+def log_softmax(logits):
+    """The logarithm of each row's softmax, of logits of any size."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+
+
 def cross_entropy(logits, labels):
     """(mean loss, its gradient by the logits) of integer labels."""
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    rows = np.arange(len(labels))
+    log_p, rows = log_softmax(logits), np.arange(len(labels))
     gradient = np.exp(log_p)
     gradient[rows, labels] -= 1
     return float(-log_p[rows, labels].mean()), gradient / np.float32(len(labels))

@@ -56,7 +56,7 @@ def sensitivity(model, layers, feeds, score):
             for each in chosen:
                 nodes.extend(layers[each])
             target = folder / f"{name.replace('/', '_')}.onnx"
-            quantize_static(model, target, common.Feeds(feeds), nodes_to_quantize=nodes, **U8)
+            quantize_static(model, target, common.Feeds(feeds), nodes_to_quantize=nodes, **OPTIONS)
             scores += (score(target),)
         result[name] = scores
     return result

@@ -16,7 +16,7 @@ def sensitivity(model, layers, feeds, score):
 ALONE, WITHOUT = "of([name])", "of([other for other in layers if other != name])"
 
 
-def sensitivity(before="", output='folder / "mixed.onnx"', reader="common.Feeds(feeds)", types="**U8",
+def sensitivity(before="", output='folder / "mixed.onnx"', reader="common.Feeds(feeds)", types="**OPTIONS",
                 nodes="nodes_to_quantize=nodes", score="score(output)", first=ALONE, second=WITHOUT):  # fmt: skip
     return SENSITIVITY.format(before=before or "pass", output=output, reader=reader, nodes=nodes, types=types,
                               score=score, first=first, second=second)  # fmt: skip
@@ -82,7 +82,7 @@ WRONG_ANSWERS = {
         ("the path for the score", sensitivity(score="str(output)"), "two numbers"),
         (
             "scales per channel",
-            sensitivity(types="per_channel=True, **U8"),
+            sensitivity(types="per_channel=True, **OPTIONS"),
             "per_channel",
         ),
         (
@@ -108,6 +108,7 @@ WRONG_ANSWERS = {
             "        return w1 / s[:, None], b1 / s, w2 * s\n",
             "NaN or infinity",
         ),
+        ("wrong axes", equalize(result="w1 / s, b1 / s, w2 * s[:, None]"), "a row of w1 and a column of w2"),
         ("two results", equalize(result="w1 / s[:, None], w2 * s"), "expected (w1, b1, w2)"),
         (
             "a channel of zeros moves",
@@ -164,6 +165,16 @@ WRONG_ANSWERS = {
         ("the first k", choose("return layers[:k]"), "of the list; measure"),
         ("the last k", choose("return layers[-k:]"), "of the list; measure"),
         ("none", choose("return []"), "only 0 of 8"),
+        (
+            "greedy, until nothing helps",
+            choose(
+                "chosen = []\n    for _ in range(k):\n        left = [n for n in layers if n not in chosen]\n"
+                "        best = max(left, key=lambda n: measure([*chosen, n]))\n"
+                "        if measure([*chosen, best]) <= measure(chosen):\n            break\n"
+                "        chosen.append(best)\n    return chosen"
+            ),
+            "go on where nothing helps",
+        ),
         (
             "half of them",
             choose("return sorted(layers, key=lambda n: measure([o for o in layers if o != n]))[:k // 4]"),
