@@ -608,6 +608,7 @@ def _judge_real(answer, bits, block_size):
                 f"{said}: from the second block on the scales are those of the weight as it came; find a "
                 "block's scales when it begins, from the rows as they stand then"
             )
+        _judge_damping(codes, weight, hessian, bits, block_size, said)
         return plain, seen
     if _alike(codes, nearest[0]) > 0.995:
         raise Almost(
@@ -622,6 +623,15 @@ def _judge_real(answer, bits, block_size):
     raise Almost(
         f"{said}: on other sentences the output keeps {seen:.1f} dB; round-to-nearest {plain:.1f}, GPTQ {best:.1f}"
     )
+
+
+def _judge_damping(codes, weight, hessian, bits, block_size, said):
+    """Almost, if another damping than 1 % of the mean of the diagonal gives these codes."""
+    mean, alike = np.mean(np.diag(hessian)), _alike(codes, gptq(weight, hessian, bits, block_size))
+    for what, damping in (("10 % of that mean", 0.1 * mean), ("0.01 itself", 0.01)):
+        more = (damping - 0.01 * mean) / 1.01  # gptq adds 1 % of the mean, this included
+        if _alike(codes, gptq(weight, hessian + more * np.eye(len(hessian)), bits, block_size)) > max(alike, 0.97):
+            raise Almost(f"{said}: the damping is 1 % of the mean of the Hessian's diagonal; these codes come of {what}")
 
 
 @exercise("12.2", "GPTQ", place="gptq", otherwise=gptq)
@@ -669,6 +679,10 @@ def _mistakes_of_bits(k, bits, block_size, scale_bits, zero_points, group):
     zeros, more = (8 * -(-blocks * bits // 8) if zero_points else 0), (32 * -(-blocks // group) if group else 0)
     yield "the short last block is padded to block_size codes", (k * bits + blocks * scale_bits + zeros + more) / k
     yield (
+        "divide by k itself, not by the length that the padded blocks have",
+        (blocks * (block_size * bits + scale_bits) + zeros + more) / (blocks * block_size),
+    )
+    yield (
         "a short last block has a scale as well: round the number of blocks up",
         (whole * (block_size * bits + scale_bits) + zeros + more) / k,
     )
@@ -706,7 +720,8 @@ def _(answer):
         seen = expect_number(call(answer, *asked, name="bits_per_weight"), said)
         if math.isclose(seen, expected, rel_tol=1e-6):
             continue
-        why = next((name for name, wrong in _mistakes_of_bits(*asked) if math.isclose(seen, wrong, rel_tol=1e-6)), "")
+        fit = (name for name, wrong in _mistakes_of_bits(*asked) if math.isclose(seen, wrong, rel_tol=1e-6))
+        why = "; or: ".join(fit)  # two mistakes may give the same number
         raise Almost(f"{said}: expected {expected:.4f} bits, seen {seen:.4f}{': ' * bool(why)}{why}")
     for (k, n), block_size, symmetric in (((144, 24), 32, True), ((144, 24), 32, False), ((576, 8), 128, False)):
         stored = 8 * sum(tensor.nbytes for tensor in _written(k, n, block_size, symmetric)) / (k * n)
