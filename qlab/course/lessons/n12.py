@@ -90,7 +90,8 @@ def _lines(axes, found, unit=1.0):
     ends = []
     for name, points in found.items():
         at, value = np.array(points, float).T
-        axes.plot(at, unit * value, color=_KINDS[name], marker=_MARKS[name], markersize=5)
+        dashes = (0, (4, 2)) if name == "int4" else "-"  # such that a line below shows where two are the same
+        axes.plot(at, unit * value, color=_KINDS[name], marker=_MARKS[name], markersize=5, linestyle=dashes)
         ends.append((name, at[-1], unit * value[-1]))
     counts = sorted({count for points in found.values() for count, _ in points})
     axes.set(xscale="log", yscale="log", xlim=(counts[0] / 1.25, counts[-1] * 2.6))
@@ -120,7 +121,9 @@ def roofline(side, gflops, gb_s, gain_int8, gain_int4):
     _lines(axes, found)
     axes.set_xlabel("rows of activations (log)")
     axes.set_ylabel("milliseconds a product (log)")
-    quickest = [min(found, key=lambda name: found[name][at][1]) for at in (0, -1)]
+    least = [min(points[at][1] for points in found.values()) for at in (0, -1)]
+    quickest = [" and ".join(name for name, points in found.items() if points[at][1] < 1.001 * each)
+                for at, each in zip((0, -1), least, strict=True)]  # fmt: skip
     title = f"Fastest by the roofline: {quickest[0]} at 1 row, {quickest[1]} at {counts[-1]}"
     axes.set_title(title)
     at = lambda points: ", ".join(f"{ms:.2f} ms at {count}" for count, ms in (points[0], points[-1]))
@@ -142,11 +145,12 @@ def price(points, *, title, unit="SQNR of the layer's output (dB)"):
     heights = [points[name][1] for name in names]
     gap = max(0.35, np.ptp(heights) / 18)
     left, right = min(bits for bits, _ in points.values()), max(bits for bits, _ in points.values())
-    column = right + 0.06 * (right - left)
+    bend, column = (right + share * (right - left) for share in (0.03, 0.13))  # leaders do not cross before it
     for name, height in zip(names, spread(heights, gap), strict=True):
         bits, kept = points[name]
-        axes.plot([bits, column], [kept, height], color="#C8C8C8", linewidth=0.7, zorder=1)
-        axes.plot(bits, kept, "o", color=palette.WEIGHTS, markersize=7, markeredgecolor="white", zorder=3)
+        axes.plot([bits, bend, column], [kept, kept, height], color="#C8C8C8", linewidth=0.7, zorder=1)
+        colour = palette.INTEGER if "GPTQ" in name else palette.WEIGHTS  # all others are rounded to nearest
+        axes.plot(bits, kept, "o", color=colour, markersize=7, markeredgecolor="white", zorder=3)
         axes.text(column, height, f" {name}", va="center", color=INK, fontsize=9)
     axes.set_xlim(left - 0.05 * (right - left), right + 0.75 * (right - left))
     axes.set_xticks([tick for tick in axes.get_xticks() if left - 0.1 <= tick <= right + 0.1])
@@ -163,7 +167,7 @@ def price(points, *, title, unit="SQNR of the layer's output (dB)"):
 @styled
 def before_and_after(rows, *, title):
     """Two panels: SQNR of the weights, and of the outputs: {layer: {"weights": (rtn, gptq), "output": ...}}."""
-    figure, panels = palette.figure(1, 2, height=3.6, sharey=True)
+    figure, panels = palette.figure(1, 2, height=3.6, sharex=True, sharey=True)
     names = list(rows)
     for axes, which in zip(panels, ("weights", "output"), strict=True):
         for y, name in enumerate(names):
@@ -201,7 +205,7 @@ def load(found, *, title):
     shares = {name: [(count, 100 * ms / (count * SENT_MS)) for count, ms in points] for name, points in found.items()}
     _lines(axes, shares)
     axes.set_xlabel(f"rows of a chunk, {SENT_MS} ms of sound each (log)")
-    axes.set_ylabel("% of a core, all the time (log)")
+    axes.set_ylabel("share of one core kept busy, % (log)")
     axes.set_title(title)
     figure.alt = f"{title}. " + "; ".join(
         f"{name}: {', '.join(f'{share:.2g} % at {count}' for count, share in points)}"
@@ -631,7 +635,9 @@ def _judge_damping(codes, weight, hessian, bits, block_size, said):
     for what, damping in (("10 % of that mean", 0.1 * mean), ("0.01 itself", 0.01)):
         more = (damping - 0.01 * mean) / 1.01  # gptq adds 1 % of the mean, this included
         if _alike(codes, gptq(weight, hessian + more * np.eye(len(hessian)), bits, block_size)) > max(alike, 0.97):
-            raise Almost(f"{said}: the damping is 1 % of the mean of the Hessian's diagonal; these codes come of {what}")
+            raise Almost(
+                f"{said}: the damping is 1 % of the mean of the Hessian's diagonal; these codes come of {what}"
+            )
 
 
 @exercise("12.2", "GPTQ", place="gptq", otherwise=gptq)
