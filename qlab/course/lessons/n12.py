@@ -633,7 +633,10 @@ def _judge_damping(codes, weight, hessian, bits, block_size, said):
     """Almost, if another damping than 1 % of the mean of the diagonal gives these codes."""
     codes_of = lambda h: gptq(weight, h, bits, block_size)[0]
     mean, alike = np.mean(np.diag(hessian)), _alike(codes, codes_of(hessian))
-    for what, damping in (("10 % of that mean", 0.1 * mean), ("0.01 itself", 0.01)):
+    for what, damping in (
+        ("10 % of that mean", 0.1 * mean),
+        ("0.01 itself, or of none. Was the Hessian damped?", 0.01),
+    ):
         more = (damping - 0.01 * mean) / 1.01  # gptq adds 1 % of the mean, this included
         if _alike(codes, codes_of(hessian + more * np.eye(len(hessian)))) > max(alike, 0.97):
             raise Almost(f"{said}: damping is 1 % of the mean of the Hessian's diagonal; these codes come of {what}")
