@@ -245,10 +245,12 @@ def _judged_by(visit):
         )
     few = ""
     if row.answers is not None:
-        few = (
-            f" {plural(row.answers.total, 'answer')}, {row.answers.others:,} other than the commonest, are too few to "
-            f"judge by: {ENOUGH} are enough, and {DIVERSE} others."
-        )
+        total, others = row.answers.total, row.answers.others
+        are = "is" if total == 1 else "are"
+        came = f"{plural(total, 'answer')} {are}"
+        if total >= ENOUGH:
+            came = f"{total:,} answers, {others:,} of them other than the commonest, are"
+        few = f" {came} too few to judge by: it takes {ENOUGH}, and {DIVERSE} of them other than the commonest."
     return f"{SQNR_TELLS}{few}"
 
 

@@ -90,7 +90,13 @@ def test_few_answers_leave_the_judgement_to_sqnr_and_the_report_says_what_it_can
     text = words(out)
     assert "10.0 dB are too little to use" in text
     assert "Judged by SQNR: it tells how near the numbers stay to fp32's, not how often" in text
-    assert "4 answers, 3 other than the commonest, are too few to judge by: 60 are enough, and 10 others." in text
+    assert "4 answers are too few to judge by: it takes 60, and 10 of them other than the commonest." in text
+
+
+def test_many_answers_of_one_kind_are_too_few_as_well(doctor, fp32, counted, feeds_file):
+    counted(dynamic=(0, 100, 3, 10.0), static=(0, 100, 3, 40.0))
+    _, out, _ = doctor(fp32, "--calibration", feeds_file([blocks.conformer_feed()]))
+    assert "100 answers, 3 of them other than the commonest, are too few to judge by: it takes 60, and 10" in words(out)
 
 
 def test_what_is_read_from_noise_is_not_counted(doctor, fp32, counted):

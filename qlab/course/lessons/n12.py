@@ -90,7 +90,8 @@ def _lines(axes, found, unit=1.0):
     ends = []
     for name, points in found.items():
         at, value = np.array(points, float).T
-        axes.plot(at, unit * value, color=_KINDS[name], marker=_MARKS[name], markersize=5)
+        dashes = (0, (4, 2)) if name == "int4" else "-"  # such that a line below shows where two are the same
+        axes.plot(at, unit * value, color=_KINDS[name], marker=_MARKS[name], markersize=5, linestyle=dashes)
         ends.append((name, at[-1], unit * value[-1]))
     counts = sorted({count for points in found.values() for count, _ in points})
     axes.set(xscale="log", yscale="log", xlim=(counts[0] / 1.25, counts[-1] * 2.6))
@@ -120,7 +121,9 @@ def roofline(side, gflops, gb_s, gain_int8, gain_int4):
     _lines(axes, found)
     axes.set_xlabel("rows of activations (log)")
     axes.set_ylabel("milliseconds a product (log)")
-    quickest = [min(found, key=lambda name: found[name][at][1]) for at in (0, -1)]
+    least = [min(points[at][1] for points in found.values()) for at in (0, -1)]
+    quickest = [" and ".join(name for name, points in found.items() if points[at][1] < 1.001 * each)
+                for at, each in zip((0, -1), least, strict=True)]  # fmt: skip
     title = f"Fastest by the roofline: {quickest[0]} at 1 row, {quickest[1]} at {counts[-1]}"
     axes.set_title(title)
     at = lambda points: ", ".join(f"{ms:.2f} ms at {count}" for count, ms in (points[0], points[-1]))
@@ -142,11 +145,12 @@ def price(points, *, title, unit="SQNR of the layer's output (dB)"):
     heights = [points[name][1] for name in names]
     gap = max(0.35, np.ptp(heights) / 18)
     left, right = min(bits for bits, _ in points.values()), max(bits for bits, _ in points.values())
-    column = right + 0.06 * (right - left)
+    bend, column = (right + share * (right - left) for share in (0.03, 0.13))  # leaders do not cross before it
     for name, height in zip(names, spread(heights, gap), strict=True):
         bits, kept = points[name]
-        axes.plot([bits, column], [kept, height], color="#C8C8C8", linewidth=0.7, zorder=1)
-        axes.plot(bits, kept, "o", color=palette.WEIGHTS, markersize=7, markeredgecolor="white", zorder=3)
+        axes.plot([bits, bend, column], [kept, kept, height], color="#C8C8C8", linewidth=0.7, zorder=1)
+        colour = palette.INTEGER if "GPTQ" in name else palette.WEIGHTS  # all others are rounded to nearest
+        axes.plot(bits, kept, "o", color=colour, markersize=7, markeredgecolor="white", zorder=3)
         axes.text(column, height, f" {name}", va="center", color=INK, fontsize=9)
     axes.set_xlim(left - 0.05 * (right - left), right + 0.75 * (right - left))
     axes.set_xticks([tick for tick in axes.get_xticks() if left - 0.1 <= tick <= right + 0.1])
@@ -163,7 +167,7 @@ def price(points, *, title, unit="SQNR of the layer's output (dB)"):
 @styled
 def before_and_after(rows, *, title):
     """Two panels: SQNR of the weights, and of the outputs: {layer: {"weights": (rtn, gptq), "output": ...}}."""
-    figure, panels = palette.figure(1, 2, height=3.6, sharey=True)
+    figure, panels = palette.figure(1, 2, height=3.6, sharex=True, sharey=True)
     names = list(rows)
     for axes, which in zip(panels, ("weights", "output"), strict=True):
         for y, name in enumerate(names):
@@ -201,7 +205,7 @@ def load(found, *, title):
     shares = {name: [(count, 100 * ms / (count * SENT_MS)) for count, ms in points] for name, points in found.items()}
     _lines(axes, shares)
     axes.set_xlabel(f"rows of a chunk, {SENT_MS} ms of sound each (log)")
-    axes.set_ylabel("% of a core, all the time (log)")
+    axes.set_ylabel("share of one core kept busy, % (log)")
     axes.set_title(title)
     figure.alt = f"{title}. " + "; ".join(
         f"{name}: {', '.join(f'{share:.2g} % at {count}' for count, share in points)}"
@@ -608,6 +612,7 @@ def _judge_real(answer, bits, block_size):
                 f"{said}: from the second block on the scales are those of the weight as it came; find a "
                 "block's scales when it begins, from the rows as they stand then"
             )
+        _judge_damping(codes, weight, hessian, bits, block_size, said)
         return plain, seen
     if _alike(codes, nearest[0]) > 0.995:
         raise Almost(
@@ -622,6 +627,19 @@ def _judge_real(answer, bits, block_size):
     raise Almost(
         f"{said}: on other sentences the output keeps {seen:.1f} dB; round-to-nearest {plain:.1f}, GPTQ {best:.1f}"
     )
+
+
+def _judge_damping(codes, weight, hessian, bits, block_size, said):
+    """Almost, if another damping than 1 % of the mean of the diagonal gives these codes."""
+    codes_of = lambda h: gptq(weight, h, bits, block_size)[0]
+    mean, alike = np.mean(np.diag(hessian)), _alike(codes, codes_of(hessian))
+    for what, damping in (
+        ("10 % of that mean", 0.1 * mean),
+        ("0.01 itself, or of none. Was the Hessian damped?", 0.01),
+    ):
+        more = (damping - 0.01 * mean) / 1.01  # gptq adds 1 % of the mean, this included
+        if _alike(codes, codes_of(hessian + more * np.eye(len(hessian)))) > max(alike, 0.97):
+            raise Almost(f"{said}: damping is 1 % of the mean of the Hessian's diagonal; these codes come of {what}")
 
 
 @exercise("12.2", "GPTQ", place="gptq", otherwise=gptq)
@@ -669,6 +687,10 @@ def _mistakes_of_bits(k, bits, block_size, scale_bits, zero_points, group):
     zeros, more = (8 * -(-blocks * bits // 8) if zero_points else 0), (32 * -(-blocks // group) if group else 0)
     yield "the short last block is padded to block_size codes", (k * bits + blocks * scale_bits + zeros + more) / k
     yield (
+        "divide by k itself, not by the length that the padded blocks have",
+        (blocks * (block_size * bits + scale_bits) + zeros + more) / (blocks * block_size),
+    )
+    yield (
         "a short last block has a scale as well: round the number of blocks up",
         (whole * (block_size * bits + scale_bits) + zeros + more) / k,
     )
@@ -706,7 +728,8 @@ def _(answer):
         seen = expect_number(call(answer, *asked, name="bits_per_weight"), said)
         if math.isclose(seen, expected, rel_tol=1e-6):
             continue
-        why = next((name for name, wrong in _mistakes_of_bits(*asked) if math.isclose(seen, wrong, rel_tol=1e-6)), "")
+        fit = (name for name, wrong in _mistakes_of_bits(*asked) if math.isclose(seen, wrong, rel_tol=1e-6))
+        why = "; or: ".join(fit)  # two mistakes may give the same number
         raise Almost(f"{said}: expected {expected:.4f} bits, seen {seen:.4f}{': ' * bool(why)}{why}")
     for (k, n), block_size, symmetric in (((144, 24), 32, True), ((144, 24), 32, False), ((576, 8), 128, False)):
         stored = 8 * sum(tensor.nbytes for tensor in _written(k, n, block_size, symmetric)) / (k * n)

@@ -447,8 +447,9 @@ def near_ties(before, after, *, title):
     axes.legend(loc="center right")
     axes.set_title(title)
     figure.alt = (
-        f"{title}. Two histograms of how far a space lies above nothing, with a line at 0; the median is "
-        f"{np.median(before):+.4f} in fp32 and {np.median(after):+.4f} in int8, where {np.mean(after == 0):.0%} are 0."
+        f"{title}. Two histograms of how far a space lies above nothing, with a line at 0. Right of it lie "
+        f"{np.sum(before > 0)} columns in fp32 and {np.sum(after > 0)} in int8, on it {np.sum(after == 0)} in int8. "
+        f"The median of all {before.size} is {np.median(before):+.4f} in fp32 and {np.median(after):+.4f} in int8."
     )
     return figure
 
@@ -459,7 +460,7 @@ def staircase(errors, fp32, *, unit, title):
     figure, axes = palette.figure(height=3.4)
     axes.axhline(fp32, color=palette.FP32, linewidth=1.6, label="fp32")
     axes.step(range(len(errors)), errors, where="mid", color=palette.INTEGER, linewidth=1.8)
-    axes.plot(range(len(errors)), errors, "o", color=palette.INTEGER, markersize=5, label="the others in few bits")
+    axes.plot(range(len(errors)), errors, "o", color=palette.INTEGER, markersize=5, label="the others in 4 bits")
     axes.set_xlabel("layers left in float, the most rewarding first")
     axes.set_ylabel(unit)
     axes.set_ylim(0, 1.1 * max(*errors, fp32))
@@ -473,19 +474,21 @@ def staircase(errors, fp32, *, unit, title):
 def expected(found, *, title, target):
     """{recipe: (speed-up, low, high)} as bars with their range, and the target as a line. -> Figure"""
     figure, axes = palette.figure(height=2.6)
+    right = max(target, *(max(middle, high) for middle, _, high in found.values()))  # behind it stand the numbers
     for at, (name, (middle, low, high)) in enumerate(reversed(found.items())):
         axes.barh(at, middle, color=palette.INTEGER, height=0.55, alpha=0.85)
         axes.plot([low, high], [at, at], color=INK, linewidth=2)
-        axes.annotate(f" {middle:.2f} ({low:.2f} to {high:.2f})", (max(middle, high), at), va="center", color=INK)
+        axes.annotate(f"  {middle:.2f} ({low:.2f} to {high:.2f})", (right, at), va="center", color=INK)
         axes.annotate(name, (0, at), (-6, 0), textcoords="offset points", ha="right", va="center", color=INK)
     axes.axvline(1, color=palette.FP32, linewidth=1.6)
     axes.axvline(target, color=palette.ERROR, linewidth=1.4, linestyle="--")
-    axes.set_xlim(0, 1.5 * max(target, *(high for _, _, high in found.values())))
+    axes.set_xlim(0, 1.5 * right)
     axes.set_yticks([])
     axes.set_ylabel("recipe", labelpad=48)
     axes.set_xlabel("times as fast as fp32 (grey: fp32; dashed: the target)")
     axes.set_title(title)
-    figure.alt = f"{title}. " + ", ".join(f"{name} {middle:.2f}" for name, (middle, *_) in found.items())
+    each = ", ".join(f"{name} {middle:.2f} ({low:.2f} to {high:.2f})" for name, (middle, low, high) in found.items())
+    figure.alt = f"{title}. Times as fast as fp32: {each}; the target is {target:.2f}."
     return figure
 
 
@@ -494,7 +497,7 @@ def streams():
     s = Schematic(
         20, 5.6, title="What one call gives back is what the next one gets",
         alt="Two calls of one network side by side. Each takes a chunk and two caches, the past's keys and values, and "
-        "the last 14 frames, and gives an output and the two caches of the next call; arrows lead from the first "
+        "the last 14 tokens, and gives an output and the two caches of the next call; arrows lead from the first "
         "call's caches into the second.",
     )  # fmt: skip
     for at, number in ((5, 1), (14, 2)):
@@ -545,7 +548,7 @@ _STREAM = """<ir_version: 10, opset_import: ["": 21]>
 
 @cache
 def streaming():
-    """(path of a streaming conformer block, [frames float32 [1, T, 144] of a sentence each], the last one of the test).
+    """(path of a streaming conformer block, [tokens float32 [1, T, 144] of a sentence each], the last one of the test).
 
     The trained weights of the course's first block, in a graph that sees the past alone and takes it as two caches.
     """
@@ -566,36 +569,36 @@ def streaming():
     enters = "mul_72"  # what the subsampling gives the first block
     watch = watching(model, [enters])
     said = models.utterances("calibration")[::12] + models.utterances("test")[1:2]
-    frames = [watch.run([enters], models.feed(each.samples))[0] for each in said]
-    return _saved(parsed(_STREAM, own), "streaming"), frames
+    tokens = [watch.run([enters], models.feed(each.samples))[0] for each in said]
+    return _saved(parsed(_STREAM, own), "streaming"), tokens
 
 
 def no_past():
-    """The caches of a stream that begins: no keys and values, and 14 frames of zeros before the first."""
+    """The caches of a stream that begins: no keys and values, and 14 tokens of zeros before the first."""
     return {"att_cache": np.zeros((1, 0, 2 * WIDTH), np.float32),
             "cnn_cache": np.zeros((1, WIDTH, KERNEL - 1), np.float32)}  # fmt: skip
 
 
-def whole(session, frames):
-    """The output for all frames in one call."""
-    return session.run(None, {"chunk": frames, **no_past()})[0]
+def whole(session, tokens):
+    """The output for all tokens in one call."""
+    return session.run(None, {"chunk": tokens, **no_past()})[0]
 
 
-def stream(session, frames, size):
+def stream(session, tokens, size):
     """What stands in mine.stream until 13.4 is passed."""
     parts, caches = [], no_past()
-    for start in range(0, frames.shape[1], size):
-        output, att, cnn = session.run(None, {"chunk": frames[:, start : start + size], **caches})
+    for start in range(0, tokens.shape[1], size):
+        output, att, cnn = session.run(None, {"chunk": tokens[:, start : start + size], **caches})
         parts.append(output)
         caches = {"att_cache": att, "cnn_cache": cnn}
     return np.concatenate(parts, axis=1)
 
 
-def chunks_seen(path, frames, size):
-    """Feeds as they come while frames stream by, with the caches that the file at `path` gives."""
+def chunks_seen(path, tokens, size):
+    """Feeds as they come while tokens stream by, with the caches that the file at `path` gives."""
     session, caches, feeds = open_session(path), no_past(), []
-    for start in range(0, frames.shape[1], size):
-        feeds.append({"chunk": frames[:, start : start + size], **caches})
+    for start in range(0, tokens.shape[1], size):
+        feeds.append({"chunk": tokens[:, start : start + size], **caches})
         _, att, cnn = session.run(None, feeds[-1])
         caches = {"att_cache": att, "cnn_cache": cnn}
     return feeds
@@ -693,8 +696,8 @@ def regression_test(fp32, int8, feeds, least_db=30):
         was, now = shape(getattr(before, what)()), shape(getattr(after, what)())
         assert was == now, f"{what} changed: {was} became {now}"
     ran = graph.census(int8)
-    in_float = {op: count for (_, op), count in ran.float.items() if op in PRODUCTS}
-    assert not in_float, f"products in float: {in_float}"
+    in_float = [op for _, op in ran.float if op in PRODUCTS]
+    assert not in_float, f"in float: {in_float}"
     slow = ran.integer["", "ConvInteger"]
     assert not slow, f"{slow} ConvInteger"
     for feed in feeds:
@@ -708,11 +711,11 @@ def _small():
     """(folder, feeds) of a small network, two int8 files that are good, and what went wrong with others."""
     place, random = folder("13"), np.random.default_rng(135)
     held = {f"w{at}": (random.normal(size=(16, inputs, 3, 3)) / np.sqrt(4.5 * inputs)).astype(np.float32)
-            for at, inputs in enumerate((3, 16, 16))}  # fmt: skip
+            for at, inputs in enumerate((3, 16, 4))}  # fmt: skip
     held |= {"head": random.normal(size=(16, 5)).astype(np.float32), "axes": np.int64([2, 3])}
     text = """<ir_version: 10, opset_import: ["": 21]> small (float[N, 3, 12, 12] pixels) => (float[N, 5] scores) {
         c0 = Conv<pads = [1, 1, 1, 1]>(pixels, w0) r0 = Relu(c0) c1 = Conv<pads = [1, 1, 1, 1]>(r0, w1) r1 = Relu(c1)
-        c2 = Conv<pads = [1, 1, 1, 1]>(r1, w2) r2 = Relu(c2) felt = ReduceMean<keepdims = 0>(r2, axes)
+        c2 = Conv<pads = [1, 1, 1, 1], group = 4>(r1, w2) r2 = Relu(c2) felt = ReduceMean<keepdims = 0>(r2, axes)
         scores = MatMul(felt, head) }"""
     fp32 = _saved(parsed(text, held), "small")
     feeds = [{"pixels": random.normal(size=(1, 3, 12, 12)).astype(np.float32)} for _ in range(10)]
@@ -720,7 +723,7 @@ def _small():
     with captured_logs():
         for name, some in (("good", feeds[2:]), ("fallen", [{"pixels": feed["pixels"] / 20} for feed in feeds[2:]])):
             quantize_static(fp32, place / f"small.{name}.onnx", Feeds(some), **types)
-        for name, kept in (("floats", ["c1", "c2"]), ("head", ["scores"])):
+        for name, kept in (("floats", ["c1", "c2"]), ("fused", ["c2"]), ("head", ["scores"])):
             quantize_static(fp32, place / f"small.{name}.onnx", Feeds(feeds[2:]), **types, nodes_to_exclude=kept)
         quantize_dynamic(fp32, place / "small.slow.onnx", weight_type=QuantType.QUInt8)
     renamed = onnx.load(place / "small.good.onnx")
@@ -759,6 +762,7 @@ BROKEN = {
     "small.second.onnx": "it has one output more than fp32",
     "small.single.onnx": "its batch is fixed to 1 where fp32's is N: compare the shapes as well as the names",
     "small.floats.onnx": "two convolutions compute in float: read graph.census(int8).float",
+    "small.fused.onnx": "a convolution computes in float, under another name: `FusedConv` is one too",
     "small.head.onnx": "its MatMul computes in float: look for it too, not for convolutions alone",
     "small.slow.onnx": "its convolutions are ConvInteger, made anew on each call (dynamic): slow, and in float no more",
     "small.fallen.onnx": "its SQNR has fallen: calibrated on inputs a twentieth as large",
@@ -810,7 +814,7 @@ def _tried(answer, fp32, int8, feeds, least):
     try:
         result = answer(fp32, int8, [dict(feed) for feed in feeds], least)
     except AssertionError as error:
-        if not str(error):
+        if str(error).strip() in ("", "None"):
             raise Almost(f"on {Path(int8).name} it fails without a message: `assert ..., what was found`") from None
         return error_text(error)
     except Exception as error:
@@ -835,16 +839,16 @@ def _tried(answer, fp32, int8, feeds, least):
 
 @exercise("13.4", "a stream, chunk by chunk", place="stream", otherwise=stream)
 def _(answer):
-    path, frames = streaming()
-    session, frames = open_session(path), frames[-1][:, :52]
-    expected = whole(session, frames)
+    path, tokens = streaming()
+    session, tokens = open_session(path), tokens[-1][:, :52]
+    expected = whole(session, tokens)
     for size in (13, 16, 52, 60, 1):
-        said = f"{frames.shape[1]} frames, {size} a chunk"
+        said = f"{tokens.shape[1]} tokens, {size} a chunk"
         watched = _Watched(session)
-        seen = call(lambda x, n, w=watched: answer(w, x, n), frames, size, name="stream")
+        seen = call(lambda x, n, w=watched: answer(w, x, n), tokens, size, name="stream")
         seen = expect_array(seen, said)
         _judge_stream(seen, expected, watched, size, said)
-    return "chunks of 1 to 60 frames, the last one short: each as the whole, to within float32"
+    return "chunks of 1 to 60 tokens, the last one short: each as the whole, to within float32"
 
 
 class _Watched:
@@ -866,29 +870,29 @@ def _judge_stream(seen, expected, watched, size, said):
     if not lengths:
         raise Almost(f"{said}: the session was never run")
     if max(lengths) > size:
-        raise Almost(f"{said}: a chunk of {max(lengths)} frames was fed: a stream has not heard the rest yet")
+        raise Almost(f"{said}: a chunk of {max(lengths)} tokens was fed: a stream has not heard the rest yet")
     if sum(lengths) > expected.shape[1]:
         raise Almost(
-            f"{said}: {sum(lengths)} frames were fed in all: chunks "
+            f"{said}: {sum(lengths)} tokens were fed in all: chunks "
             "overlap, or the last one is padded; the caches hold the past"
         )
     if sum(lengths) < expected.shape[1]:
-        raise Almost(f"{said}: {sum(lengths)} frames were fed in all: the last, short chunk is missing")
+        raise Almost(f"{said}: {sum(lengths)} tokens were fed in all: the last, short chunk is missing")
     if seen.shape != expected.shape:
         raise Almost(f"{said}: expected shape {expected.shape}, seen {seen.shape}: join outputs along the time axis, 1")
     if np.abs(seen - expected).max() > 1e-3:
         _say_cache(watched.feeds, said)
         first = int(np.argmax(np.abs(seen - expected).max(axis=(0, 2)) > 1e-3))
-        raise Almost(f"{said}: from frame {first} on the outputs are not those of the whole")
+        raise Almost(f"{said}: from token {first} on the outputs are not those of the whole")
 
 
 def _say_cache(feeds, said):
     pasts, seen = [feed["att_cache"].shape[1] for feed in feeds], 0
     for at, (feed, past) in enumerate(zip(feeds, pasts, strict=True)):
         if past != seen:
-            fed = "no past" if not past else f"a past of {past} frames"
+            fed = "no past" if not past else f"a past of {past} tokens"
             raise Almost(
-                f"{said}: call {at} got {fed} in att_cache, {seen} frames had gone by: feed back what came out"
+                f"{said}: call {at} got {fed} in att_cache, {seen} tokens had gone by: feed back what came out"
             )
         seen += feed["chunk"].shape[1]
     if any(np.array_equal(feeds[0]["cnn_cache"], feed["cnn_cache"]) for feed in feeds[1:]):
@@ -934,7 +938,8 @@ def page(facts):
         "size": f"{facts.size_mb[0]:.3f} MB to {facts.size_mb[1]:.3f} MB",
         "quality": f"{facts.measure} {q.difference:+.4f} (95 %: {q.low:+.4f} to {q.high:+.4f}), {facts.items} items"
         + none * (q.low == q.high == 0),
-        "elsewhere": f"predicted for {e.card}: {e.speedup:.2f} times ({e.low:.2f} to {e.high:.2f})",
+        "elsewhere": f"predicted for {e.card}: {e.speedup:.2f} times ({e.low:.2f} to {e.high:.2f}: a range "
+        "of the cost model, not a 95 % interval)",
         "in float": floats,
         "not tested": "; ".join(facts.untested),
         "reproduce": f"`{facts.reproduce}`",
@@ -986,6 +991,8 @@ def _has(text, wanted, *, points=False, but=()):
 def _tells(seen, half, wanted, points):
     for scale in (1, 100) if points else (1,):
         target = wanted * scale
+        if seen == target == 0:  # exact, however it is written
+            return True
         if abs(seen - target) <= half * 1.001 and half <= max(0.06 * abs(target), 0.0006 * scale):
             return True
     return False

@@ -131,6 +131,8 @@ RIGHT_ANSWERS = {
         ("two places", page(format=".2f")),
         ("points", page(quality='f"{facts.measure.title()}: {100 * q.difference:+.3f} points ({100 * q.low:+.3f} to '
                                 '{100 * q.high:+.3f}), n = {facts.items}; up to 3 / {facts.items} of all may change"')),
+        ("a bare 0", page(quality='f"{facts.measure} {100 * q.difference:+.4g} points ({100 * q.low:+.4g} to '
+                                  '{100 * q.high:+.4g}), {facts.items} items, 3/{facts.items}"')),
         ("both times", page(latency='f"{facts.fp32_ms:.2f} ms, now {facts.int8_ms:.2f}; x{facts.low:.2f}-'
                                     '{facts.high:.2f}, {facts.threads}-thread"')),
         ("typographic minus", page(quality='f"{q.difference:+.4f} ({q.low:+.4f} to {q.high:+.4f}) {facts.measure} of '

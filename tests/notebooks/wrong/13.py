@@ -115,6 +115,10 @@ WRONG_ANSWERS = {
         ("floats forgotten", regression(floats="pass"), "'floats' passes"),
         ("only Conv by that name", regression(floats="assert ('', 'Conv') not in ran.float, 'Conv'"),
          "(there: ('com.microsoft"),
+        ("only three names", regression(floats="assert not [op for _, op in ran.float if op in ('Conv', 'MatMul', "
+                                              "'Gemm')], 'float'"), "'fused' passes"),
+        ("None for a message", regression(slow="assert not ran.integer['', 'ConvInteger'], None"),
+         "without a message"),
         ("slow forgotten", regression(slow="pass"),
          "'slow' passes"),
         ("no SQNR", regression(dB="pass"), "'fallen' passes"),
