@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from qlab import machine
 from qlab.files import ModelPath
 from qlab.graph import Model
-from qlab.graph.operators import CLIPS, LAYOUT
+from qlab.graph.operators import CLIPS, LAYOUT, REARRANGING
 from qlab.machine.card import Card
 from qlab.measure.profile import ROUNDS, Ledger, by_family, ledger_of, profile
-from qlab.measure.trace import side_by_side, took
+from qlab.measure.trace import side_by_side, stored, took
 from qlab.recipes import RECIPES, Product
 from qlab.recipes.choice import DYNAMIC, STATIC, choose
 from qlab.runtime import Feeds
@@ -142,7 +142,8 @@ def predict(
        integers costs that.
     3. An activation that only the float convolution has fused into it (HardSwish) becomes operators of its own, each of
        which takes as long as moving its tensors.
-    4. A bias added behind a matrix product that finds its ranges while it runs is added within.
+    4. A bias that is added to what a matrix product gives, a constant, becomes part of it where the product finds its
+       ranges while it runs.
     5. All else takes as long as before.
     fp32's times are measured here. With the card of another machine they follow from it: 2 operations a multiply-add at
     its float32 rate, or all bytes once at its copying rate, whichever takes longer.
@@ -162,7 +163,7 @@ def predict(
     speed = card.speed[choose(card, activations=recipe.activations).pair]
     ways = dict(on_integers(before, recipe))
     after = {node: replace(node, ms=_after(node, ways, card, speed)) for node in before.nodes}
-    after |= {node: replace(node, ms=0.0) for node in _biases(before.nodes, ways)}
+    after |= {node: replace(node, ms=0.0) for node in _biases(before, ways)}
     card = replace(card, copy_gb_per_s=max(card.copy_gb_per_s, _rate(before)))
     saved = before.kernel_ms - took(after.values())
     predicted = replace(before, nodes=tuple(after.values()), total_ms=before.total_ms - saved)
@@ -196,18 +197,28 @@ def _after(node, ways, card, speed):
 
 
 def _rate(before):
-    """10⁹ bytes a second that the operators beside the products read and write, 0 where there are none."""
-    beside = [node for node in before.nodes if node.kind == "float" and not node.multiplies]
+    """10⁹ bytes a second that what computes beside the products reads and writes, 0 where nothing does.
+
+    What only rearranges is left out: a Reshape takes no time for any number of bytes.
+    """
+    beside = [n for n in before.nodes if n.kind == "float" and not n.multiplies and n.op_type not in REARRANGING]
     return sum(node.bytes for node in beside) / (took(beside) * 1e6) if took(beside) else 0.0
 
 
-def _biases(nodes, ways):
-    """The Adds of a constant to what a matrix product gives that is quantized while the model runs."""
-    links = side_by_side(nodes, lambda time: time.node)
-    for node in nodes:
+def _biases(before, ways):
+    """The Adds of a constant vector to a matrix product's result that is quantized while the model runs.
+
+    onnxruntime fuses an Add whose constant has one number a column, and which alone reads the product.
+    """
+    links, held = side_by_side(before.nodes, lambda time: time.node), stored(before.model)
+    results = {value.name for value in before.model.graph.output}
+    for node in before.nodes:
         made = links.makers(node) if node.op_type == "Add" else ()
-        if len(made) == 1 and made[0].family == "matrix product" and ways.get(made[0]) == DYNAMIC:
-            yield node
+        columns = [held[name].dims for name in node.node.input if name in held]
+        if len(made) == 1 and len(columns) == 1 and made[0].op_type == "MatMul" and ways.get(made[0]) == DYNAMIC:
+            is_vector = columns[0] and columns[0][-1] == math.prod(columns[0]) == made[0].weights[-1]
+            if is_vector and links.behind(made[0]) == [node] and not results & {*made[0].node.output}:
+                yield node
 
 
 def _quantizing_ms(nodes, ways, recipe, card):

@@ -4,6 +4,7 @@ import platform
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from qlab import graph, machine, measure, recipes
@@ -52,20 +53,61 @@ def test_quantizing_while_the_model_runs_costs_a_copy_of_the_activations(tmp_pat
     assert dynamic["matrix product"] == static["matrix product"]
 
 
-def test_a_bias_is_added_within_a_product_that_finds_its_ranges_while_it_runs(tmp_path, card):
-    shape = ["batch", "rows", faults.WIDTH]  # left open: else the runtime makes one Gemm of both in fp32
-    nodes = [blocks.node("MatMul", ["x", "w"], ["m"], "product"), blocks.node("Add", ["m", "b"], ["y"], "bias")]
-    ends = ([blocks.value(name, blocks.FLOAT, shape)] for name in "xy")
-    w = {"w": blocks.weights(faults.WIDTH, faults.WIDTH), "b": blocks.noise(faults.WIDTH)}
-    model, feed = (
-        blocks.save(tmp_path / "bias.onnx", nodes, *ends, w),
-        {"x": blocks.noise(1, faults.ROWS, faults.WIDTH)},
-    )
-    dynamic, static = (parts(measure.predict(model, feed, recipe, card=card)) for recipe in ("dynamic", "static"))
-    before, after = dynamic["the rest"]
-    assert before > 0
-    assert after == 0
-    assert static["the rest"] == (before, before)
+WIDE = ["batch", "rows", faults.WIDTH]  # left open: else the runtime makes one Gemm of a product and its bias in fp32
+
+
+def biased(folder, second="b", shape=(faults.WIDTH,), order=slice(None), readers=()):
+    """x @ w, and an Add of it and `second`: a constant of the shape, an input, or itself; and the feed."""
+    nodes = [
+        blocks.node("MatMul", ["x", "w"], ["m"], "product"),
+        blocks.node("Add", ["m", second][order], ["y"], "bias"),
+        *(blocks.node(op_type, ["m"], [f"r{k}"]) for k, op_type in enumerate(readers)),
+    ]
+    w = {"w": blocks.weights(faults.WIDTH, faults.WIDTH)} | ({"b": blocks.noise(*shape)} if second == "b" else {})
+    ends = ["x", *("z" for name in second if name == "z")], ["y", *(f"r{k}" for k in range(len(readers)))]
+    ends = ([blocks.value(name, blocks.FLOAT, WIDE) for name in names] for names in ends)
+    feed = {name: blocks.noise(1, faults.ROWS, faults.WIDTH) for name in ("x", "z")[: 1 + (second == "z")]}
+    return blocks.save(folder / "biased.onnx", nodes, *ends, w), feed
+
+
+@pytest.mark.parametrize(
+    ("built", "fused"),
+    [
+        ({}, True),
+        ({"order": slice(None, None, -1)}, True),
+        ({"shape": (1, faults.WIDTH)}, True),
+        ({"shape": (1,)}, False),
+        ({"shape": (1, faults.ROWS, faults.WIDTH)}, False),
+        ({"readers": ("Relu",)}, False),
+        ({"second": "z"}, False),
+        ({"second": "m"}, False),
+    ],
+)
+def test_a_bias_is_part_of_a_product_that_finds_its_ranges_while_it_runs_where_the_runtime_fuses_it(
+    tmp_path, card, built, fused
+):
+    model, feed = biased(tmp_path, **built)
+    made = recipes.dynamic(model, tmp_path / "dynamic.onnx")
+    assert all(node.op_type != "Add" for node in graph.optimized(made.path).graph.node) == fused
+    dynamic, static = (measure.predict(model, feed, recipe, card=card) for recipe in ("dynamic", "static"))
+    before, after = parts(dynamic)["the rest"]
+    assert (after < before) == fused
+    assert parts(static)["the rest"] == (before, before)
+
+
+def test_what_takes_no_time_for_its_bytes_tells_no_rate(tmp_path, monkeypatch, card):
+    own = replace(card, name="this machine")
+    (tmp_path / "own.json").write_text(own.to_json())
+    monkeypatch.setenv("QLAB_CARD", str(tmp_path / "own.json"))
+    nodes = [
+        blocks.node("Reshape", ["x", "shape"], ["r"], "reshape"),
+        blocks.node("MatMul", ["r", "w"], ["y"], "product"),
+    ]
+    w = {"w": blocks.weights(faults.WIDTH, faults.WIDTH), "shape": np.array([-1, faults.WIDTH])}
+    ends = [blocks.value("x", blocks.FLOAT, WIDE)], [blocks.value("y", blocks.FLOAT, ["all", faults.WIDTH])]
+    model, feed = blocks.save(tmp_path / "moved.onnx", nodes, *ends, w), {"x": blocks.noise(2, 512, faults.WIDTH)}
+    _, quantizing = parts(measure.predict(model, feed, "dynamic"))["boundary"]
+    assert quantizing == pytest.approx(2 * 4 * feed["x"].size / (card.copy_gb_per_s * 1e6))
 
 
 def test_this_machines_times_are_measured_and_the_ratio_is_the_cards(tmp_path, monkeypatch, card):

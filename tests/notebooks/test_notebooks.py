@@ -78,7 +78,7 @@ def test_the_folded_solution_passes(run):
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: Path(card).stem)
 def test_it_runs_and_its_solutions_pass_where_the_card_is_another_machines(path, run, card, tmp_path):
     if not run.asks_for_a_card:
-        return  # any other card would be the same run once more
+        pytest.skip("it asks for no card: under any other it would be the same run once more")
     elsewhere = kernel.run(read(path), FOLDER, QLAB_CARD=card, QLAB_PROGRESS=str(tmp_path / "progress.json"))
     assert run_problems(elsewhere) == []
     said = {name: verdict(answers["solution"], name) for name, answers in elsewhere.answers.items()}
