@@ -86,6 +86,17 @@ def test_the_readme_states_the_minutes_that_each_notebook_states():
     assert dict(rows) == stated
 
 
+def test_the_readme_states_the_hours_of_all_notebooks_and_of_their_cores():
+    minutes = [
+        re.search(r"\*(\d+) minutes(?:: a core of (\d+))?", path.read_text(encoding="utf-8")).groups()
+        for path in sorted((ROOT / "notebooks").glob("*.ipynb"))
+    ]
+    hours = [sum(int(core if cores and core else whole) for whole, core in minutes) / 60 for cores in (False, True)]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    stated = re.search(r"about (\d+) hours with all exercises, (\d+) of them for the cores", readme)
+    assert [int(number) for number in stated.groups()] == [round(each) for each in hours]
+
+
 def test_who_cites_the_course_cites_this_version():
     cited = yaml.safe_load((ROOT / ".github" / "CITATION.cff").read_text(encoding="utf-8"))
     assert (cited["version"], cited["license"]) == (qlab.__version__, PROJECT["license"])
